@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// os.h: the few things that Linux and macOS do differently, and files done safely. Inside the core.
+// Threads: any, unless said otherwise.
+#ifndef GREGALE_BASE_OS_H
+#define GREGALE_BASE_OS_H
+
+#include <stdbool.h>
+
+#include "base/strbuf.h"
+#include "gregale/status.h"
+
+uint64_t gr_os_now_ns(void); // monotonic
+void *gr_os_alloc(uint64_t bytes); // zeroed, 64-byte aligned; NULL when there is none
+void gr_os_free(void *memory, uint64_t bytes);
+
+// A file mapped read-only. When it is truncated by someone else while mapped, the pages that vanished
+// read as zeros and `lost` becomes true, in place of SIGBUS killing the process.
+typedef struct gr_mapping {
+    const uint8_t *data;
+    uint64_t bytes;
+    uint32_t slot; // in the table of guarded ranges
+} gr_mapping;
+// An error names the path and what the system said. Directories, devices and empty files are refused.
+gr_status gr_mapping_open(const char *path, gr_mapping *out_mapping, gr_error *error);
+void gr_mapping_close(gr_mapping *mapping);
+bool gr_mapping_lost(const gr_mapping *mapping);
+// Tells the system that these bytes will soon be read, or are no longer needed.
+void gr_mapping_advise(const gr_mapping *mapping, uint64_t offset, uint64_t bytes, bool needed);
+
+// Reads a whole file of at most `limit` bytes into `buffer`.
+gr_status gr_file_read(const char *path, uint64_t limit, gr_strbuf *buffer, gr_error *error);
+// Replaces `path` by `bytes`: a temporary file beside it, fsync, rename. On failure the old file stays.
+gr_status gr_file_write(const char *path, const void *bytes, size_t count, gr_error *error);
+bool gr_os_privileged(void); // set-user-id or capabilities gained: the environment is not to be trusted
+// Directory of the running library or executable that contains `symbol`; false when unknown.
+bool gr_os_library_directory(const void *symbol, char *out_path, size_t capacity);
+
+#endif

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// host.h: the machine and what it can run on: topology, worker team, backend plugins, choice of device.
+// Inside the core. Threads: as said per call; snapshots are immutable.
+#ifndef GREGALE_HOST_HOST_H
+#define GREGALE_HOST_HOST_H
+
+#include <stdbool.h>
+
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "base/trace.h"
+#include "gregale/backend.h"
+#include "graph/graph.h"
+
+// ---- Topology (topology.c, cgroup.c, cpuid.c) ----
+
+typedef struct gr_topology_options {
+    const char *xml_path;    // an hwloc XML file in place of this machine (tests); NULL: this machine
+    const char *cgroup_root; // in place of /sys/fs/cgroup (tests); NULL: the real one
+    const gr_cpu_features *features; // in place of CPUID (tests); NULL: the real ones
+    bool pci;                // also find PCI devices (60 to 90 ms)
+} gr_topology_options;
+
+gr_status gr_topology_create(const gr_topology_options *options, gr_topology **out_topology, gr_error *error);
+void gr_topology_destroy(gr_topology *topology);
+
+// ---- Worker team (team.c) ----
+
+// The processors to use for `threads` workers (0: one a physical core, the quota and cpuset respected,
+// P-cores first, spread over NUMA nodes in groups): writes indices into topology->cpus, returns how many.
+uint32_t gr_team_layout(const gr_topology *topology, uint32_t threads, uint32_t *out_cpus, uint32_t capacity);
+// Starts threads-1 workers (the caller of gr_team_run is worker 0), pinned unless the topology is fake or
+// there are more workers than processors. Between runs they spin for a bounded time, then sleep on a futex.
+gr_status gr_team_create(const gr_topology *topology, uint32_t threads, gr_team **out_team, gr_error *error);
+void gr_team_destroy(gr_team *team);
+uint32_t gr_team_size(const gr_team *team);
+void gr_team_run(gr_team *team, gr_team_function function, void *argument);
+void gr_team_barrier(const gr_worker *worker);
+
+// ---- Plugins and devices (registry.c, discover.c, abi.c, services.c, score.c, why.c) ----
+
+typedef struct gr_registry gr_registry;
+
+typedef struct gr_registry_options {
+    const char *const *directories; // explicit, searched first; ends with NULL; may be NULL
+    bool only_explicit;             // skip GREGALE_PLUGIN_PATH, user and library directories (tests)
+    gr_topology_options topology;
+    gr_log *log;
+    gr_trace *trace;                // NULL: none
+} gr_registry_options;
+
+// A plugin file that was looked at.
+typedef struct gr_plugin_entry_info {
+    const char *path;
+    const char *name;    // NULL when it never told
+    const char *version;
+    bool accepted;
+    const char *reason;  // for people: why refused, or "" when accepted
+} gr_plugin_entry_info;
+
+// A device that some accepted plugin reported.
+typedef struct gr_device_entry {
+    const char *name;          // unique in the registry; "cpu", "cuda0"
+    const gr_backend *backend;
+    uint32_t plugin;           // index
+    uint32_t ordinal;
+    gr_device_facts facts;
+    double score;              // higher is better; see why
+    const char *score_reason;  // the sum, in words
+} gr_device_entry;
+
+// Probes the machine and loads every plugin found; one bad plugin never stops the rest. Fails only when
+// out of memory or when the topology can't be read.
+gr_status gr_registry_create(const gr_registry_options *options, gr_registry **out_registry, gr_error *error);
+void gr_registry_destroy(gr_registry *registry);
+const gr_topology *gr_registry_topology(const gr_registry *registry);
+uint32_t gr_registry_plugin_count(const gr_registry *registry);
+const gr_plugin_entry_info *gr_registry_plugin(const gr_registry *registry, uint32_t index);
+uint32_t gr_registry_device_count(const gr_registry *registry); // sorted by score, best first
+const gr_device_entry *gr_registry_device(const gr_registry *registry, uint32_t index);
+// Resolves "auto" (or NULL) to the best device, a name to that device. NOT_FOUND lists what there is.
+gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32_t *out_index, gr_error *error);
+const gr_host *gr_registry_host(const gr_registry *registry); // services for opening devices
+// Writes the facts that mattered, plugins accepted and refused with reasons, scores and the decision.
+gr_status gr_registry_why(const gr_registry *registry, bool json, gr_strbuf *out_text, gr_error *error);
+
+// An opened device: backend, handle and what calls need. Opened once a registry entry and shared (counted).
+typedef struct gr_opened_device {
+    const gr_backend *backend;
+    gr_device *device;
+    gr_device_facts facts;
+    const char *name;
+} gr_opened_device;
+gr_status gr_registry_open(gr_registry *registry, uint32_t index, const gr_opened_device **out_device,
+                           gr_error *error);
+void gr_registry_close(gr_registry *registry, const gr_opened_device *device);
+
+// ---- Placement (placement.c) ----
+
+// Chooses a device for every node of `graph`: `devices[0]` is the wanted one; the rest, all with host
+// memory, stand in for nodes it refuses (best first). Dynamic programme over the node order: cost = a
+// node's estimated time on the device plus the cost of crossing. KV_WRITE and ATTENTION of one layer
+// always share a device. An error names the node no device takes, with each device's reason.
+typedef struct gr_placement gr_placement;
+gr_status gr_placement_create(const gr_graph *graph, const gr_opened_device *const *devices, uint32_t count,
+                              bool no_fusion, gr_placement **out_placement, gr_error *error);
+void gr_placement_destroy(gr_placement *placement);
+// The chooser for gr_plan_create; context is the placement.
+int32_t gr_placement_choose(void *placement, uint32_t node);
+// Device of cache layer `layer`; and the precision class and reason recorded for a node.
+uint32_t gr_placement_cache_device(const gr_placement *placement, uint32_t layer);
+const gr_support *gr_placement_support(const gr_placement *placement, uint32_t node);
+
+#endif
