@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// engine.h: run models from C: load, converse, fork, rewind, generate, move.
+// For programs that embed Gregale; the Lua binding and the command line stand on it too. C11 and C++17.
+//
+// An engine owns the machine's devices and steps all sessions that have work together: one ragged batch,
+// one pass over the weights. Generation is a request on a session; requests of many sessions advance at
+// each gr_engine_step. The blocking calls step the engine until their own request has ended, and the
+// others advance with it.
+//
+// Threads: one engine and everything made from it belong to one thread at a time, except gr_request_cancel
+// and gr_engine_interrupt, which any thread and a signal handler may call. Independent engines are
+// independent.
+//
+// Lifetimes: an object keeps what it was made from alive (a session its model, a model its engine), so
+// they may be released in any order. Strings returned are borrowed from the object unless said otherwise.
+#ifndef GREGALE_ENGINE_H
+#define GREGALE_ENGINE_H
+
+#include <stdbool.h>
+
+#include "gregale/backend.h"
+#include "gregale/status.h"
+
+#if defined(__GNUC__)
+#pragma GCC visibility push(default) // what libgregale exports
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct gr_engine gr_engine;
+typedef struct gr_model gr_model;
+typedef struct gr_session gr_session;
+typedef struct gr_request gr_request;
+
+#define GR_DEFAULT_CONTEXT 4096u
+
+// ---------------------------------------------------------------------------------------------
+// Engine
+
+// All zero (but struct_size) means defaults.
+typedef struct gr_engine_options {
+    uint32_t struct_size;
+    uint32_t threads;                    // 0: one a physical core this process may use
+    const char *const *plugin_directories; // searched first; ends with NULL; may be NULL
+    void (*log)(void *context, gr_log_level level, const char *line); // NULL: silence
+    void *log_context;
+    gr_log_level log_level;
+    uint32_t trace;                      // 1: record what runs, for gr_engine_trace_write
+    uint32_t deterministic;              // 1: only paths whose bits do not depend on batch, chunk or bucket
+    uint32_t no_fusion;                  // 1: decompose every composite (also GREGALE_NO_FUSION=1)
+    const char *topology_xml;            // an hwloc XML file in place of this machine, for tests
+} gr_engine_options;
+
+gr_status gr_engine_create(const gr_engine_options *options, gr_engine **out_engine, gr_error *error);
+void gr_engine_release(gr_engine *engine);
+gr_engine *gr_engine_retain(gr_engine *engine);
+
+typedef struct gr_device_info {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const char *name;
+    const char *description;
+    const char *plugin_path;
+    const char *reason; // of its score, in words
+    double score;
+    gr_device_flags flags;
+    uint64_t memory_bytes;
+} gr_device_info;
+
+// Devices, best first.
+uint32_t gr_engine_device_count(const gr_engine *engine);
+gr_status gr_engine_device(const gr_engine *engine, uint32_t index, gr_device_info *out_info);
+// The hardware facts that mattered, plugins found or refused and why, scores, the decision; as text for
+// people or one JSON object. Free with gr_text_free.
+gr_status gr_engine_why(gr_engine *engine, bool json, char **out_text, gr_error *error);
+void gr_text_free(char *text);
+uint32_t gr_engine_threads(const gr_engine *engine);
+
+// Runs one step for every session that has work. *out_worked is false when there was none.
+gr_status gr_engine_step(gr_engine *engine, bool *out_worked, gr_error *error);
+// Makes the running or next blocking call return GR_ERROR_CANCELLED; the sessions stay usable.
+void gr_engine_interrupt(gr_engine *engine);
+// Writes the trace so far (Chrome trace JSON); INVALID_ARGUMENT when tracing is off.
+gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *error);
+
+// ---------------------------------------------------------------------------------------------
+// Models
+
+#define GR_SLIDING_WINDOW_FROM_FILE (-1)
+
+typedef struct gr_model_options {
+    uint32_t struct_size;
+    const char *device;      // NULL or "auto": the best; else a device's name
+    int64_t sliding_window;  // GR_SLIDING_WINDOW_FROM_FILE, 0: off, or a window for every layer
+    uint32_t has_sliding_window; // 1: use the field above; 0: as the file (or a preset) says
+    gr_dtype kv_dtype;       // F32, F16, BF16 or Q8_0, when has_kv_dtype; else F16
+    uint32_t has_kv_dtype;
+    uint32_t chunk;          // most rows of one step (prefill); 0: 512
+    uint32_t page_tokens;    // 0: 64; a power of two
+    uint32_t rewind_reserve; // positions a rewind can always go back; 0: 64
+    uint64_t cache_bytes;    // limit for all sessions' caches; 0: what memory allows
+    const char *chat_format; // NULL: from the file
+    // Loading progress, 0 to 1; return false to cancel. May be NULL.
+    bool (*progress)(void *context, double fraction, const char *what);
+    void *progress_context;
+} gr_model_options;
+
+// Loads a model and readies it on a device. The error names the file, the place and what was expected,
+// or which device refused which operation and why.
+gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_options *options,
+                        gr_model **out_model, gr_error *error);
+gr_model *gr_model_retain(gr_model *model);
+void gr_model_release(gr_model *model);
+
+typedef struct gr_model_info {
+    uint32_t struct_size;
+    uint32_t layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab, context_train;
+    uint32_t window_min, window_max; // over layers; 0: none
+    uint32_t windowed_layers;
+    const char *path, *name, *architecture, *tokenizer, *chat_format, *device, *notice;
+    uint64_t parameters, weight_bytes, resident_bytes;
+    uint8_t fingerprint[16];
+} gr_model_info;
+gr_status gr_model_info_get(const gr_model *model, gr_model_info *out_info);
+
+// Tokens of `text`. Writes at most `capacity` and sets *out_count to how many there are in all.
+// `special`: add the beginning token as the model wants it. `parse_control`: control tokens spelled in
+// the text become themselves (for trusted text).
+gr_status gr_model_tokenize(const gr_model *model, const char *text, size_t bytes, bool special,
+                            bool parse_control, int32_t *out_tokens, size_t capacity, size_t *out_count,
+                            gr_error *error);
+// Bytes of one token: writes at most `capacity`, returns how many there are.
+size_t gr_model_piece(const gr_model *model, int32_t token, bool render_control, char *out_bytes,
+                      size_t capacity);
+bool gr_model_is_end(const gr_model *model, int32_t token);
+
+// ---------------------------------------------------------------------------------------------
+// Sessions
+
+typedef struct gr_session_options {
+    uint32_t struct_size;
+    uint32_t context; // most positions; 0: GR_DEFAULT_CONTEXT or the model's training context if smaller
+    int32_t priority; // higher is served first when memory is short
+    uint32_t reserved;
+} gr_session_options;
+
+gr_status gr_session_create(gr_model *model, const gr_session_options *options, gr_session **out_session,
+                            gr_error *error);
+gr_session *gr_session_retain(gr_session *session);
+void gr_session_release(gr_session *session);
+gr_model *gr_session_model(gr_session *session); // borrowed
+
+// Appends tokens or text (as a continuation; the first text of an empty session gets the beginning
+// token). They are evaluated at the next step. OUT_OF_RANGE when the context is full: nothing appended.
+gr_status gr_session_append_tokens(gr_session *session, const int32_t *tokens, size_t count, gr_error *error);
+gr_status gr_session_append_text(gr_session *session, const char *text, size_t bytes, gr_error *error);
+// Tokens so far, evaluated or waiting; borrowed until the session changes.
+const int32_t *gr_session_tokens(const gr_session *session, size_t *out_count);
+// Positions whose keys and values are in the cache.
+uint64_t gr_session_evaluated(const gr_session *session);
+// Evaluates what is waiting, so that logits are ready. `progress` as in gr_model_options.
+gr_status gr_session_evaluate(gr_session *session, bool (*progress)(void *, double, const char *), void *context,
+                              gr_error *error);
+
+// Chat turns. The conversation is encoded with the model's chat format when generation begins; what the
+// cache holds of it already is kept. UNSUPPORTED when the model has no chat format.
+typedef uint32_t gr_chat_role;
+enum { GR_CHAT_SYSTEM = 0, GR_CHAT_USER = 1, GR_CHAT_ASSISTANT = 2, GR_CHAT_TOOL = 3 };
+gr_status gr_session_turn(gr_session *session, gr_chat_role role, const char *text, size_t bytes, gr_error *error);
+gr_status gr_session_tool_result(gr_session *session, const char *call_id, const char *name, const char *text,
+                                 size_t bytes, gr_error *error);
+// A JSON array of function definitions, offered to the model from the next turn on; NULL: none.
+gr_status gr_session_tools(gr_session *session, const char *json, gr_error *error);
+uint32_t gr_session_turn_count(const gr_session *session);
+gr_status gr_session_turn_get(const gr_session *session, uint32_t index, gr_chat_role *out_role,
+                              const char **out_text, size_t *out_bytes);
+// Drops the turns from `index` on.
+gr_status gr_session_turns_truncate(gr_session *session, uint32_t index, gr_error *error);
+// Encodes the turns now, so that the tokens can be looked at or evaluated.
+gr_status gr_session_apply_turns(gr_session *session, gr_error *error);
+// Takes over turn-to-token encoding (NULL: the model's own format). `encode` returns text in which
+// control tokens are spelled out; the engine copies it before calling anything else.
+typedef gr_status (*gr_chat_encoder)(void *context, const gr_session *session, char **out_text,
+                                     size_t *out_bytes, gr_error *error);
+gr_status gr_session_set_chat_encoder(gr_session *session, gr_chat_encoder encode, void *context);
+
+// A new session with the same tokens, turns and cache; full pages are shared, the last is copied when
+// either writes.
+gr_status gr_session_fork(gr_session *session, gr_session **out_session, gr_error *error);
+// Keeps the first `count` tokens. Within the reserve (gr_session_can_rewind) it costs nothing; further
+// back the cache that the window dropped is rebuilt by evaluating again, at the next step.
+gr_status gr_session_rewind(gr_session *session, uint64_t count, gr_error *error);
+bool gr_session_can_rewind(const gr_session *session, uint64_t count);
+// Pins the cache at the present end, so that this session and its forks can rewind to it without
+// evaluating again, however far they went. An anchor costs memory and changes no result.
+gr_status gr_session_anchor(gr_session *session, uint64_t *out_position, gr_error *error);
+gr_status gr_session_anchor_drop(gr_session *session, uint64_t position, gr_error *error);
+
+// Logits behind the last token, F32[vocab], evaluating what is waiting. Borrowed until the session's next
+// step; `out_generation` (may be NULL) changes then, so a view can tell that it is stale.
+gr_status gr_session_logits(gr_session *session, const float **out_logits, uint32_t *out_vocab,
+                            uint64_t *out_generation, gr_error *error);
+uint64_t gr_session_generation(const gr_session *session);
+// Log-probability of each of `count` tokens as a continuation, natural logarithm; the session is left as
+// it was.
+gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,
+                           gr_error *error);
+
+typedef struct gr_session_stats {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t positions;          // tokens evaluated
+    uint64_t resident_positions; // whose keys and values are held, in the layer that holds most
+    uint64_t pages, shared_pages, evicted_pages;
+    uint64_t cache_bytes;        // of the pages it refers to; a shared page counts whole
+    uint64_t own_bytes;          // pages nobody else refers to
+    uint64_t full_bytes;         // what a cache without windows would take now
+    uint64_t prefill_tokens, decode_tokens, steps;
+    double prefill_seconds, decode_seconds;
+} gr_session_stats;
+gr_status gr_session_stats_get(const gr_session *session, gr_session_stats *out_stats);
+
+// ---------------------------------------------------------------------------------------------
+// Generation
+
+typedef uint32_t gr_stop_reason;
+enum {
+    GR_STOP_NONE = 0, // still going
+    GR_STOP_END = 1,  // the model ended its answer
+    GR_STOP_LIMIT = 2, // max_tokens
+    GR_STOP_TEXT = 3, // a stop string
+    GR_STOP_CONTEXT = 4, // the context is full
+    GR_STOP_CANCELLED = 5,
+    GR_STOP_ERROR = 6
+};
+
+typedef struct gr_generate_options {
+    uint32_t struct_size;
+    uint32_t max_tokens;    // 0: until it ends or the context is full
+    uint64_t seed;          // 0: a fresh one
+    const char *sampler;    // chain as text, "top-k(40);top-p(0.95);temperature(0.7)"; NULL: a moderate default
+    const char *const *stop; // stop strings; ends with NULL; may be NULL. Never part of the output
+    uint32_t ignore_end;    // 1: go on past the end token (benchmarks)
+    uint32_t raw;           // 1: no chat turn is opened or recorded, even when there are turns
+    // Chooses in place of the sampler; NULL: the sampler does. Called between steps.
+    gr_status (*choose)(void *context, const gr_session *session, const float *logits, uint32_t vocab,
+                        int32_t *out_token, gr_error *error);
+    void *choose_context;
+} gr_generate_options;
+
+// Begins to generate on `session`; one request a session at a time.
+gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
+                           gr_error *error);
+// Takes the text generated since the last call: whole UTF-8 sequences, nothing that may become a stop
+// string. Borrowed until the next call on the request. *out_done once all has been taken.
+gr_status gr_request_read(gr_request *request, const char **out_text, size_t *out_bytes, bool *out_done,
+                          gr_error *error);
+void gr_request_cancel(gr_request *request);
+void gr_request_release(gr_request *request);
+
+typedef struct gr_request_info {
+    uint32_t struct_size;
+    gr_stop_reason stop_reason;
+    uint32_t prompt_tokens, generated_tokens;
+    uint64_t seed;                    // the one used
+    const int32_t *tokens;            // generated ones; borrowed
+    const double *log_probabilities;  // one each; borrowed
+    const char *text;                 // all of it, NUL-terminated; borrowed
+    size_t text_bytes;
+    uint32_t tool_calls;              // calls read from the answer (they are in the new turn)
+    double prefill_seconds, decode_seconds;
+} gr_request_info;
+gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_info);
+
+// Generates and blocks. `on_text` receives pieces as they come (NULL: none); false cancels. `out_request`
+// (may be NULL) receives the finished request, to be released by the caller.
+gr_status gr_session_generate(gr_session *session, const gr_generate_options *options,
+                              bool (*on_text)(void *context, const char *text, size_t bytes), void *context,
+                              gr_request **out_request, gr_error *error);
+
+// Version of the library, "0.1.0".
+const char *gr_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+#endif
