@@ -64,7 +64,7 @@ gr_status gr_kv_seq_reserve(gr_kv_seq *seq, uint64_t count, gr_error *error);
 void gr_kv_seq_commit(gr_kv_seq *seq, uint64_t count);
 // Gives back pages that were reserved and not committed.
 void gr_kv_seq_abandon(gr_kv_seq *seq);
-// Whether everything that position `length`-1 and later ones will see is resident.
+// Whether everything that a query at position `length`, the next after truncating, will see is resident.
 bool gr_kv_seq_can_truncate(const gr_kv_seq *seq, uint64_t length);
 // Keeps positions [0, length); call only when gr_kv_seq_can_truncate, or with 0.
 void gr_kv_seq_truncate(gr_kv_seq *seq, uint64_t length);

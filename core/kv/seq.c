@@ -146,7 +146,7 @@ bool gr_kv_seq_can_truncate(const gr_kv_seq *seq, uint64_t length) {
         return false;
     for (uint32_t g = 0; length && g < seq->cache->group_count; g++) {
         uint64_t window = seq->cache->groups[g].window;
-        uint64_t oldest = window && length > window ? length - window : 0;
+        uint64_t oldest = window && length + 1 > window ? length + 1 - window : 0; // for a query at `length`
         if (oldest < (uint64_t)seq->groups[g].first * seq->cache->options.page_tokens)
             return false;
     }

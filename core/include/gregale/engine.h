@@ -202,6 +202,10 @@ gr_status gr_session_anchor_drop(gr_session *session, uint64_t position, gr_erro
 gr_status gr_session_logits(gr_session *session, const float **out_logits, uint32_t *out_vocab,
                             uint64_t *out_generation, gr_error *error);
 uint64_t gr_session_generation(const gr_session *session);
+// Appends `count` tokens and evaluates them; log-probability of each, given all before it, natural logarithm
+// (NaN for the first token of an empty session).
+gr_status gr_session_append_scored(gr_session *session, const int32_t *tokens, size_t count,
+                                   double *out_log_probabilities, gr_error *error);
 // Log-probability of each of `count` tokens as a continuation, natural logarithm; the session is left as
 // it was.
 gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,

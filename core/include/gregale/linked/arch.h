@@ -29,6 +29,7 @@ typedef struct gr_rope {
     double attention_factor;                  // yarn; 0: derived from factor
     double extrapolation_factor;              // yarn; 1
     const char *factors_tensor;               // F32[rotary_dim/2] divisors ("rope_freqs.weight"), or NULL
+    const float *factors;                     // its values, borrowed from the file; NULL without one
 } gr_rope;
 
 // What a decoder needs to know. Filled by an architecture, adjusted by presets and the user's options.

@@ -66,7 +66,7 @@ uint32_t gr_model_file_meta_count(const gr_model_file *file);
 const gr_meta *gr_model_file_meta_at(const gr_model_file *file, uint32_t index);
 uint32_t gr_model_file_tensor_count(const gr_model_file *file);
 const gr_tensor_info *gr_model_file_tensor_at(const gr_model_file *file, uint32_t index);
-// NULL when absent. `key` and `name` are NUL-terminated. O(1).
+// NULL when absent. `key` and `name` are NUL-terminated. A bisection: O(log n) whatever the names.
 const gr_meta *gr_model_file_meta(const gr_model_file *file, const char *key);
 const gr_tensor_info *gr_model_file_tensor(const gr_model_file *file, const char *name);
 
@@ -100,11 +100,12 @@ gr_status gr_model_file_map(gr_model_file *file, const char *path, const uint8_t
                             uint64_t *out_bytes, gr_error *error);
 // Memory that lives as long as the file (aligned to 16); NULL when there is none.
 void *gr_model_file_alloc(gr_model_file *file, uint64_t bytes);
-// Adds an entry; CORRUPT when the key or name exists already (or has NUL inside).
+// Adds an entry; CORRUPT when the key is empty or has NUL inside.
 gr_status gr_model_file_add_meta(gr_model_file *file, const gr_meta *meta, gr_error *error);
-// Checks rank, dims, dtype, alignment to bounds of its part and overlap with other tensors (at seal).
+// Checks name, rank, dims, dtype, size and that its bytes lie inside its part; CORRUPT otherwise.
 gr_status gr_model_file_add_tensor(gr_model_file *file, const gr_tensor_info *tensor, gr_error *error);
-// Ends filling: checks overlaps and builds the look-up tables.
+// Ends filling: refuses keys and names that occur twice and tensors that overlap (CORRUPT), and builds
+// the look-up tables; until then look-ups find nothing.
 gr_status gr_model_file_seal(gr_model_file *file, gr_error *error);
 
 // A file format, linked in: `const gr_format gr_format_<name>` in plugins/format/<name>/.

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// batch.c: who goes into the next step. Sessions that decode (one waiting token) go first, so that long
+// prompts do not hold them up; the rest of the chunk is shared out to prompts in turn, starting behind the
+// session that was served last.
+#include "engine/internal.h"
+
+static bool has_work(const gr_session *session) {
+    return !session->paused && gr_session_waiting(session) > 0;
+}
+
+typedef struct step_batch {
+    gr_session **sessions;
+    uint32_t count, rows, outputs, budget;
+} step_batch;
+
+// Rows of the session whose logits somebody wants, if its next `rows` waiting tokens are evaluated.
+static uint32_t outputs_of(const gr_session *session, uint32_t rows) {
+    uint64_t begin = session->pages.length, end = begin + rows;
+    bool last = end == session->tokens.count;
+    if (!session->hook)
+        return last ? 1 : 0;
+    uint64_t from = session->hook_from > begin ? session->hook_from : begin;
+    uint32_t hooked = from < end ? (uint32_t)(end - from) : 0;
+    return hooked ? hooked : last;
+}
+
+static void take(step_batch *batch, gr_session *session, uint32_t rows) {
+    while (rows && outputs_of(session, rows) > GR_MAX_STEP_OUTPUTS - batch->outputs)
+        rows--; // scoring wants many rows: as many as fit
+    if (!rows)
+        return;
+    session->batch_rows = rows;
+    batch->outputs += outputs_of(session, rows);
+    batch->rows += rows;
+    batch->sessions[batch->count++] = session;
+}
+
+static bool full(const step_batch *batch) {
+    return batch->count == GR_MAX_STEP_SEQS || batch->rows >= batch->budget || batch->outputs == GR_MAX_STEP_OUTPUTS;
+}
+
+uint32_t gr_batch_collect(gr_model *model, gr_session **out_sessions, uint32_t *out_count) {
+    step_batch batch = {.sessions = out_sessions, .budget = model->chunk};
+    uint32_t count = model->session_count, last = model->next_session;
+    for (uint32_t i = 0; i < count; i++)
+        model->sessions[i]->batch_rows = 0;
+    for (uint32_t i = 0; i < count && !full(&batch); i++) {
+        gr_session *session = model->sessions[(model->next_session + i) % count];
+        if (has_work(session) && gr_session_waiting(session) == 1) {
+            take(&batch, session, 1);
+            last = model->next_session + i + 1;
+        }
+    }
+    for (uint32_t i = 0; i < count && !full(&batch); i++) {
+        gr_session *session = model->sessions[(model->next_session + i) % count];
+        size_t waiting = has_work(session) ? gr_session_waiting(session) : 0;
+        uint32_t room = batch.budget - batch.rows;
+        if (waiting > 1 && !session->batch_rows) {
+            take(&batch, session, waiting < room ? (uint32_t)waiting : room);
+            last = model->next_session + i + 1;
+        }
+    }
+    model->next_session = count ? last % count : 0;
+    *out_count = batch.count;
+    return batch.rows;
+}

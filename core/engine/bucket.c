@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// bucket.c: programs for steps of at most so many rows, compiled when first needed and kept. Each bucket has
+// one step block at a stable address and one arena layout over all its segments.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/os.h"
+#include "engine/internal.h"
+
+static uint32_t bucket_rows(const gr_model *model, uint32_t rows) {
+    static const uint32_t sizes[] = {1, 8, 64};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (rows <= sizes[i] && sizes[i] < model->chunk)
+            return sizes[i];
+    return model->chunk;
+}
+
+static uint32_t at_most(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+static gr_status create_step(gr_model *model, gr_bucket *bucket, gr_error *error) {
+    uint32_t groups = gr_kv_cache_group_count(model->cache);
+    size_t rows = bucket->rows_max, seqs = bucket->seqs_max, stride = model->max_pages;
+    size_t count = 3 * rows + seqs + 1 + bucket->outputs_max + groups * seqs * (stride + 2);
+    bucket->page_table_stride = model->max_pages;
+    bucket->storage = calloc(count, sizeof *bucket->storage);
+    bucket->groups = calloc(groups ? groups : 1, sizeof *bucket->groups);
+    if (!bucket->storage || !bucket->groups)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a step block");
+    int32_t *next = bucket->storage;
+    bucket->step = (gr_step){.struct_size = sizeof bucket->step,
+                             .group_count = groups,
+                             .group_stride = sizeof *bucket->groups,
+                             .tokens = next,
+                             .positions = next + rows,
+                             .row_seq = next + 2 * rows,
+                             .seq_rows = next + 3 * rows,
+                             .output_rows = next + 3 * rows + seqs + 1,
+                             .groups = bucket->groups};
+    next += 3 * rows + seqs + 1 + bucket->outputs_max;
+    for (uint32_t g = 0; g < groups; g++, next += seqs * (stride + 2))
+        bucket->groups[g] = (gr_step_group){.struct_size = sizeof *bucket->groups,
+                                            .page_tokens = model->page_tokens,
+                                            .page_table_stride = (uint32_t)stride,
+                                            .run_stride = sizeof(gr_page_run),
+                                            .page_table = next,
+                                            .first_page = next + seqs * stride,
+                                            .page_count = next + seqs * (stride + 1)};
+    return GR_OK;
+}
+
+// One arena in host memory serves every device that can use host memory; others get one of their own.
+static gr_status create_arena(gr_model *model, gr_bucket *bucket, gr_error *error) {
+    bucket->arena_bytes = gr_align_up(gr_plan_arena_bytes(bucket->plan) + 1, 64);
+    bucket->arena = gr_os_alloc(bucket->arena_bytes);
+    if (!bucket->arena)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for activations: a step of %u rows needs %.1f MiB",
+                       bucket->rows_max, (double)bucket->arena_bytes / 1048576.0);
+    for (uint32_t i = 0; i < model->device_count; i++) {
+        const gr_opened_device *device = model->devices[i].opened;
+        if (!model->devices[i].used)
+            continue;
+        gr_status status =
+            device->facts.flags & GR_DEVICE_HOST_MEMORY
+                ? device->backend->buffer_import(device->device, bucket->arena, bucket->arena_bytes,
+                                                 &bucket->arena_buffers[i], error)
+                : device->backend->buffer_alloc(device->device, bucket->arena_bytes, &bucket->arena_buffers[i], error);
+        if (status != GR_OK)
+            return status;
+    }
+    return GR_OK;
+}
+
+static gr_status provide_scratch(gr_model_device *device, uint64_t bytes, gr_error *error) {
+    const gr_backend *backend = device->opened->backend;
+    gr_buffer *scratch;
+    if (bytes <= device->scratch_bytes)
+        return GR_OK;
+    gr_status status = backend->buffer_alloc(device->opened->device, bytes, &scratch, error);
+    if (status != GR_OK)
+        return status;
+    if (device->scratch)
+        backend->buffer_destroy(device->opened->device, device->scratch);
+    device->scratch = scratch;
+    device->scratch_bytes = bytes;
+    return GR_OK;
+}
+
+static gr_status compile(gr_model *model, gr_bucket *bucket, uint32_t index, gr_error *error) {
+    const gr_plan_segment *segment = gr_plan_segment_at(bucket->plan, index);
+    gr_model_device *device = &model->devices[segment->device];
+    uint32_t threads = gr_team_size(model->engine->team), layers;
+    const gr_cache_layer *cache_layers = gr_kv_cache_layers(model->cache, &layers);
+    const gr_program_desc desc = {.struct_size = sizeof desc,
+                                  .rows_max = bucket->rows_max,
+                                  .seqs_max = bucket->seqs_max,
+                                  .outputs_max = bucket->outputs_max,
+                                  .segment = &segment->segment,
+                                  .step = &bucket->step,
+                                  .weights = device->weights,
+                                  .weight_count = gr_graph_weight_count(model->graph),
+                                  .cache_layer_count = layers,
+                                  .cache_layer_stride = sizeof(gr_cache_layer),
+                                  .threads = threads,
+                                  .cache_layers = cache_layers,
+                                  .arena = bucket->arena_buffers[segment->device]};
+    gr_program_info info = {.struct_size = sizeof info};
+    gr_status status = device->opened->backend->program_compile(device->opened->device, &desc,
+                                                                &bucket->programs[index], &info, error);
+    if (status != GR_OK)
+        return status;
+    uint64_t per_thread, scratch;
+    if (!gr_mul_u64(info.scratch_per_thread_bytes, threads, &per_thread) ||
+        !gr_add_u64(per_thread, info.scratch_shared_bytes, &scratch))
+        return gr_fail(error, GR_ERROR_INTERNAL, "engine", "%s declares an impossible amount of scratch memory",
+                       device->opened->name);
+    return provide_scratch(device, scratch, error);
+}
+
+static gr_status create_bucket(gr_model *model, gr_bucket *bucket, gr_error *error) {
+    gr_status status = gr_plan_create(model->graph, gr_placement_choose, model->placement, model->engine->no_fusion,
+                                      bucket->rows_max, bucket->seqs_max, bucket->outputs_max, &bucket->plan, error);
+    if (status != GR_OK)
+        return status;
+    uint32_t segments = gr_plan_segment_count(bucket->plan);
+    bucket->programs = calloc(segments ? segments : 1, sizeof *bucket->programs);
+    if (!bucket->programs)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for programs");
+    status = create_step(model, bucket, error);
+    if (status == GR_OK)
+        status = create_arena(model, bucket, error);
+    for (uint32_t i = 0; status == GR_OK && i < segments; i++)
+        status = compile(model, bucket, i, error);
+    return status;
+}
+
+gr_status gr_bucket_get(gr_model *model, uint32_t rows, gr_bucket **out_bucket,
+                        gr_error *error) {
+    uint32_t wanted = bucket_rows(model, rows);
+    *out_bucket = NULL;
+    for (uint32_t i = 0; i < model->bucket_count; i++)
+        if (model->buckets[i]->rows_max == wanted)
+            *out_bucket = model->buckets[i];
+    if (*out_bucket)
+        return GR_OK;
+    gr_bucket **buckets = realloc(model->buckets, (model->bucket_count + 1) * sizeof *buckets);
+    gr_bucket *bucket = calloc(1, sizeof *bucket);
+    if (buckets)
+        model->buckets = buckets;
+    if (!buckets || !bucket) {
+        free(bucket);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a program");
+    }
+    bucket->rows_max = wanted;
+    bucket->seqs_max = at_most(wanted, GR_MAX_STEP_SEQS);
+    bucket->outputs_max = at_most(wanted, GR_MAX_STEP_OUTPUTS);
+    gr_status status = create_bucket(model, bucket, error);
+    if (status != GR_OK) {
+        gr_bucket_destroy(model, bucket);
+        return status;
+    }
+    model->buckets[model->bucket_count++] = bucket;
+    *out_bucket = bucket;
+    return GR_OK;
+}
+
+void gr_bucket_destroy(gr_model *model, gr_bucket *bucket) {
+    if (!bucket)
+        return;
+    for (uint32_t i = 0; bucket->programs && i < gr_plan_segment_count(bucket->plan); i++) {
+        const gr_opened_device *device = model->devices[gr_plan_segment_at(bucket->plan, i)->device].opened;
+        if (bucket->programs[i])
+            device->backend->program_destroy(device->device, bucket->programs[i]);
+    }
+    for (uint32_t i = 0; i < model->device_count; i++)
+        if (bucket->arena_buffers[i])
+            model->devices[i].opened->backend->buffer_destroy(model->devices[i].opened->device, bucket->arena_buffers[i]);
+    gr_os_free(bucket->arena, bucket->arena_bytes);
+    gr_plan_destroy(bucket->plan);
+    free(bucket->programs);
+    free(bucket->storage);
+    free(bucket->groups);
+    free(bucket);
+}
+
+void gr_buckets_drop(gr_model *model) {
+    for (uint32_t i = 0; i < model->bucket_count; i++)
+        gr_bucket_destroy(model, model->buckets[i]);
+    free(model->buckets);
+    model->buckets = NULL;
+    model->bucket_count = 0;
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// engine.c: devices, and one step for everybody who has work.
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+const char *gr_version(void) {
+    return GREGALE_VERSION;
+}
+
+static bool environment_says(const char *name) {
+    const char *value = getenv(name);
+    return value && *value && strcmp(value, "0") != 0;
+}
+
+static gr_status open_host(gr_engine *engine, const gr_engine_options *options, gr_error *error) {
+    gr_status status = GR_OK;
+    if (options->trace)
+        status = gr_trace_create(&engine->trace, error);
+    if (status != GR_OK)
+        return status;
+    const gr_registry_options wanted = {.directories = options->plugin_directories,
+                                        .topology = {.xml_path = options->topology_xml},
+                                        .log = &engine->log,
+                                        .trace = engine->trace};
+    status = gr_registry_create(&wanted, &engine->registry, error);
+    if (status == GR_OK)
+        status = gr_team_create(gr_registry_topology(engine->registry), options->threads, &engine->team, error);
+    return status;
+}
+
+gr_status gr_engine_create(const gr_engine_options *options, gr_engine **out_engine, gr_error *error) {
+    static const gr_engine_options defaults = {.struct_size = sizeof defaults};
+    *out_engine = NULL;
+    gr_engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for an engine");
+    if (!options)
+        options = &defaults;
+    engine->references = 1;
+    engine->log = (gr_log){options->log, options->log_context, options->log_level};
+    engine->deterministic = options->deterministic != 0;
+    engine->no_fusion = options->no_fusion || environment_says("GREGALE_NO_FUSION");
+    gr_status status = open_host(engine, options, error);
+    if (status != GR_OK) {
+        gr_engine_release(engine);
+        return status;
+    }
+    *out_engine = engine;
+    return GR_OK;
+}
+
+gr_engine *gr_engine_retain(gr_engine *engine) {
+    engine->references++;
+    return engine;
+}
+
+void gr_engine_release(gr_engine *engine) {
+    if (!engine || --engine->references)
+        return;
+    gr_team_destroy(engine->team);
+    gr_registry_destroy(engine->registry);
+    gr_trace_destroy(engine->trace);
+    free(engine->models);
+    free(engine);
+}
+
+uint32_t gr_engine_device_count(const gr_engine *engine) {
+    return gr_registry_device_count(engine->registry);
+}
+
+gr_status gr_engine_device(const gr_engine *engine, uint32_t index, gr_device_info *out_info) {
+    uint32_t size = out_info->struct_size;
+    gr_device_info info = {.struct_size = size};
+    if (index >= gr_registry_device_count(engine->registry))
+        return GR_ERROR_OUT_OF_RANGE;
+    const gr_device_entry *entry = gr_registry_device(engine->registry, index);
+    info.name = entry->name;
+    info.description = entry->facts.description;
+    info.plugin_path = gr_registry_plugin(engine->registry, entry->plugin)->path;
+    info.reason = entry->score_reason;
+    info.score = entry->score;
+    info.flags = entry->facts.flags;
+    info.memory_bytes = entry->facts.memory_bytes;
+    memcpy(out_info, &info, size < sizeof info ? size : sizeof info);
+    return GR_OK;
+}
+
+gr_status gr_engine_why(gr_engine *engine, bool json, char **out_text, gr_error *error) {
+    gr_strbuf text = {0};
+    *out_text = NULL;
+    gr_status status = gr_registry_why(engine->registry, json, &text, error);
+    if (status == GR_OK && text.failed)
+        status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for the explanation");
+    if (status == GR_OK)
+        *out_text = text.data;
+    else
+        gr_strbuf_deinit(&text);
+    return status;
+}
+
+void gr_text_free(char *text) {
+    free(text);
+}
+
+uint32_t gr_engine_threads(const gr_engine *engine) {
+    return gr_team_size(engine->team);
+}
+
+void gr_engine_interrupt(gr_engine *engine) {
+    atomic_store(&engine->interrupted, true);
+}
+
+gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *error) {
+    if (!engine->trace)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "%s: tracing is off", path);
+    return gr_trace_write(engine->trace, path, error);
+}
+
+// A failed step ends the requests of whoever is to blame (everybody, without a culprit) and leaves those
+// sessions alone, tokens waiting, until somebody asks again.
+static void fail_batch(gr_session **sessions, uint32_t count, const gr_session *culprit, gr_status status,
+                       const gr_error *error) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (culprit && sessions[i] != culprit)
+            continue;
+        sessions[i]->paused = true;
+        if (sessions[i]->request)
+            gr_request_fail(sessions[i]->request, status, error);
+    }
+}
+
+static gr_status step_model(gr_model *model, bool *out_worked, gr_error *error) {
+    gr_session *sessions[GR_MAX_STEP_SEQS];
+    uint32_t count = 0;
+    *out_worked = gr_requests_advance(model);
+    uint32_t rows = gr_batch_collect(model, sessions, &count);
+    if (!rows)
+        return GR_OK;
+    *out_worked = true;
+    gr_error local;
+    gr_error_init(&local);
+    gr_session *culprit;
+    gr_status status = gr_step_run(model, sessions, count, rows, &culprit, &local);
+    if (status != GR_OK) {
+        fail_batch(sessions, count, culprit, status, &local);
+        gr_fail(error, status, local.origin, "%s", local.message);
+    }
+    return status;
+}
+
+gr_status gr_engine_step(gr_engine *engine, bool *out_worked, gr_error *error) {
+    gr_status status = GR_OK;
+    *out_worked = false;
+    for (uint32_t i = 0; i < engine->model_count && status == GR_OK; i++) {
+        bool worked = false;
+        gr_model *model = gr_model_retain(engine->models[(engine->next_model + i) % engine->model_count]);
+        status = step_model(model, &worked, error);
+        gr_model_release(model);
+        *out_worked = *out_worked || worked;
+    }
+    engine->next_model++;
+    return status;
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// score.c: logits for whoever asks, and log-probabilities of given continuations.
+#include <math.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+// Natural logarithm of softmax(logits)[token], summed in F64.
+double gr_log_probability(const float *logits, uint32_t vocab, int32_t token) {
+    double largest = -INFINITY, sum = 0;
+    for (uint32_t i = 0; i < vocab; i++)
+        if (logits[i] > largest)
+            largest = logits[i];
+    for (uint32_t i = 0; i < vocab; i++)
+        sum += exp((double)logits[i] - largest);
+    return (double)logits[token] - largest - log(sum);
+}
+
+gr_status gr_session_logits(gr_session *session, const float **out_logits, uint32_t *out_vocab,
+                            uint64_t *out_generation, gr_error *error) {
+    *out_logits = NULL;
+    if (!session->tokens.count)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "an empty session has no logits: append something first");
+    gr_status status = gr_session_drain(session, NULL, NULL, error);
+    if (status != GR_OK)
+        return status;
+    *out_logits = session->logits;
+    *out_vocab = session->model->source->hparams.vocab;
+    if (out_generation)
+        *out_generation = session->generation;
+    return GR_OK;
+}
+
+uint64_t gr_session_generation(const gr_session *session) {
+    return session->generation;
+}
+
+typedef struct score_job {
+    const gr_session *session;
+    uint64_t first;  // position of the first token to score
+    size_t count;
+    double *out;
+} score_job;
+
+static void score_row(void *context, uint64_t position, const float *logits, uint32_t vocab) {
+    const score_job *job = context;
+    uint64_t index = position + 1 - job->first;
+    if (position + 1 >= job->first && index < job->count)
+        job->out[index] = gr_log_probability(logits, vocab, job->session->tokens.data[position + 1]);
+}
+
+gr_status gr_session_append_scored(gr_session *session, const int32_t *tokens, size_t count,
+                                   double *out_log_probabilities, gr_error *error) {
+    uint64_t first = session->tokens.count;
+    score_job job = {.session = session, .first = first, .count = count, .out = out_log_probabilities};
+    gr_status status = first ? gr_session_drain(session, NULL, NULL, error) : GR_OK;
+    if (status == GR_OK)
+        status = gr_session_append_tokens(session, tokens, count, error);
+    if (status != GR_OK || !count)
+        return status;
+    out_log_probabilities[0] = NAN;
+    if (first)
+        score_row(&job, first - 1, session->logits, session->model->source->hparams.vocab);
+    session->hook = score_row;
+    session->hook_context = &job;
+    session->hook_from = first;
+    status = gr_session_drain(session, NULL, NULL, error);
+    session->hook = NULL;
+    return status;
+}
+
+gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,
+                           gr_error *error) {
+    gr_session *fork;
+    gr_status status = session->tokens.count ? gr_session_drain(session, NULL, NULL, error) : GR_OK;
+    if (status == GR_OK)
+        status = gr_session_fork(session, &fork, error);
+    if (status != GR_OK)
+        return status;
+    status = gr_session_append_scored(fork, tokens, count, out_log_probabilities, error);
+    gr_session_release(fork);
+    return status;
+}

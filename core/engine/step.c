@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// step.c: one ragged batch through the model: reserve pages, fill the step block, run the segments, hand out
+// logits. A step that fails leaves every session as it was before.
+#include <string.h>
+
+#include "engine/internal.h"
+
+static gr_status reserve(gr_session **sessions, uint32_t count, gr_session **out_culprit, gr_error *error) {
+    for (uint32_t i = 0; i < count; i++) {
+        gr_status status = gr_kv_seq_reserve(&sessions[i]->pages, sessions[i]->batch_rows, error);
+        if (status == GR_OK)
+            continue;
+        for (uint32_t j = 0; j < i; j++)
+            gr_kv_seq_abandon(&sessions[j]->pages);
+        *out_culprit = sessions[i];
+        return status;
+    }
+    return GR_OK;
+}
+
+static bool wants_logits(const gr_session *session, uint64_t position) {
+    return position + 1 == session->tokens.count || (session->hook && position >= session->hook_from);
+}
+
+static void fill_pages(gr_bucket *bucket, uint32_t s, const gr_session *session) {
+    for (uint32_t g = 0; g < bucket->step.group_count; g++) {
+        const gr_step_group *group = &bucket->groups[g];
+        const gr_kv_pages *pages = &session->pages.groups[g];
+        memcpy((int32_t *)(uintptr_t)group->page_table + (size_t)s * group->page_table_stride, pages->pages,
+               pages->count * sizeof *pages->pages);
+        ((int32_t *)(uintptr_t)group->first_page)[s] = (int32_t)pages->first;
+        ((int32_t *)(uintptr_t)group->page_count)[s] = (int32_t)pages->count;
+    }
+}
+
+// The step block's arrays are const to backends; here they are written.
+static void fill(gr_bucket *bucket, gr_session **sessions, uint32_t count) {
+    gr_step *step = &bucket->step;
+    int32_t *tokens = bucket->storage, *positions = tokens + bucket->rows_max;
+    int32_t *row_seq = positions + bucket->rows_max, *seq_rows = row_seq + bucket->rows_max;
+    int32_t *output_rows = seq_rows + bucket->seqs_max + 1;
+    step->rows = step->outputs = 0;
+    step->seqs = count;
+    for (uint32_t s = 0; s < count; s++) {
+        const gr_session *session = sessions[s];
+        seq_rows[s] = (int32_t)step->rows;
+        for (uint32_t r = 0; r < session->batch_rows; r++, step->rows++) {
+            uint64_t position = session->pages.length + r;
+            tokens[step->rows] = session->tokens.data[position];
+            positions[step->rows] = (int32_t)position;
+            row_seq[step->rows] = (int32_t)s;
+            if (wants_logits(session, position))
+                output_rows[step->outputs++] = (int32_t)step->rows;
+        }
+        fill_pages(bucket, s, session);
+    }
+    seq_rows[count] = (int32_t)step->rows;
+}
+
+// Moves values that enter or leave a segment of a device with its own memory through the host's arena.
+static gr_status cross(gr_model *model, gr_bucket *bucket, const gr_plan_segment *segment, gr_value_flags direction,
+                       gr_error *error) {
+    gr_model_device *device = &model->devices[segment->device];
+    const gr_backend *backend = device->opened->backend;
+    gr_status status = GR_OK;
+    if (device->opened->facts.flags & GR_DEVICE_HOST_MEMORY)
+        return GR_OK;
+    for (uint32_t i = 0; status == GR_OK && i < segment->segment.value_count; i++) {
+        const gr_value *value = gr_segment_value(&segment->segment, i);
+        if (!(value->flags & direction) || value->offset == GR_NO_OFFSET)
+            continue;
+        uint64_t elements = gr_value_elements(value, bucket->step.rows, bucket->step.seqs, bucket->step.outputs);
+        uint64_t bytes = elements / gr_dtype_block(value->dtype) * gr_dtype_block_bytes(value->dtype);
+        char *host = (char *)bucket->arena + value->offset;
+        gr_buffer *arena = bucket->arena_buffers[segment->device];
+        status = direction == GR_VALUE_IMPORT
+                     ? backend->buffer_write(device->opened->device, device->queue, arena, value->offset, host, bytes, error)
+                     : backend->buffer_read(device->opened->device, device->queue, arena, value->offset, host, bytes, error);
+    }
+    return status;
+}
+
+static gr_status run_segment(gr_model *model, gr_bucket *bucket, uint32_t index, gr_error *error) {
+    const gr_plan_segment *segment = gr_plan_segment_at(bucket->plan, index);
+    gr_model_device *device = &model->devices[segment->device];
+    const gr_backend *backend = device->opened->backend;
+    const gr_submit submit = {.struct_size = sizeof submit,
+                              .program = bucket->programs[index],
+                              .scratch = device->scratch,
+                              .signal = device->fence,
+                              .signal_value = ++device->fence_value};
+    gr_status status = cross(model, bucket, segment, GR_VALUE_IMPORT, error);
+    if (status == GR_OK)
+        status = backend->submit(device->opened->device, device->queue, &submit, error);
+    if (status == GR_OK)
+        status = backend->fence_wait(device->opened->device, device->fence, submit.signal_value, UINT64_MAX, error);
+    if (status == GR_OK)
+        status = cross(model, bucket, segment, GR_VALUE_EXPORT, error);
+    return status;
+}
+
+static void hand_out(gr_model *model, gr_bucket *bucket, gr_session *session, uint32_t *output) {
+    uint32_t vocab = model->source->hparams.vocab;
+    const float *logits = (const float *)(const void *)((const char *)bucket->arena + gr_plan_offset(bucket->plan, model->logits_value));
+    uint64_t begin = session->pages.length;
+    for (uint32_t r = 0; r < session->batch_rows; r++) {
+        if (!wants_logits(session, begin + r))
+            continue;
+        const float *row = logits + (size_t)(*output)++ * vocab;
+        if (session->hook && begin + r >= session->hook_from)
+            session->hook(session->hook_context, begin + r, row, vocab);
+        if (begin + r + 1 == session->tokens.count) {
+            memcpy(session->logits, row, vocab * sizeof *row);
+            session->logits_behind = begin + r + 1;
+        }
+    }
+}
+
+static void account(gr_session *session, uint32_t rows, double seconds) {
+    bool decode = session->batch_rows == 1 && session->stats.positions > 0;
+    double share = seconds * session->batch_rows / rows;
+    session->stats.steps++;
+    if (decode) {
+        session->stats.decode_tokens++;
+        session->stats.decode_seconds += share;
+    } else {
+        session->stats.prefill_tokens += session->batch_rows;
+        session->stats.prefill_seconds += share;
+    }
+    session->stats.positions = session->pages.length;
+    session->generation++;
+}
+
+gr_status gr_step_run(gr_model *model, gr_session **sessions, uint32_t count, uint32_t rows,
+                      gr_session **out_culprit, gr_error *error) {
+    gr_bucket *bucket = NULL;
+    *out_culprit = NULL;
+    uint64_t start = gr_registry_host(model->engine->registry)->now_ns(gr_registry_host(model->engine->registry));
+    gr_status status = gr_bucket_get(model, rows, &bucket, error);
+    if (status == GR_OK)
+        status = reserve(sessions, count, out_culprit, error);
+    if (status != GR_OK)
+        return status;
+    fill(bucket, sessions, count);
+    for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(bucket->plan); i++)
+        status = run_segment(model, bucket, i, error);
+    if (status == GR_OK && gr_model_file_lost(model->source->file))
+        status = gr_fail(error, GR_ERROR_IO, "engine", "%s: the file was truncated while in use",
+                         gr_model_file_path(model->source->file));
+    uint64_t end = gr_registry_host(model->engine->registry)->now_ns(gr_registry_host(model->engine->registry));
+    uint32_t output = 0;
+    for (uint32_t s = 0; s < count; s++) {
+        if (status != GR_OK) {
+            gr_kv_seq_abandon(&sessions[s]->pages);
+            continue;
+        }
+        hand_out(model, bucket, sessions[s], &output);
+        gr_kv_seq_commit(&sessions[s]->pages, sessions[s]->batch_rows);
+        account(sessions[s], rows, (double)(end - start) * 1e-9);
+    }
+    return status;
+}
