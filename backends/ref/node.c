@@ -73,6 +73,8 @@ static const op_row *op_row_find(gr_op op) {
 static const char *value_check(const gr_value *value) {
     static const int64_t step_rows[] = {GR_DIM_T, GR_DIM_T, GR_DIM_T, GR_DIM_R, GR_DIM_R};
     uint64_t elements = 1;
+    if (value->kind == GR_VALUE_STATE)
+        return NULL; // its geometry is the cache pool's
     if (value->rank < 1 || value->rank > GR_MAX_RANK)
         return "a value's rank is not 1 to 4";
     if (!ref_can_decode(value->dtype))

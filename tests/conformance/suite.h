@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// suite.h: a conformance suite for backend plugins. Needs gregale/*.h, libc and pthread, nothing else.
+//
+// A case is a "rig": a segment of one or a few nodes with random values, a step, weights, perhaps a cache.
+// The rig runs on the backend and through an oracle (oracle.c: scalar, F64, written apart from any
+// backend), and the outputs are compared by the precision class that the backend declared. The arena is
+// filled with NaN first, and every byte that no node may write must come back unchanged.
+#ifndef GREGALE_CONFORMANCE_SUITE_H
+#define GREGALE_CONFORMANCE_SUITE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "gregale/backend.h"
+
+// ---- random.c ----
+
+typedef struct cf_random {
+    uint64_t state;
+} cf_random;
+
+uint64_t cf_next(cf_random *random);
+uint32_t cf_below(cf_random *random, uint32_t limit); // [0, limit), 0 when limit is 0
+double cf_uniform(cf_random *random, double low, double high);
+double cf_normal(cf_random *random);
+uint64_t cf_hash(uint64_t seed, const char *text);
+
+// ---- team.c: the host's services ----
+
+// A host whose allocations are counted and can be made to fail.
+typedef struct cf_host {
+    gr_host table; // first: the services get its address
+    gr_topology topology;
+    uint64_t outstanding; // bytes not freed yet
+    uint64_t allocations;
+    uint64_t fail_at;     // the allocation of that number fails; 0: none
+    uint32_t tracing;
+    uint32_t traced;      // events received
+    bool verbose;
+} cf_host;
+
+void cf_host_init(cf_host *host);
+gr_team *cf_team_create(uint32_t workers);
+void cf_team_destroy(gr_team *team);
+
+// ---- main.c ----
+
+// Deliberate defects, planted in the oracle or the harness to show that the suite sees them.
+typedef uint32_t cf_plant;
+enum {
+    CF_PLANT_NONE,
+    CF_PLANT_WINDOW_PLUS,  // a key one too far is visible
+    CF_PLANT_WINDOW_MINUS, // the farthest key is not
+    CF_PLANT_LAST_K,       // matrix products lose the last element
+    CF_PLANT_GQA,          // query heads read the next KV head
+    CF_PLANT_PAIRING,      // rotary pairs of the other kind
+    CF_PLANT_POSITION,     // rotary positions off by one
+    CF_PLANT_SOFTCAP,      // no softcap
+    CF_PLANT_BIAS,         // no bias
+    CF_PLANT_EXPERT,       // the next expert's matrix
+    CF_PLANT_NIBBLE,       // the nibbles of Q4_0 swapped
+    CF_PLANT_EPS,          // no epsilon in the norm
+    CF_PLANT_TIES,         // equal values by higher index
+    CF_PLANT_MASK,         // mask bits shifted by one
+    CF_PLANT_GUARD,        // one byte beside an output changes
+    CF_PLANT_UNWRITTEN,    // one output element is never written
+    CF_PLANT_LIMIT
+};
+extern const char *const cf_plant_names[CF_PLANT_LIMIT];
+
+typedef struct cf_suite {
+    const gr_backend *backend;
+    gr_device *device;
+    gr_device_facts facts;
+    cf_host host;
+    gr_team *teams[2]; // of 1 and of 3 workers
+    gr_queue *queues[2];
+    gr_fence *fence;
+    uint64_t fence_value;
+    const char *only_op; // NULL: all
+    uint64_t seed;
+    bool verbose, deep;
+    cf_plant plant;
+    uint32_t passed, failed, skipped, primitive_skips;
+    double worst; // largest error as a multiple of its tolerance
+} cf_suite;
+
+// Whether cases of this op are wanted.
+bool cf_wanted(const cf_suite *suite, const char *op);
+void cf_pass(cf_suite *suite, const char *name);
+GR_PRINTF(3, 4) void cf_fail(cf_suite *suite, const char *name, const char *format, ...);
+// `required`: a primitive, which a complete backend runs.
+void cf_skip(cf_suite *suite, const char *name, bool required, const char *reason);
+
+// ---- dtype.c ----
+
+// Values of F64 out of `n` elements of any dtype.
+void cf_decode(gr_dtype dtype, const void *source, uint64_t n, double *out, cf_plant plant);
+// Random contents of `n` elements: any bits for the integers, scales of modest size.
+void cf_fill(cf_random *random, gr_dtype dtype, void *target, uint64_t n);
+// Rounds to F16 or BF16 (nearest, ties to even), or F32; the result as a number, and as bits.
+double cf_round(gr_dtype dtype, double value);
+uint16_t cf_half_bits(double value);
+
+// ---- rig.c ----
+
+#define CF_MAX_VALUES 64
+#define CF_MAX_NODES 24
+#define CF_MAX_ALLOCS 512
+#define CF_MAX_SEQS 8
+
+// The cache of a rig: one pool, one layer of which the nodes use.
+typedef struct cf_cache {
+    gr_kv_desc desc;
+    gr_kv *kv;
+    uint32_t layer;  // within the pool
+    uint32_t window; // only decides which pages exist
+} cf_cache;
+
+typedef struct cf_rig {
+    cf_suite *suite;
+    char op[32];
+    char name[192];
+    cf_random random;
+    gr_value values[CF_MAX_VALUES];
+    uint32_t value_count;
+    gr_node nodes[CF_MAX_NODES];
+    uint32_t node_in[CF_MAX_NODES][14], node_out[CF_MAX_NODES][2];
+    uint32_t node_count;
+    gr_segment segment;
+    void *data[CF_MAX_VALUES];      // weights; initial contents of input activations (step's sizes)
+    double *exact[CF_MAX_VALUES];   // the oracle's result, NULL where none
+    bool written[CF_MAX_VALUES];    // an output of a node that runs, or of its subtree
+    gr_weight *weights[CF_MAX_VALUES];
+    uint32_t rows_max, seqs_max, outputs_max;
+    gr_step step;
+    gr_step_group groups[2];
+    int32_t past[CF_MAX_SEQS];      // positions that each sequence had before the step
+    gr_cache_layer cache_layer;
+    cf_cache cache;
+    uint8_t *kv_before;             // the pool's bytes before the run
+    uint64_t arena_bytes;
+    uint8_t *before, *after;        // arena images
+    gr_precision precision;         // the loosest of the nodes that ran
+    bool outliers;                  // class Q8 is then held to the limit of Q8_OUTLIERS
+    double floor;                   // a looser limit than the class's, 0: none (rounding in the cache)
+    void *allocs[CF_MAX_ALLOCS];
+    uint32_t alloc_count;
+} cf_rig;
+
+// Begins a case; false when its op is not wanted. Sizes of the step; one sequence from position 0 until
+// cf_rig_sequences says otherwise; output rows are random.
+bool cf_rig_begin(cf_rig *rig, cf_suite *suite, const char *op, const char *name, uint32_t rows,
+                  uint32_t outputs);
+// Lets the step be of `seqs` sequences, each with `rows[s]` rows after `past[s]` positions.
+void cf_rig_sequences(cf_rig *rig, uint32_t seqs, const uint32_t *rows, const int32_t *past);
+// Zeroed memory until the case ends, 64-byte aligned.
+void *cf_rig_alloc(cf_rig *rig, uint64_t bytes);
+// Values. CF_NONE stands for a dimension beyond the rank.
+#define CF_NONE INT64_MIN
+uint32_t cf_rig_value(cf_rig *rig, gr_dtype dtype, int64_t d0, int64_t d1);
+uint32_t cf_rig_input(cf_rig *rig, int64_t d0, int64_t d1, double scale); // F32, random
+uint32_t cf_rig_weight(cf_rig *rig, gr_dtype dtype, int64_t d0, int64_t d1, int64_t d2);
+uint32_t cf_rig_field(cf_rig *rig, gr_step_field field, int64_t width);
+uint32_t cf_rig_state(cf_rig *rig);
+// Appends a node flagged RUN; `in` ends at `in_count`.
+gr_node *cf_rig_node(cf_rig *rig, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in,
+                     uint32_t out_count, const uint32_t *out);
+// Makes the pool and page tables for the sequences: physical pages in random order, the first ones rolled
+// away as the window allows; every byte NaN except the past positions that a row of the step may see.
+bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window);
+// The value at one position of the cache, read in F32 through kv_read.
+bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, float *out);
+bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, const float *values);
+// Takes what the pool holds now as what it was before the run.
+bool cf_rig_cache_snapshot(cf_rig *rig);
+// Whether position p of a sequence has a page; gives page and slot.
+bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32_t *out_page, uint32_t *out_slot);
+// Elements of a value at the step's sizes, or at the bucket's.
+uint64_t cf_rig_count(const cf_rig *rig, const gr_value *value, bool bucket);
+// Runs the nodes on the backend, then the oracle, then compares every output. Ends the case.
+void cf_rig_finish(cf_rig *rig);
+// The parts of finish, for cases that compare in their own way. run: false when skipped or failed (said).
+bool cf_rig_run(cf_rig *rig);
+void cf_rig_end(cf_rig *rig);
+
+// ---- oracle.c ----
+
+// Computes rig->exact of every primitive node's outputs, in F64. False when an op is unknown to it.
+bool cf_oracle(cf_rig *rig);
+
+// ---- compare.c ----
+
+// Compares one output with the oracle; true when it is right, else says why in `why`.
+bool cf_compare(cf_rig *rig, uint32_t value, char *why, size_t capacity);
+double cf_limit(gr_precision precision);
+double cf_rig_limit(const cf_rig *rig);
+// True when every byte outside the outputs is as before.
+bool cf_guards(cf_rig *rig, char *why, size_t capacity);
+// True when KV_WRITE changed exactly the step's positions of its layer, to the given values.
+bool cf_cache_check(cf_rig *rig, char *why, size_t capacity);
+
+// ---- case_*.c: the cases ----
+
+void cf_cases_table(cf_suite *suite);     // the descriptor, devices
+void cf_cases_memory(cf_suite *suite);    // buffers, weights, fences, hostile descriptions
+void cf_cases_cache(cf_suite *suite);     // pools
+void cf_cases_programs(cf_suite *suite);  // compile and submit refuse what they must
+void cf_cases_matmul(cf_suite *suite);
+void cf_cases_rows(cf_suite *suite);      // EMBED, GATHER_ROWS, MASK_BITS, TOPK, CAST, COPY
+void cf_cases_pointwise(cf_suite *suite); // RMS_NORM, ROPE, GLU, ADD, MUL, SCALE, SOFTMAX
+void cf_cases_attention(cf_suite *suite); // KV_WRITE, ATTENTION
+void cf_cases_blocks(cf_suite *suite);    // composites, whole and decomposed
+void cf_cases_invariance(cf_suite *suite); // same bits in any batch, where declared
+
+// Row counts that every op is tried with.
+#define CF_ROW_COUNTS 7
+extern const uint32_t cf_row_counts[CF_ROW_COUNTS];
+// The dtypes a weight may have.
+#define CF_WEIGHT_DTYPES 15
+extern const gr_dtype cf_weight_dtypes[CF_WEIGHT_DTYPES];
+
+#endif
