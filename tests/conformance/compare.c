@@ -20,7 +20,7 @@ double cf_limit(gr_precision precision) {
 double cf_rig_limit(const cf_rig *rig) {
     bool looser = rig->outliers && rig->precision == GR_PRECISION_Q8;
     double limit = cf_limit(looser ? GR_PRECISION_Q8_OUTLIERS : rig->precision);
-    return limit > rig->floor ? limit : rig->floor;
+    return rig->slack > 1.0 ? limit * rig->slack : limit;
 }
 
 static bool same(double a, double b) {
@@ -134,8 +134,7 @@ bool cf_guards(cf_rig *rig, char *why, size_t capacity) {
     uint8_t *free_bytes = cf_rig_alloc(rig, rig->arena_bytes); // 1: a node may write here
     for (uint32_t v = 0; v < rig->value_count; v++) {
         const gr_value *value = &rig->values[v];
-        bool inner = !rig->data[v]; // values inside a composite are scratch to it
-        if (value->kind == GR_VALUE_ACTIVATION && (rig->written[v] || inner))
+        if (value->kind == GR_VALUE_ACTIVATION && rig->written[v])
             memset(free_bytes + value->offset, 1, gr_dtype_row_bytes(value->dtype, cf_rig_count(rig, value, true)));
     }
     for (uint64_t i = 0; i < rig->arena_bytes; i++) {

@@ -155,8 +155,8 @@ static void lay_out(cf_rig *rig) {
     uint64_t end = 0;
     for (uint32_t v = 0; v < rig->value_count; v++) {
         gr_value *value = &rig->values[v];
-        if (value->kind != GR_VALUE_ACTIVATION)
-            continue;
+        if (value->kind != GR_VALUE_ACTIVATION || (!rig->data[v] && !rig->written[v]))
+            continue; // inside a composite that runs whole: never in the arena
         value->offset = (end + 64 + cf_below(&rig->random, 64)) / 64 * 64 + 64;
         end = value->offset + gr_dtype_row_bytes(value->dtype, cf_rig_count(rig, value, true));
     }
@@ -274,12 +274,12 @@ bool cf_rig_run(cf_rig *rig) {
     const gr_backend *backend = suite->backend;
     gr_error error;
     gr_error_init(&error);
+    mark_written(rig);
     lay_out(rig);
     rig->segment = (gr_segment){.struct_size = sizeof rig->segment, .value_count = rig->value_count,
                                 .value_stride = sizeof rig->values[0], .node_count = rig->node_count,
                                 .node_stride = sizeof rig->nodes[0], .values = rig->values,
                                 .nodes = rig->nodes};
-    mark_written(rig);
     for (uint32_t v = 0; v < rig->value_count; v++) {
         if (rig->written[v])
             rig->values[v].flags |= GR_VALUE_EXPORT;

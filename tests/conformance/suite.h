@@ -143,7 +143,7 @@ typedef struct cf_rig {
     uint8_t *before, *after;        // arena images
     gr_precision precision;         // the loosest of the nodes that ran
     bool outliers;                  // class Q8 is then held to the limit of Q8_OUTLIERS
-    double floor;                   // a looser limit than the class's, 0: none (rounding in the cache)
+    double slack;                   // times the class's limit, where errors of several nodes add up; 0: 1
     void *allocs[CF_MAX_ALLOCS];
     uint32_t alloc_count;
 } cf_rig;
