@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// cli.h: what the commands share: options, an opened engine and model, messages, exit codes.
+// Inside the cli room, the only one that prints or exits. Single-threaded, but for the signal handler.
+#ifndef GREGALE_CLI_CLI_H
+#define GREGALE_CLI_CLI_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/strbuf.h"
+#include "gregale/engine.h"
+
+// Exit codes, as docs/command-line.md lists them.
+enum {
+    GR_EXIT_OK = 0,
+    GR_EXIT_FAILURE = 1,     // anything not below
+    GR_EXIT_USAGE = 2,       // the command line makes no sense
+    GR_EXIT_INPUT = 3,       // a file or text is missing, broken or not supported
+    GR_EXIT_RESOURCES = 4,   // not enough memory, or a limit was reached
+    GR_EXIT_DEVICE = 5,      // no device, or the device failed
+    GR_EXIT_SCRIPT = 6,      // a Lua script raised an error
+    GR_EXIT_INTERRUPTED = 130
+};
+
+// A command: `const gr_command gr_command_NAME` in command_NAME.c; CMake finds it by the file's name.
+typedef struct gr_command {
+    const char *name;
+    const char *summary; // one line for `gregale --help`
+    int (*run)(int argc, char **argv); // argv[0] is "gregale NAME"; returns an exit code
+} gr_command;
+
+const gr_command *const *gr_commands(void); // generated; ends with NULL
+
+// ---- options.c: the options that many commands take
+typedef struct gr_cli_options {
+    const char *device, *sampler, *chat_format, *trace, *system, *prompt;
+    const char *positional[4];
+    int positional_count, positional_limit;
+    uint32_t threads, context, max_tokens, chunk;
+    uint64_t seed;
+    double temperature;      // negative: not given
+    int64_t sliding_window;
+    bool has_sliding_window, json, quiet, offline, raw, deterministic;
+    uint32_t wanted;         // gr_option_group bits: which groups this command takes
+} gr_cli_options;
+enum { GR_OPTIONS_MODEL = 1, GR_OPTIONS_GENERATE = 2, GR_OPTIONS_PROMPT = 4 };
+
+// Parses argv by the groups in options->wanted and the command's own `extra` (may be NULL): exits with
+// GR_EXIT_USAGE and one line on nonsense. `usage` names the positional arguments, `help` is the description.
+// `extra_parse` gets keys the groups do not know, with `context`.
+void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char *usage, const char *help,
+                      const struct argp_option *extra, error_t (*extra_parse)(int key, char *value, void *context),
+                      void *context);
+uint64_t gr_parse_u64(const char *text, uint64_t limit, const char *what); // exits with USAGE
+double gr_parse_number(const char *text, double low, double high, const char *what);
+// The sampler chain that --sampler or --temperature asks for; NULL: the engine's default.
+const char *gr_options_sampler(const gr_cli_options *options);
+
+// ---- session.c: an engine and a model as the options ask
+typedef struct gr_cli {
+    gr_engine *engine;
+    gr_model *model;
+    gr_session *session;
+    gr_error error;
+} gr_cli;
+// Each returns an exit code, having printed the error.
+int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options);
+int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *path);
+int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options);
+void gr_cli_close(gr_cli *cli, const gr_cli_options *options);
+
+// ---- report.c
+bool gr_is_terminal(FILE *stream);
+int gr_exit_code(gr_status status);
+// Prints "gregale: message" to standard error and returns the exit code for it.
+int gr_report(const gr_error *error);
+GR_PRINTF(2, 3)
+int gr_complain(int exit_code, const char *format, ...);
+// A progress bar on standard error when that is a terminal; nothing otherwise.
+bool gr_progress(void *context, double fraction, const char *what);
+void gr_progress_end(void);
+// Reads `path` ("-": standard input) whole.
+int gr_read_text(const char *path, gr_strbuf *text);
+// Ctrl-C stops what `engine` is doing; a second one within a second ends the program.
+void gr_catch_interrupt(gr_engine *engine);
+bool gr_interrupted(void);
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// command_run.c: gregale run: one prompt, one answer.
+#include <string.h>
+
+#include "cli/cli.h"
+
+static bool print_piece(void *context, const char *text, size_t bytes) {
+    (void)context;
+    fwrite(text, 1, bytes, stdout);
+    fflush(stdout);
+    return !ferror(stdout);
+}
+
+static bool print_piece_json(void *context, const char *text, size_t bytes) {
+    gr_strbuf line = {0};
+    (void)context;
+    gr_strbuf_text(&line, "{\"type\":\"text\",\"text\":");
+    gr_strbuf_json(&line, (gr_str){text, bytes});
+    gr_strbuf_text(&line, "}\n");
+    fputs(gr_strbuf_cstr(&line), stdout);
+    fflush(stdout);
+    gr_strbuf_deinit(&line);
+    return !ferror(stdout);
+}
+
+static const char *stop_name(gr_stop_reason reason) {
+    static const char *const names[] = {"none", "end", "limit", "text", "context", "cancelled", "error"};
+    return reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
+}
+
+static double rate(double count, double seconds) {
+    return seconds > 0 ? count / seconds : 0;
+}
+
+static void print_summary(const gr_request_info *info, const gr_cli_options *options) {
+    double decode = info->generated_tokens > 1 ? rate(info->generated_tokens - 1, info->decode_seconds) : 0;
+    if (options->json)
+        printf("{\"type\":\"done\",\"stop\":\"%s\",\"prompt_tokens\":%u,\"generated_tokens\":%u,\"seed\":%llu,"
+               "\"prefill_tokens_per_second\":%.2f,\"decode_tokens_per_second\":%.2f}\n",
+               stop_name(info->stop_reason), info->prompt_tokens, info->generated_tokens,
+               (unsigned long long)info->seed, rate(info->prompt_tokens, info->prefill_seconds), decode);
+    else if (!options->quiet && gr_is_terminal(stderr))
+        fprintf(stderr, "%u + %u tokens, %.1f and %.1f tokens/s, stopped by %s, seed %llu\n", info->prompt_tokens,
+                info->generated_tokens, rate(info->prompt_tokens, info->prefill_seconds), decode,
+                stop_name(info->stop_reason), (unsigned long long)info->seed);
+}
+
+// The prompt becomes a user turn when the model has a chat format, else plain text to continue.
+static gr_status add_prompt(gr_cli *cli, const gr_cli_options *options, const char *text, size_t bytes) {
+    gr_model_info info = {.struct_size = sizeof info};
+    gr_status status = GR_OK;
+    gr_model_info_get(cli->model, &info);
+    if (options->raw || !info.chat_format[0]) {
+        if (options->system)
+            return gr_fail(&cli->error, GR_ERROR_INVALID_ARGUMENT, "cli", "--system needs a model with a chat format");
+        return gr_session_append_text(cli->session, text, bytes, &cli->error);
+    }
+    if (options->system)
+        status = gr_session_turn(cli->session, GR_CHAT_SYSTEM, options->system, strlen(options->system), &cli->error);
+    if (status == GR_OK)
+        status = gr_session_turn(cli->session, GR_CHAT_USER, text, bytes, &cli->error);
+    if (status == GR_OK)
+        status = gr_session_apply_turns(cli->session, &cli->error);
+    return status;
+}
+
+static int answer(gr_cli *cli, const gr_cli_options *options) {
+    const gr_generate_options wanted = {.struct_size = sizeof wanted,
+                                        .max_tokens = options->max_tokens,
+                                        .seed = options->seed,
+                                        .sampler = gr_options_sampler(options),
+                                        .raw = options->raw};
+    gr_request *request = NULL;
+    gr_status status = gr_session_evaluate(cli->session, gr_progress, NULL, &cli->error);
+    gr_progress_end();
+    if (status == GR_OK)
+        status = gr_session_generate(cli->session, &wanted, options->json ? print_piece_json : print_piece, NULL,
+                                     &request, &cli->error);
+    if (request) {
+        gr_request_info info = {.struct_size = sizeof info};
+        gr_request_info_get(request, &info);
+        if (!options->json)
+            putchar('\n');
+        fflush(stdout);
+        if (status == GR_OK || status == GR_ERROR_CANCELLED)
+            print_summary(&info, options);
+        gr_request_release(request);
+    }
+    return status == GR_OK ? GR_EXIT_OK : gr_report(&cli->error);
+}
+
+static int run(int argc, char **argv) {
+    gr_cli cli = {0};
+    gr_strbuf text = {0};
+    gr_cli_options options = {.wanted = GR_OPTIONS_MODEL | GR_OPTIONS_GENERATE | GR_OPTIONS_PROMPT, .positional_limit = 1};
+    gr_options_parse(argc, argv, &options, "MODEL", "Answer one prompt. The prompt is -p TEXT or standard input.", NULL,
+                     NULL, NULL);
+    if (!options.positional_count)
+        return gr_complain(GR_EXIT_USAGE, "run: expected a model file; see gregale run --help");
+    if (!options.prompt && gr_is_terminal(stdin))
+        return gr_complain(GR_EXIT_USAGE, "run: expected -p TEXT or a prompt on standard input");
+    int code = options.prompt ? GR_EXIT_OK : gr_read_text("-", &text);
+    if (options.prompt)
+        gr_strbuf_text(&text, options.prompt);
+    if (!code)
+        code = gr_cli_open_model(&cli, &options, options.positional[0]);
+    if (!code)
+        code = gr_cli_open_session(&cli, &options);
+    if (!code && add_prompt(&cli, &options, gr_strbuf_cstr(&text), text.size) != GR_OK)
+        code = gr_report(&cli.error);
+    if (!code)
+        code = answer(&cli, &options);
+    gr_cli_close(&cli, &options);
+    gr_strbuf_deinit(&text);
+    return code;
+}
+
+const gr_command gr_command_run = {"run", "answer one prompt", run};

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// main.c: finds the command and hands over.
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void print_help(FILE *stream) {
+    fputs("Usage: gregale COMMAND [OPTION...] [ARGUMENT...]\n"
+          "Run Mistral-family language models on any hardware, scripted.\n\n"
+          "Commands:\n", stream);
+    for (const gr_command *const *command = gr_commands(); *command; command++)
+        fprintf(stream, "  %-12s %s\n", (*command)->name, (*command)->summary);
+    fputs("\n`gregale COMMAND --help` explains one. Exit codes: 0 done, 1 failure, 2 usage, 3 bad input,\n"
+          "4 not enough memory or a limit reached, 5 device, 6 script error, 130 interrupted.\n", stream);
+}
+
+static const gr_command *find(const char *name) {
+    for (const gr_command *const *command = gr_commands(); *command; command++)
+        if (strcmp((*command)->name, name) == 0)
+            return *command;
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    static char program[64];
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_help(stderr);
+        return GR_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        printf("gregale %s\n", gr_version());
+        return GR_EXIT_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return GR_EXIT_OK;
+    }
+    const gr_command *command = find(argv[1]);
+    if (!command)
+        return gr_complain(GR_EXIT_USAGE, "no command is called '%s'; `gregale --help` lists them", argv[1]);
+    snprintf(program, sizeof program, "gregale %s", command->name);
+    argv[1] = program;
+    int code = command->run(argc - 1, argv + 1);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return code ? code : gr_complain(GR_EXIT_FAILURE, "cannot write to standard output");
+    return code;
+}

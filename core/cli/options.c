@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// options.c: option groups, each an argp child, so that an option means the same in every command.
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+enum {
+    KEY_DEVICE = 0x400, KEY_THREADS, KEY_CONTEXT, KEY_WINDOW, KEY_SEED, KEY_TEMPERATURE, KEY_MAX_TOKENS, KEY_SYSTEM,
+    KEY_OFFLINE, KEY_JSON, KEY_SAMPLER, KEY_CHAT_FORMAT, KEY_TRACE, KEY_RAW, KEY_CHUNK, KEY_DETERMINISTIC
+};
+
+static const struct argp_option model_options[] = {
+    {"device", KEY_DEVICE, "NAME", 0, "Device to run on (auto: the best; `gregale devices` lists them)", 1},
+    {"threads", KEY_THREADS, "N", 0, "Worker threads (default: one a physical core)", 1},
+    {"context", KEY_CONTEXT, "N", 0, "Most positions of a session", 1},
+    {"sliding-window", KEY_WINDOW, "N|off", 0, "Attention window of every layer, in place of the model's", 1},
+    {"chunk", KEY_CHUNK, "N", 0, "Most tokens of a prompt in one step (default 512)", 1},
+    {"deterministic", KEY_DETERMINISTIC, NULL, 0, "Use only paths whose bits do not depend on batching", 1},
+    {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace of everything that ran", 1},
+    {"json", KEY_JSON, NULL, 0, "One JSON object a line on standard output", 1},
+    {"quiet", 'q', NULL, 0, "No notices", 1},
+    {"offline", KEY_OFFLINE, NULL, 0, "Never use the network (this command never does)", 1},
+    {0}};
+
+static const struct argp_option generate_options[] = {
+    {"seed", KEY_SEED, "N", 0, "Seed of every random draw (default: a fresh one)", 2},
+    {"temperature", KEY_TEMPERATURE, "X", 0, "0 is greedy", 2},
+    {"sampler", KEY_SAMPLER, "CHAIN", 0, "Sampler chain, e.g. 'top-k(40);temperature(0.8)'", 2},
+    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "Longest answer", 2},
+    {"system", KEY_SYSTEM, "TEXT", 0, "System prompt", 2},
+    {"chat-format", KEY_CHAT_FORMAT, "NAME", 0, "Chat format, in place of the one the file names", 2},
+    {"raw", KEY_RAW, NULL, 0, "Continue the text as it is: no chat format", 2},
+    {0}};
+
+static const struct argp_option prompt_options[] = {
+    {"prompt", 'p', "TEXT", 0, "The prompt (default: standard input)", 2}, {0}};
+
+uint64_t gr_parse_u64(const char *text, uint64_t limit, const char *what) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || value > limit)
+        exit(gr_complain(GR_EXIT_USAGE, "%s: expected a whole number up to %llu, found '%s'", what,
+                         (unsigned long long)limit, text));
+    return value;
+}
+
+double gr_parse_number(const char *text, double low, double high, const char *what) {
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= low && value <= high))
+        exit(gr_complain(GR_EXIT_USAGE, "%s: expected a number from %g to %g, found '%s'", what, low, high, text));
+    return value;
+}
+
+typedef struct parse_state {
+    gr_cli_options *options;
+    error_t (*extra)(int key, char *value, void *context);
+    void *context;
+} parse_state;
+
+static error_t parse_group(int key, char *value, struct argp_state *state) {
+    gr_cli_options *o = ((parse_state *)state->input)->options;
+    switch (key) {
+    case KEY_DEVICE: o->device = value; return 0;
+    case KEY_THREADS: o->threads = (uint32_t)gr_parse_u64(value, 4096, "--threads"); return 0;
+    case KEY_CONTEXT: o->context = (uint32_t)gr_parse_u64(value, 1u << 30, "--context"); return 0;
+    case KEY_CHUNK: o->chunk = (uint32_t)gr_parse_u64(value, 1u << 16, "--chunk"); return 0;
+    case KEY_WINDOW:
+        o->has_sliding_window = true;
+        o->sliding_window = strcmp(value, "off") == 0 ? 0 : (int64_t)gr_parse_u64(value, 1u << 30, "--sliding-window");
+        return 0;
+    case KEY_TRACE: o->trace = value; return 0;
+    case KEY_JSON: o->json = true; return 0;
+    case KEY_DETERMINISTIC: o->deterministic = true; return 0;
+    case KEY_OFFLINE: o->offline = true; return 0;
+    case KEY_RAW: o->raw = true; return 0;
+    case KEY_SEED: o->seed = gr_parse_u64(value, UINT64_C(1) << 53, "--seed"); return 0;
+    case KEY_TEMPERATURE: o->temperature = gr_parse_number(value, 0, 100, "--temperature"); return 0;
+    case KEY_MAX_TOKENS: o->max_tokens = (uint32_t)gr_parse_u64(value, 1u << 30, "--max-tokens"); return 0;
+    case KEY_SAMPLER: o->sampler = value; return 0;
+    case KEY_SYSTEM: o->system = value; return 0;
+    case KEY_CHAT_FORMAT: o->chat_format = value; return 0;
+    case 'q': o->quiet = true; return 0;
+    case 'p': o->prompt = value; return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_top(int key, char *value, struct argp_state *state) {
+    parse_state *parse = state->input;
+    if (key == ARGP_KEY_INIT) {
+        for (int i = 0; state->root_argp->children && state->root_argp->children[i].argp; i++)
+            state->child_inputs[i] = parse;
+        return 0;
+    }
+    if (key == ARGP_KEY_ARG) {
+        gr_cli_options *o = parse->options;
+        if (o->positional_count >= o->positional_limit)
+            exit(gr_complain(GR_EXIT_USAGE, "unexpected argument '%s'; see %s --help", value, state->name));
+        o->positional[o->positional_count++] = value;
+        return 0;
+    }
+    return parse->extra ? parse->extra(key, value, parse->context) : ARGP_ERR_UNKNOWN;
+}
+
+void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char *usage, const char *help,
+                      const struct argp_option *extra, error_t (*extra_parse)(int, char *, void *), void *context) {
+    static const struct argp model = {model_options, parse_group, NULL, NULL, NULL, NULL, NULL};
+    static const struct argp generate = {generate_options, parse_group, NULL, NULL, NULL, NULL, NULL};
+    static const struct argp prompt = {prompt_options, parse_group, NULL, NULL, NULL, NULL, NULL};
+    struct argp_child children[4] = {{0}};
+    int count = 0;
+    options->temperature = -1;
+    if (options->wanted & GR_OPTIONS_MODEL)
+        children[count++] = (struct argp_child){&model, 0, "Model and machine:", 1};
+    if (options->wanted & GR_OPTIONS_GENERATE)
+        children[count++] = (struct argp_child){&generate, 0, "Generation:", 2};
+    if (options->wanted & GR_OPTIONS_PROMPT)
+        children[count++] = (struct argp_child){&prompt, 0, "", 2};
+    const struct argp top = {extra, parse_top, usage, help, children, NULL, NULL};
+    parse_state state = {options, extra_parse, context};
+    argp_err_exit_status = GR_EXIT_USAGE;
+    program_invocation_name = program_invocation_short_name = argv[0];
+    argp_parse(&top, argc, argv, 0, NULL, &state);
+}
+
+const char *gr_options_sampler(const gr_cli_options *options) {
+    static char chain[64];
+    if (options->sampler || options->temperature < 0)
+        return options->sampler;
+    if (options->temperature == 0)
+        return "greedy";
+    snprintf(chain, sizeof chain, "top-k(40);top-p(0.95);temperature(%.6g)", options->temperature);
+    return chain;
+}

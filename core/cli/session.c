@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void print_log(void *context, gr_log_level level, const char *line) {
+    (void)context;
+    (void)level;
+    fprintf(stderr, "gregale: %s\n", line);
+}
+
+int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options) {
+    const gr_engine_options wanted = {.struct_size = sizeof wanted,
+                                      .threads = options->threads,
+                                      .log = print_log,
+                                      .log_level = GR_LOG_WARN,
+                                      .trace = options->trace != NULL,
+                                      .deterministic = options->deterministic};
+    gr_error_init(&cli->error);
+    if (gr_engine_create(&wanted, &cli->engine, &cli->error) != GR_OK)
+        return gr_report(&cli->error);
+    return GR_EXIT_OK;
+}
+
+int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *path) {
+    const gr_model_options wanted = {.struct_size = sizeof wanted,
+                                     .device = options->device,
+                                     .sliding_window = options->sliding_window,
+                                     .has_sliding_window = options->has_sliding_window,
+                                     .chunk = options->chunk,
+                                     .chat_format = options->chat_format,
+                                     .progress = gr_progress};
+    int code = cli->engine ? GR_EXIT_OK : gr_cli_open_engine(cli, options);
+    if (code)
+        return code;
+    gr_catch_interrupt(cli->engine);
+    gr_status status = gr_model_load(cli->engine, path, &wanted, &cli->model, &cli->error);
+    gr_progress_end();
+    if (status != GR_OK)
+        return gr_report(&cli->error);
+    gr_model_info info = {.struct_size = sizeof info};
+    gr_model_info_get(cli->model, &info);
+    if (info.notice[0] && !options->quiet)
+        fprintf(stderr, "gregale: %s\n", info.notice);
+    return GR_EXIT_OK;
+}
+
+int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options) {
+    const gr_session_options wanted = {.struct_size = sizeof wanted, .context = options->context};
+    if (gr_session_create(cli->model, &wanted, &cli->session, &cli->error) != GR_OK)
+        return gr_report(&cli->error);
+    return GR_EXIT_OK;
+}
+
+void gr_cli_close(gr_cli *cli, const gr_cli_options *options) {
+    if (cli->engine && options->trace && gr_engine_trace_write(cli->engine, options->trace, &cli->error) != GR_OK)
+        gr_report(&cli->error);
+    gr_catch_interrupt(NULL);
+    gr_session_release(cli->session);
+    gr_model_release(cli->model);
+    gr_engine_release(cli->engine);
+    *cli = (gr_cli){0};
+}
