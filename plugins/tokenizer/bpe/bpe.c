@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-level byte-pair encoding (Radford et al., "Language Models are Unsupervised Multitask Learners",
-// 2019): text is cut into words by a pattern, a word's bytes are spelled in a printable alphabet, and
-// neighbours merge in the order of the vocabulary's list of merges.
+// Byte-level byte-pair encoding (Radford et al., "Language Models are Unsupervised Multitask
+// Learners", 2019): text is cut into words by a pattern, a word's bytes are spelled in a printable
+// alphabet, and neighbours merge in the order of the vocabulary's list of merges.
 //
 // A byte that the vocabulary lacks vanishes before merging, as in the implementations that such
 // vocabularies come from. Merges that would spell a control token never happen.
@@ -35,8 +35,8 @@ typedef struct bpe_run {
     gr_tokens *tokens;
 } bpe_run;
 
-static bool merge_by_rank(const void *context, const gr_symbol *left, const gr_symbol *right, uint32_t *out_rank,
-                          gr_token *out_merged) {
+static bool merge_by_rank(const void *context, const gr_symbol *left, const gr_symbol *right,
+                          uint32_t *out_rank, gr_token *out_merged) {
     const bpe_tokenizer *bpe = context;
     const gr_pair_slot *slot = gr_pair_index_find(&bpe->merges, left->token, right->token);
     if (!slot)
@@ -64,12 +64,13 @@ static gr_status merge_word(bpe_run *run, const char *word, size_t size) {
 static gr_status encode_word(void *context, const char *word, size_t size, gr_error *error) {
     bpe_run *run = context;
     gr_token whole = gr_piece_index_find(&run->bpe->whole, word, size);
-    gr_status status = whole != GR_TOKEN_NONE ? gr_tokens_push(run->tokens, whole) : merge_word(run, word, size);
+    gr_status status = whole != GR_TOKEN_NONE ? gr_tokens_push(run->tokens, whole)
+                                              : merge_word(run, word, size);
     return status ? gr_base_out_of_memory(error) : GR_OK;
 }
 
-static gr_status encode_text(const gr_base_tokenizer *base, gr_str text, bool begins, gr_tokens *tokens,
-                             gr_error *error) {
+static gr_status encode_text(const gr_base_tokenizer *base, gr_str text, bool begins,
+                             gr_tokens *tokens, gr_error *error) {
     (void)begins;
     bpe_run run = {.bpe = (const bpe_tokenizer *)base, .tokens = tokens};
     gr_status status = gr_splitter_visit(&run.bpe->splitter, text, encode_word, &run, error);
@@ -79,8 +80,8 @@ static gr_status encode_text(const gr_base_tokenizer *base, gr_str text, bool be
 
 // ---- Decoding ----
 
-static size_t piece_bytes(const gr_tokenizer *tokenizer, gr_token token, bool render_control, char *out_bytes,
-                          size_t capacity) {
+static size_t piece_bytes(const gr_tokenizer *tokenizer, gr_token token, bool render_control,
+                          char *out_bytes, size_t capacity) {
     const bpe_tokenizer *bpe = (const bpe_tokenizer *)tokenizer;
     gr_str piece = tokenizer->vocab.pieces[token];
     switch (tokenizer->vocab.types[token]) {
@@ -88,8 +89,7 @@ static size_t piece_bytes(const gr_tokenizer *tokenizer, gr_token token, bool re
         return gr_base_copy(bpe->words[token].data, bpe->words[token].size, out_bytes, capacity);
     case GR_TOKEN_USER_DEFINED: // written as it is read
         return gr_base_copy(piece.data, piece.size, out_bytes, capacity);
-    default:
-        return render_control ? gr_base_copy(piece.data, piece.size, out_bytes, capacity) : 0;
+    default: return render_control ? gr_base_copy(piece.data, piece.size, out_bytes, capacity) : 0;
     }
 }
 
@@ -149,18 +149,23 @@ static bool is_control(const gr_vocab *vocab, gr_token token) {
     return vocab->types[token] == GR_TOKEN_CONTROL || vocab->types[token] == GR_TOKEN_UNKNOWN;
 }
 
-static gr_status bad_merge(const gr_model_file *file, uint64_t at, gr_str merge, const char *why, gr_error *error) {
+static gr_status bad_merge(const gr_model_file *file, uint64_t at, gr_str merge, const char *why,
+                           gr_error *error) {
     char line[64];
-    return gr_fail(error, GR_ERROR_CORRUPT, GR_TOKENIZER_ORIGIN, "%s: tokenizer.ggml.merges[%llu] is '%s'; %s",
-                   gr_model_file_path(file), (unsigned long long)at, gr_printable(merge, line), why);
+    return gr_fail(error, GR_ERROR_CORRUPT, GR_TOKENIZER_ORIGIN,
+                   "%s: tokenizer.ggml.merges[%llu] is '%s'; %s", gr_model_file_path(file),
+                   (unsigned long long)at, gr_printable(merge, line), why);
 }
 
-// Reads "left right". Both and what they spell together must be in the vocabulary. `joined` holds the merge.
-static gr_status add_merge(bpe_tokenizer *bpe, const gr_piece_index *index, const gr_model_file *file, uint64_t at,
-                           gr_str merge, char *joined, gr_error *error) {
+// Reads "left right". Both and what they spell together must be in the vocabulary. `joined` holds
+// the merge.
+static gr_status add_merge(bpe_tokenizer *bpe, const gr_piece_index *index,
+                           const gr_model_file *file, uint64_t at, gr_str merge, char *joined,
+                           gr_error *error) {
     const gr_vocab *vocab = &bpe->base.tokenizer.vocab;
     const char *space = merge.size ? memchr(merge.data, ' ', merge.size) : NULL;
-    size_t left = space ? (size_t)(space - merge.data) : 0, right = space ? merge.size - left - 1 : 0;
+    size_t left = space ? (size_t)(space - merge.data) : 0,
+           right = space ? merge.size - left - 1 : 0;
     if (!left || !right || memchr(space + 1, ' ', right))
         return bad_merge(file, at, merge, "expected two pieces and a space between", error);
     memcpy(joined, merge.data, left);
@@ -169,18 +174,20 @@ static gr_status add_merge(bpe_tokenizer *bpe, const gr_piece_index *index, cons
     gr_token b = gr_piece_index_find(index, joined + left, right);
     gr_token merged = gr_piece_index_find(index, joined, left + right);
     if (a == GR_TOKEN_NONE || b == GR_TOKEN_NONE || merged == GR_TOKEN_NONE)
-        return bad_merge(file, at, merge, "both pieces and the two together must be in the vocabulary", error);
+        return bad_merge(file, at, merge,
+                         "both pieces and the two together must be in the vocabulary", error);
     if (!is_control(vocab, a) && !is_control(vocab, b) && !is_control(vocab, merged))
         gr_pair_index_add(&bpe->merges, a, b, (uint32_t)at, merged);
     return GR_OK;
 }
 
-static gr_status read_merges(bpe_tokenizer *bpe, const gr_piece_index *index, const gr_model_file *file,
-                             gr_error *error) {
+static gr_status read_merges(bpe_tokenizer *bpe, const gr_piece_index *index,
+                             const gr_model_file *file, gr_error *error) {
     const gr_meta *array = gr_model_file_meta(file, "tokenizer.ggml.merges");
     if (!array || array->type != GR_META_ARRAY || array->value.array.type != GR_META_STRING)
         return gr_fail(error, GR_ERROR_CORRUPT, GR_TOKENIZER_ORIGIN,
-                       "%s: tokenizer.ggml.merges: expected an array of strings", gr_model_file_path(file));
+                       "%s: tokenizer.ggml.merges: expected an array of strings",
+                       gr_model_file_path(file));
     uint64_t count = array->value.array.count;
     size_t longest = 0;
     for (uint64_t i = 0; i < count; i++)
@@ -205,8 +212,10 @@ static gr_status read_spelled(bpe_tokenizer *bpe, const gr_model_file *file, gr_
     gr_status status = index_pieces(vocab, &index, error);
     for (int byte = 0; !status && byte < 256; byte++) {
         char spelled[2];
-        gr_token token = gr_piece_index_find(&index, spelled, gr_alphabet_spell((uint8_t)byte, spelled));
-        bpe->bytes[byte] = token != GR_TOKEN_NONE && is_control(vocab, token) ? GR_TOKEN_NONE : token;
+        gr_token token = gr_piece_index_find(&index, spelled,
+                                             gr_alphabet_spell((uint8_t)byte, spelled));
+        bpe->bytes[byte] = token != GR_TOKEN_NONE && is_control(vocab, token) ? GR_TOKEN_NONE
+                                                                              : token;
     }
     if (!status)
         status = read_merges(bpe, &index, file, error);
@@ -214,25 +223,30 @@ static gr_status read_spelled(bpe_tokenizer *bpe, const gr_model_file *file, gr_
     return status;
 }
 
-static gr_status find_kind(const gr_model_file *file, const gr_split_kind **out_kind, gr_error *error) {
+static gr_status find_kind(const gr_model_file *file, const gr_split_kind **out_kind,
+                           gr_error *error) {
     gr_str pre;
     char line[64];
     *out_kind = NULL;
     if (!gr_meta_get_string(file, "tokenizer.ggml.pre", &pre))
         return gr_fail(error, GR_ERROR_UNSUPPORTED, GR_TOKENIZER_ORIGIN,
-                       "%s: tokenizer.ggml.pre is missing, so how to cut text into words is not known; it names one "
-                       "of: %s", gr_model_file_path(file), gr_split_known());
+                       "%s: tokenizer.ggml.pre is missing, so how to cut text into words is not "
+                       "known; it names one of: %s",
+                       gr_model_file_path(file), gr_split_known());
     *out_kind = gr_split_kind_find(pre);
     if (*out_kind)
         return GR_OK;
-    return gr_fail(error, GR_ERROR_UNSUPPORTED, GR_TOKENIZER_ORIGIN, "%s: tokenizer.ggml.pre is '%s'; known are: %s",
-                   gr_model_file_path(file), gr_printable(pre, line), gr_split_known());
+    return gr_fail(error, GR_ERROR_UNSUPPORTED, GR_TOKENIZER_ORIGIN,
+                   "%s: tokenizer.ggml.pre is '%s'; known are: %s", gr_model_file_path(file),
+                   gr_printable(pre, line), gr_split_known());
 }
 
 static uint32_t match(const gr_model_file *file) {
     gr_str model;
     return gr_meta_get_string(file, "tokenizer.ggml.model", &model) && model.size == 4 &&
-           !memcmp(model.data, "gpt2", 4) ? 100 : 0;
+                   !memcmp(model.data, "gpt2", 4)
+               ? 100
+               : 0;
 }
 
 static gr_status fill(bpe_tokenizer *bpe, const gr_model_file *file, gr_error *error) {
@@ -240,7 +254,8 @@ static gr_status fill(bpe_tokenizer *bpe, const gr_model_file *file, gr_error *e
     gr_status status = find_kind(file, &kind, error);
     if (status)
         return status;
-    const gr_base_rules rules = {.type = &gr_tokenizer_bpe, .add_bos = kind->add_bos, .cut_user_defined = true};
+    const gr_base_rules rules = {
+        .type = &gr_tokenizer_bpe, .add_bos = kind->add_bos, .cut_user_defined = true};
     status = gr_base_init(&bpe->base, &rules, file, error);
     if (!status)
         status = gr_splitter_init(&bpe->splitter, kind, error);
@@ -250,7 +265,8 @@ static gr_status fill(bpe_tokenizer *bpe, const gr_model_file *file, gr_error *e
         status = index_whole_words(bpe, error);
     if (!status)
         status = read_spelled(bpe, file, error);
-    bpe->base.tokenizer.vocab.add_space_prefix = false; // byte-level text begins with what it begins with
+    bpe->base.tokenizer.vocab
+        .add_space_prefix = false; // byte-level text begins with what it begins with
     return status;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// splitter.h: cuts text into the words within which merges happen ("pre-tokenizer"), by the patterns that
-// tokenizer.ggml.pre names. For the bpe tokenizer.
-// Threads: a gr_splitter is built by one, then used by any, each with its own gr_splitter_run.
+// splitter.h: cuts text into the words within which merges happen ("pre-tokenizer"), by the
+// patterns that tokenizer.ggml.pre names. For the bpe tokenizer. Threads: a gr_splitter is built by
+// one, then used by any, each with its own gr_splitter_run.
 #ifndef GREGALE_TOKENIZER_SPLITTER_H
 #define GREGALE_TOKENIZER_SPLITTER_H
 
@@ -9,7 +9,8 @@
 
 #include "gregale/status.h"
 
-// One way to cut. Each pass cuts the pieces of the one before; matches and the gaps between are pieces.
+// One way to cut. Each pass cuts the pieces of the one before; matches and the gaps between are
+// pieces.
 typedef struct gr_split_kind {
     const char *names[4];    // values of tokenizer.ggml.pre; ends with NULL
     const char *patterns[2]; // PCRE2, with UTF and UCP
@@ -30,9 +31,9 @@ void gr_splitter_deinit(gr_splitter *splitter);
 
 typedef gr_status (*gr_word_visitor)(void *context, const char *word, size_t size, gr_error *error);
 
-// Calls `visit` with the words of `text` in order; together they are the text. Bytes that are not UTF-8 are
-// words of one byte. Stops at the first failure.
-gr_status gr_splitter_visit(const gr_splitter *splitter, gr_str text, gr_word_visitor visit, void *context,
-                            gr_error *error);
+// Calls `visit` with the words of `text` in order; together they are the text. Bytes that are not
+// UTF-8 are words of one byte. Stops at the first failure.
+gr_status gr_splitter_visit(const gr_splitter *splitter, gr_str text, gr_word_visitor visit,
+                            void *context, gr_error *error);
 
 #endif

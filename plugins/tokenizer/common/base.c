@@ -18,7 +18,8 @@ const char *gr_printable(gr_str text, char out_text[64]) {
 }
 
 gr_status gr_base_out_of_memory(gr_error *error) {
-    return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, GR_TOKENIZER_ORIGIN, "no memory for the tokenizer");
+    return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, GR_TOKENIZER_ORIGIN,
+                   "no memory for the tokenizer");
 }
 
 GR_PRINTF(3, 4)
@@ -28,18 +29,22 @@ static gr_status corrupt(const gr_model_file *file, gr_error *error, const char 
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    return gr_fail(error, GR_ERROR_CORRUPT, GR_TOKENIZER_ORIGIN, "%s: %s", gr_model_file_path(file), line);
+    return gr_fail(error, GR_ERROR_CORRUPT, GR_TOKENIZER_ORIGIN, "%s: %s", gr_model_file_path(file),
+                   line);
 }
 
-// The array at `key`, whose elements must be numbers or strings as `want_strings` says; NULL when absent.
-static gr_status find_array(const gr_model_file *file, const char *key, bool want_strings, bool required,
-                            const gr_meta **out_array, gr_error *error) {
+// The array at `key`, whose elements must be numbers or strings as `want_strings` says; NULL when
+// absent.
+static gr_status find_array(const gr_model_file *file, const char *key, bool want_strings,
+                            bool required, const gr_meta **out_array, gr_error *error) {
     *out_array = NULL;
     const gr_meta *meta = gr_model_file_meta(file, key);
     if (!meta)
-        return required ? corrupt(file, error, "%s is missing; this vocabulary needs it", key) : GR_OK;
+        return required ? corrupt(file, error, "%s is missing; this vocabulary needs it", key)
+                        : GR_OK;
     if (meta->type != GR_META_ARRAY || (meta->value.array.type == GR_META_STRING) != want_strings)
-        return corrupt(file, error, "%s: expected an array of %s", key, want_strings ? "strings" : "numbers");
+        return corrupt(file, error, "%s: expected an array of %s", key,
+                       want_strings ? "strings" : "numbers");
     *out_array = meta;
     return GR_OK;
 }
@@ -73,16 +78,19 @@ static gr_status read_pieces(gr_base_tokenizer *base, const gr_model_file *file,
 }
 
 // An array that must have one number a piece.
-static gr_status find_column(const gr_base_tokenizer *base, const gr_model_file *file, const char *key, bool required,
-                             const gr_meta **out_array, gr_error *error) {
+static gr_status find_column(const gr_base_tokenizer *base, const gr_model_file *file,
+                             const char *key, bool required, const gr_meta **out_array,
+                             gr_error *error) {
     gr_status status = find_array(file, key, false, required, out_array, error);
     if (!status && *out_array && (*out_array)->value.array.count != base->tokenizer.vocab.size)
-        return corrupt(file, error, "%s has %llu entries, tokenizer.ggml.tokens %u; expected as many", key,
-                       (unsigned long long)(*out_array)->value.array.count, base->tokenizer.vocab.size);
+        return corrupt(
+            file, error, "%s has %llu entries, tokenizer.ggml.tokens %u; expected as many", key,
+            (unsigned long long)(*out_array)->value.array.count, base->tokenizer.vocab.size);
     return status;
 }
 
-static gr_status read_scores(gr_base_tokenizer *base, bool required, const gr_model_file *file, gr_error *error) {
+static gr_status read_scores(gr_base_tokenizer *base, bool required, const gr_model_file *file,
+                             gr_error *error) {
     const gr_meta *array;
     gr_status status = find_column(base, file, "tokenizer.ggml.scores", required, &array, error);
     if (status || !array)
@@ -100,9 +108,11 @@ static gr_status read_scores(gr_base_tokenizer *base, bool required, const gr_mo
     return GR_OK;
 }
 
-static gr_status read_types(gr_base_tokenizer *base, bool required, const gr_model_file *file, gr_error *error) {
+static gr_status read_types(gr_base_tokenizer *base, bool required, const gr_model_file *file,
+                            gr_error *error) {
     const gr_meta *array;
-    gr_status status = find_column(base, file, "tokenizer.ggml.token_type", required, &array, error);
+    gr_status status = find_column(base, file, "tokenizer.ggml.token_type", required, &array,
+                                   error);
     if (status)
         return status;
     uint32_t count = base->tokenizer.vocab.size;
@@ -112,18 +122,23 @@ static gr_status read_types(gr_base_tokenizer *base, bool required, const gr_mod
     for (uint32_t i = 0; i < count; i++) {
         int64_t type = array ? gr_meta_array_i64(array, i) : GR_TOKEN_NORMAL;
         if (type < GR_TOKEN_NORMAL || type > GR_TOKEN_BYTE)
-            return corrupt(file, error, "tokenizer.ggml.token_type[%u] is %lld; expected 1 to 6", i, (long long)type);
-        if ((type == GR_TOKEN_CONTROL || type == GR_TOKEN_USER_DEFINED) && base->pieces[i].size > GR_MAX_SPECIAL_BYTES)
-            return corrupt(file, error, "tokenizer.ggml.tokens[%u] has %zu bytes; a control or user-defined token "
-                           "has at most %u", i, base->pieces[i].size, GR_MAX_SPECIAL_BYTES);
+            return corrupt(file, error, "tokenizer.ggml.token_type[%u] is %lld; expected 1 to 6", i,
+                           (long long)type);
+        if ((type == GR_TOKEN_CONTROL || type == GR_TOKEN_USER_DEFINED) &&
+            base->pieces[i].size > GR_MAX_SPECIAL_BYTES)
+            return corrupt(
+                file, error,
+                "tokenizer.ggml.tokens[%u] has %zu bytes; a control or user-defined token "
+                "has at most %u",
+                i, base->pieces[i].size, GR_MAX_SPECIAL_BYTES);
         base->types[i] = (uint8_t)type;
     }
     base->tokenizer.vocab.types = base->types;
     return GR_OK;
 }
 
-static gr_status read_id(const gr_base_tokenizer *base, const gr_model_file *file, const char *key, gr_token *out_id,
-                         gr_error *error) {
+static gr_status read_id(const gr_base_tokenizer *base, const gr_model_file *file, const char *key,
+                         gr_token *out_id, gr_error *error) {
     *out_id = GR_TOKEN_NONE;
     if (!gr_model_file_meta(file, key))
         return GR_OK;
@@ -131,20 +146,22 @@ static gr_status read_id(const gr_base_tokenizer *base, const gr_model_file *fil
     if (!gr_meta_get_u32(file, key, &id))
         return corrupt(file, error, "%s: expected a token id", key);
     if (id >= base->tokenizer.vocab.size)
-        return corrupt(file, error, "%s is %u; the vocabulary has %u tokens", key, id, base->tokenizer.vocab.size);
+        return corrupt(file, error, "%s is %u; the vocabulary has %u tokens", key, id,
+                       base->tokenizer.vocab.size);
     *out_id = (gr_token)id;
     return GR_OK;
 }
 
 static void add_end(gr_base_tokenizer *base, gr_token token) {
-    if (token != GR_TOKEN_NONE && base->end_count < GR_MAX_ENDS && !gr_tokenizer_is_end(&base->tokenizer, token))
+    if (token != GR_TOKEN_NONE && base->end_count < GR_MAX_ENDS &&
+        !gr_tokenizer_is_end(&base->tokenizer, token))
         base->ends[base->end_count++] = token;
 }
 
 // Turn and text ends by the names that model families give them: many files name one of several.
 static void add_named_ends(gr_base_tokenizer *base) {
-    static const char *const names[] = {"<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|eom_id|>", "<|endoftext|>",
-                                        "<|end_of_text|>"};
+    static const char *const names[] = {"<|eot_id|>", "<|im_end|>",    "<end_of_turn>",
+                                        "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>"};
     gr_vocab *vocab = &base->tokenizer.vocab;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         gr_token token = gr_tokenizer_find(&base->tokenizer, names[i]);
@@ -156,15 +173,19 @@ static void add_named_ends(gr_base_tokenizer *base) {
     }
 }
 
-static gr_status read_special_ids(gr_base_tokenizer *base, const gr_model_file *file, gr_error *error) {
+static gr_status read_special_ids(gr_base_tokenizer *base, const gr_model_file *file,
+                                  gr_error *error) {
     gr_vocab *vocab = &base->tokenizer.vocab;
     gr_token eom;
     const struct {
         const char *key;
         gr_token *id;
-    } ids[] = {{"tokenizer.ggml.bos_token_id", &vocab->bos},     {"tokenizer.ggml.eos_token_id", &vocab->eos},
-               {"tokenizer.ggml.unknown_token_id", &vocab->unk}, {"tokenizer.ggml.padding_token_id", &vocab->pad},
-               {"tokenizer.ggml.eot_token_id", &vocab->eot},     {"tokenizer.ggml.eom_token_id", &eom}};
+    } ids[] = {{"tokenizer.ggml.bos_token_id", &vocab->bos},
+               {"tokenizer.ggml.eos_token_id", &vocab->eos},
+               {"tokenizer.ggml.unknown_token_id", &vocab->unk},
+               {"tokenizer.ggml.padding_token_id", &vocab->pad},
+               {"tokenizer.ggml.eot_token_id", &vocab->eot},
+               {"tokenizer.ggml.eom_token_id", &eom}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         gr_status status = read_id(base, file, ids[i].key, ids[i].id, error);
         if (status)
@@ -180,30 +201,33 @@ static gr_status read_special_ids(gr_base_tokenizer *base, const gr_model_file *
     return GR_OK;
 }
 
-static gr_status read_bool(const gr_model_file *file, const char *key, bool fallback, bool *out_value,
-                           gr_error *error) {
+static gr_status read_bool(const gr_model_file *file, const char *key, bool fallback,
+                           bool *out_value, gr_error *error) {
     *out_value = fallback;
     if (gr_model_file_meta(file, key) && !gr_meta_get_bool(file, key, out_value))
         return corrupt(file, error, "%s: expected true or false", key);
     return GR_OK;
 }
 
-static gr_status read_flags(gr_base_tokenizer *base, const gr_base_rules *rules, const gr_model_file *file,
-                            gr_error *error) {
+static gr_status read_flags(gr_base_tokenizer *base, const gr_base_rules *rules,
+                            const gr_model_file *file, gr_error *error) {
     gr_vocab *vocab = &base->tokenizer.vocab;
-    gr_status status = read_bool(file, "tokenizer.ggml.add_bos_token", rules->add_bos && vocab->bos != GR_TOKEN_NONE,
-                                 &vocab->add_bos, error);
+    gr_status status = read_bool(file, "tokenizer.ggml.add_bos_token",
+                                 rules->add_bos && vocab->bos != GR_TOKEN_NONE, &vocab->add_bos,
+                                 error);
     if (!status)
         status = read_bool(file, "tokenizer.ggml.add_eos_token", false, &vocab->add_eos, error);
     if (!status)
-        status = read_bool(file, "tokenizer.ggml.add_space_prefix", rules->add_space_prefix, &vocab->add_space_prefix,
-                           error);
+        status = read_bool(file, "tokenizer.ggml.add_space_prefix", rules->add_space_prefix,
+                           &vocab->add_space_prefix, error);
     if (status)
         return status;
     if (vocab->add_bos && vocab->bos == GR_TOKEN_NONE)
-        return corrupt(file, error, "tokenizer.ggml.add_bos_token is set, but there is no bos_token_id");
+        return corrupt(file, error,
+                       "tokenizer.ggml.add_bos_token is set, but there is no bos_token_id");
     if (vocab->add_eos && vocab->eos == GR_TOKEN_NONE)
-        return corrupt(file, error, "tokenizer.ggml.add_eos_token is set, but there is no eos_token_id");
+        return corrupt(file, error,
+                       "tokenizer.ggml.add_eos_token is set, but there is no eos_token_id");
     return GR_OK;
 }
 
@@ -218,7 +242,8 @@ static uint64_t fold(uint64_t hash, const void *bytes, size_t size) {
 static void make_fingerprint(gr_base_tokenizer *base) {
     const gr_vocab *vocab = &base->tokenizer.vocab;
     uint64_t halves[2] = {UINT64_C(0xcbf29ce484222325), UINT64_C(0x84222325cbf29ce4)};
-    const gr_token ids[] = {vocab->bos, vocab->eos, vocab->unk, vocab->add_bos, vocab->add_eos, vocab->add_space_prefix};
+    const gr_token ids[] = {vocab->bos,     vocab->eos,     vocab->unk,
+                            vocab->add_bos, vocab->add_eos, vocab->add_space_prefix};
     for (int h = 0; h < 2; h++) {
         halves[h] = fold(halves[h], base->tokenizer.type->name, strlen(base->tokenizer.type->name));
         halves[h] = fold(halves[h], ids, sizeof ids);
@@ -231,8 +256,8 @@ static void make_fingerprint(gr_base_tokenizer *base) {
     memcpy(base->tokenizer.fingerprint, halves, sizeof halves);
 }
 
-gr_status gr_base_init(gr_base_tokenizer *base, const gr_base_rules *rules, const gr_model_file *file,
-                       gr_error *error) {
+gr_status gr_base_init(gr_base_tokenizer *base, const gr_base_rules *rules,
+                       const gr_model_file *file, gr_error *error) {
     base->tokenizer.type = rules->type;
     base->tokenizer.encode = gr_base_encode;
     gr_status status = read_pieces(base, file, error);
@@ -245,7 +270,8 @@ gr_status gr_base_init(gr_base_tokenizer *base, const gr_base_rules *rules, cons
     const gr_vocab *vocab = &base->tokenizer.vocab;
     gr_token_type cut = rules->cut_user_defined ? GR_TOKEN_USER_DEFINED : 0;
     if (gr_matcher_init(&base->specials, vocab, GR_TOKEN_CONTROL, GR_TOKEN_USER_DEFINED) ||
-        gr_matcher_init(&base->plain, vocab, cut, cut) || gr_matcher_init(&base->parsed, vocab, GR_TOKEN_CONTROL, cut))
+        gr_matcher_init(&base->plain, vocab, cut, cut) ||
+        gr_matcher_init(&base->parsed, vocab, GR_TOKEN_CONTROL, cut))
         return gr_base_out_of_memory(error);
     status = read_special_ids(base, file, error);
     if (!status)

@@ -15,7 +15,8 @@ static uint64_t mix(uint64_t x) {
 static uint64_t make_seed(const void *where) {
     struct timespec now = {0};
     clock_gettime(CLOCK_REALTIME, &now);
-    return mix((uint64_t)(uintptr_t)where) ^ mix((uint64_t)now.tv_nsec + ((uint64_t)now.tv_sec << 30));
+    return mix((uint64_t)(uintptr_t)where) ^
+           mix((uint64_t)now.tv_nsec + ((uint64_t)now.tv_sec << 30));
 }
 
 // A power of two that leaves at least half of the slots free; 0 when there is none.
@@ -52,13 +53,15 @@ gr_status gr_piece_index_init(gr_piece_index *index, const gr_str *pieces, size_
 }
 
 // The slot that holds these bytes, or the free one where they would go.
-static gr_piece_slot *piece_slot(const gr_piece_index *index, const char *bytes, size_t size, uint64_t hash) {
+static gr_piece_slot *piece_slot(const gr_piece_index *index, const char *bytes, size_t size,
+                                 uint64_t hash) {
     for (size_t at = (size_t)hash & index->mask;; at = (at + 1) & index->mask) {
         gr_piece_slot *slot = &index->slots[at];
         if (slot->token == GR_TOKEN_NONE)
             return slot;
         const gr_str *piece = &index->pieces[slot->token];
-        if (slot->hash == (uint32_t)(hash >> 32) && piece->size == size && !memcmp(piece->data, bytes, size))
+        if (slot->hash == (uint32_t)(hash >> 32) && piece->size == size &&
+            !memcmp(piece->data, bytes, size))
             return slot;
     }
 }
@@ -109,7 +112,8 @@ static gr_pair_slot *pair_slot(const gr_pair_index *index, gr_token left, gr_tok
     }
 }
 
-void gr_pair_index_add(gr_pair_index *index, gr_token left, gr_token right, uint32_t rank, gr_token merged) {
+void gr_pair_index_add(gr_pair_index *index, gr_token left, gr_token right, uint32_t rank,
+                       gr_token merged) {
     gr_pair_slot *slot = pair_slot(index, left, right);
     if (slot->left == GR_TOKEN_NONE)
         *slot = (gr_pair_slot){left, right, rank, merged};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// index.h: finds a vocabulary's piece by its bytes, and a merge by its two halves. For the tokenizers.
-// Threads: built by one, then read by any.
+// index.h: finds a vocabulary's piece by its bytes, and a merge by its two halves. For the
+// tokenizers. Threads: built by one, then read by any.
 //
-// Both are open-addressing tables. Vocabularies come from files that nobody vouches for, so the hash is
-// seeded per table: keys that all fall into one chain cannot be prepared beforehand.
+// Both are open-addressing tables. Vocabularies come from files that nobody vouches for, so the
+// hash is seeded per table: keys that all fall into one chain cannot be prepared beforehand.
 #ifndef GREGALE_TOKENIZER_INDEX_H
 #define GREGALE_TOKENIZER_INDEX_H
 
@@ -49,7 +49,8 @@ typedef struct gr_pair_index {
 
 gr_status gr_pair_index_init(gr_pair_index *index, size_t count);
 // Adds a merge unless the pair has one: the first of duplicates, the best ranked, stays.
-void gr_pair_index_add(gr_pair_index *index, gr_token left, gr_token right, uint32_t rank, gr_token merged);
+void gr_pair_index_add(gr_pair_index *index, gr_token left, gr_token right, uint32_t rank,
+                       gr_token merged);
 // NULL when the two do not merge.
 const gr_pair_slot *gr_pair_index_find(const gr_pair_index *index, gr_token left, gr_token right);
 void gr_pair_index_deinit(gr_pair_index *index);

@@ -18,7 +18,8 @@ static int compare_tokens(const gr_str *pieces, gr_token a, gr_token b) {
 static void sift_down(gr_matcher *matcher, size_t at, size_t count) {
     gr_token *sorted = matcher->sorted;
     for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && compare_tokens(matcher->pieces, sorted[child], sorted[child + 1]) < 0)
+        if (child + 1 < count &&
+            compare_tokens(matcher->pieces, sorted[child], sorted[child + 1]) < 0)
             child++;
         if (compare_tokens(matcher->pieces, sorted[at], sorted[child]) >= 0)
             return;
@@ -40,7 +41,8 @@ static void sort(gr_matcher *matcher) {
     }
 }
 
-gr_status gr_matcher_init(gr_matcher *matcher, const gr_vocab *vocab, gr_token_type type, gr_token_type or_type) {
+gr_status gr_matcher_init(gr_matcher *matcher, const gr_vocab *vocab, gr_token_type type,
+                          gr_token_type or_type) {
     *matcher = (gr_matcher){.pieces = vocab->pieces};
     size_t count = 0;
     for (uint32_t i = 0; i < vocab->size; i++)
@@ -60,9 +62,10 @@ gr_status gr_matcher_init(gr_matcher *matcher, const gr_vocab *vocab, gr_token_t
     return GR_OK;
 }
 
-// First place in [low, high) whose piece has at `depth` a byte of at least `byte`; all there agree before
-// `depth`, and pieces that end at `depth` come first.
-static size_t lower_bound(const gr_matcher *matcher, size_t low, size_t high, size_t depth, unsigned byte) {
+// First place in [low, high) whose piece has at `depth` a byte of at least `byte`; all there agree
+// before `depth`, and pieces that end at `depth` come first.
+static size_t lower_bound(const gr_matcher *matcher, size_t low, size_t high, size_t depth,
+                          unsigned byte) {
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         const gr_str *piece = &matcher->pieces[matcher->sorted[middle]];
@@ -74,7 +77,8 @@ static size_t lower_bound(const gr_matcher *matcher, size_t low, size_t high, si
     return low;
 }
 
-size_t gr_matcher_longest(const gr_matcher *matcher, const char *text, size_t size, gr_token *out_token) {
+size_t gr_matcher_longest(const gr_matcher *matcher, const char *text, size_t size,
+                          gr_token *out_token) {
     size_t low = 0, high = matcher->count, best = 0;
     for (size_t depth = 0; low < high && depth < size; depth++) {
         unsigned byte = (uint8_t)text[depth];
@@ -88,8 +92,8 @@ size_t gr_matcher_longest(const gr_matcher *matcher, const char *text, size_t si
     return best;
 }
 
-size_t gr_matcher_search(const gr_matcher *matcher, const char *text, size_t size, gr_token *out_token,
-                         size_t *out_size) {
+size_t gr_matcher_search(const gr_matcher *matcher, const char *text, size_t size,
+                         gr_token *out_token, size_t *out_size) {
     *out_size = 0;
     if (!matcher->count)
         return size;

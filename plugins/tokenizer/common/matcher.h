@@ -17,12 +17,15 @@ typedef struct gr_matcher {
 } gr_matcher;
 
 // Takes the vocabulary's pieces of either type (0: none). Empty pieces are left out.
-gr_status gr_matcher_init(gr_matcher *matcher, const gr_vocab *vocab, gr_token_type type, gr_token_type or_type);
+gr_status gr_matcher_init(gr_matcher *matcher, const gr_vocab *vocab, gr_token_type type,
+                          gr_token_type or_type);
 // Bytes of the longest piece that `text` begins with, and its token; 0 when there is none.
-size_t gr_matcher_longest(const gr_matcher *matcher, const char *text, size_t size, gr_token *out_token);
-// Offset of the first place in `text` where a piece stands (`size` when there is none), its token, length.
-size_t gr_matcher_search(const gr_matcher *matcher, const char *text, size_t size, gr_token *out_token,
-                         size_t *out_size);
+size_t gr_matcher_longest(const gr_matcher *matcher, const char *text, size_t size,
+                          gr_token *out_token);
+// Offset of the first place in `text` where a piece stands (`size` when there is none), its token,
+// length.
+size_t gr_matcher_search(const gr_matcher *matcher, const char *text, size_t size,
+                         gr_token *out_token, size_t *out_size);
 // The token spelled exactly so, the first of duplicates, or GR_TOKEN_NONE.
 gr_token gr_matcher_find(const gr_matcher *matcher, const char *text, size_t size);
 void gr_matcher_deinit(gr_matcher *matcher);

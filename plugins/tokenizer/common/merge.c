@@ -23,7 +23,8 @@ void gr_merger_clear(gr_merger *merger) {
 }
 
 gr_status gr_merger_add(gr_merger *merger, uint32_t start, uint32_t size, gr_token token) {
-    gr_status status = grow((void **)&merger->symbols, merger->count, &merger->capacity, sizeof *merger->symbols);
+    gr_status status = grow((void **)&merger->symbols, merger->count, &merger->capacity,
+                            sizeof *merger->symbols);
     if (status)
         return status;
     int32_t at = (int32_t)merger->count++;
@@ -34,7 +35,8 @@ gr_status gr_merger_add(gr_merger *merger, uint32_t start, uint32_t size, gr_tok
 }
 
 static gr_status push(gr_merger *merger, gr_merge_candidate candidate) {
-    gr_status status = grow((void **)&merger->heap, merger->heap_count, &merger->heap_capacity, sizeof *merger->heap);
+    gr_status status = grow((void **)&merger->heap, merger->heap_count, &merger->heap_capacity,
+                            sizeof *merger->heap);
     if (status)
         return status;
     gr_merge_candidate *heap = merger->heap;
@@ -69,7 +71,8 @@ static gr_status consider(gr_merger *merger, int32_t at, gr_merge_rule rule, con
     gr_token merged;
     if (!rule(context, left, right, &rank, &merged))
         return GR_OK;
-    return push(merger, (gr_merge_candidate){(uint64_t)rank << 32 | (uint32_t)at, left->size + right->size, merged});
+    return push(merger, (gr_merge_candidate){(uint64_t)rank << 32 | (uint32_t)at,
+                                             left->size + right->size, merged});
 }
 
 // Joins the symbol at `at` with the one after it.
@@ -91,8 +94,10 @@ gr_status gr_merger_run(gr_merger *merger, gr_merge_rule rule, const void *conte
         gr_merge_candidate best = pop(merger);
         int32_t at = (int32_t)(uint32_t)best.order;
         const gr_symbol *left = &merger->symbols[at];
-        // Symbols only grow, so a pair of the same start and size is the very pair that was considered.
-        if (!left->size || left->next < 0 || left->size + merger->symbols[left->next].size != best.size)
+        // Symbols only grow, so a pair of the same start and size is the very pair that was
+        // considered.
+        if (!left->size || left->next < 0 ||
+            left->size + merger->symbols[left->next].size != best.size)
             continue;
         join(merger, at, best.merged);
         status = consider(merger, at, rule, context);

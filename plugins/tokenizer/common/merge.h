@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // merge.h: the merging loop that both tokenizers share. Threads: a gr_merger belongs to one.
 //
-// Byte-pair encoding (Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword
-// Units", 2016): of all neighbouring pairs that may merge, the best ranked merges first, the leftmost
-// among equals, until none may. A heap of candidates makes that O(n log n) in a word of n symbols.
+// Byte-pair encoding (Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with
+// Subword Units", 2016): of all neighbouring pairs that may merge, the best ranked merges first,
+// the leftmost among equals, until none may. A heap of candidates makes that O(n log n) in a word
+// of n symbols.
 #ifndef GREGALE_TOKENIZER_MERGE_H
 #define GREGALE_TOKENIZER_MERGE_H
 

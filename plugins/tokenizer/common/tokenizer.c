@@ -5,7 +5,8 @@
 #include "gregale/linked/registry.h"
 #include "plugins/tokenizer/common/base.h"
 
-gr_status gr_tokenizer_create(const gr_model_file *file, gr_tokenizer **out_tokenizer, gr_error *error) {
+gr_status gr_tokenizer_create(const gr_model_file *file, gr_tokenizer **out_tokenizer,
+                              gr_error *error) {
     *out_tokenizer = NULL;
     const gr_tokenizer_type *best = NULL;
     uint32_t best_score = 0;
@@ -22,9 +23,11 @@ gr_status gr_tokenizer_create(const gr_model_file *file, gr_tokenizer **out_toke
     char line[64];
     if (!gr_meta_get_string(file, "tokenizer.ggml.model", &model))
         return gr_fail(error, GR_ERROR_NOT_FOUND, GR_TOKENIZER_ORIGIN,
-                       "%s: no tokenizer in this file (tokenizer.ggml.model is missing)", gr_model_file_path(file));
+                       "%s: no tokenizer in this file (tokenizer.ggml.model is missing)",
+                       gr_model_file_path(file));
     return gr_fail(error, GR_ERROR_UNSUPPORTED, GR_TOKENIZER_ORIGIN,
-                   "%s: tokenizer.ggml.model is '%s'; known are llama (SentencePiece BPE) and gpt2 (byte-level BPE)",
+                   "%s: tokenizer.ggml.model is '%s'; known are llama (SentencePiece BPE) and gpt2 "
+                   "(byte-level BPE)",
                    gr_model_file_path(file), gr_printable(model, line));
 }
 
@@ -33,8 +36,8 @@ void gr_tokenizer_destroy(gr_tokenizer *tokenizer) {
         tokenizer->destroy(tokenizer);
 }
 
-gr_status gr_tokenizer_encode(const gr_tokenizer *tokenizer, gr_str text, gr_encode_flags flags, gr_tokens *tokens,
-                              gr_error *error) {
+gr_status gr_tokenizer_encode(const gr_tokenizer *tokenizer, gr_str text, gr_encode_flags flags,
+                              gr_tokens *tokens, gr_error *error) {
     assert(tokenizer && tokens);
     size_t before = tokens->count;
     gr_status status = tokenizer->encode(tokenizer, text, flags, tokens, error);
@@ -43,8 +46,8 @@ gr_status gr_tokenizer_encode(const gr_tokenizer *tokenizer, gr_str text, gr_enc
     return status;
 }
 
-size_t gr_tokenizer_piece(const gr_tokenizer *tokenizer, gr_token token, bool render_control, char *out_bytes,
-                          size_t capacity) {
+size_t gr_tokenizer_piece(const gr_tokenizer *tokenizer, gr_token token, bool render_control,
+                          char *out_bytes, size_t capacity) {
     if (token < 0 || (uint32_t)token >= tokenizer->vocab.size)
         return 0;
     return tokenizer->piece(tokenizer, token, render_control, out_bytes, capacity);
@@ -72,11 +75,12 @@ size_t gr_base_copy(const char *bytes, size_t size, char *out_bytes, size_t capa
 
 // Plain text and the tokens spelled in it, in turn. A dummy space goes before text that begins the
 // sequence or follows a control token, as if it were encoded alone.
-static gr_status encode_parts(const gr_base_tokenizer *base, const gr_matcher *matcher, gr_str text, bool begins,
-                              gr_tokens *tokens, gr_error *error) {
+static gr_status encode_parts(const gr_base_tokenizer *base, const gr_matcher *matcher, gr_str text,
+                              bool begins, gr_tokens *tokens, gr_error *error) {
     for (size_t at = 0; at < text.size;) {
         gr_token found;
-        size_t size, gap = gr_matcher_search(matcher, text.data + at, text.size - at, &found, &size);
+        size_t size,
+            gap = gr_matcher_search(matcher, text.data + at, text.size - at, &found, &size);
         gr_status status = GR_OK;
         if (gap)
             status = base->encode_text(base, (gr_str){text.data + at, gap}, begins, tokens, error);
@@ -91,18 +95,19 @@ static gr_status encode_parts(const gr_base_tokenizer *base, const gr_matcher *m
     return GR_OK;
 }
 
-gr_status gr_base_encode(const gr_tokenizer *tokenizer, gr_str text, gr_encode_flags flags, gr_tokens *tokens,
-                         gr_error *error) {
+gr_status gr_base_encode(const gr_tokenizer *tokenizer, gr_str text, gr_encode_flags flags,
+                         gr_tokens *tokens, gr_error *error) {
     const gr_base_tokenizer *base = (const gr_base_tokenizer *)tokenizer;
     const gr_vocab *vocab = &tokenizer->vocab;
     const gr_matcher *matcher = flags & GR_ENCODE_PARSE_CONTROL ? &base->parsed : &base->plain;
     bool special = flags & GR_ENCODE_SPECIAL;
     if (text.size > GR_MAX_TEXT_BYTES)
-        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, GR_TOKENIZER_ORIGIN, "a text of %zu bytes; at most %u at once",
-                       text.size, GR_MAX_TEXT_BYTES);
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, GR_TOKENIZER_ORIGIN,
+                       "a text of %zu bytes; at most %u at once", text.size, GR_MAX_TEXT_BYTES);
     if (special && vocab->add_bos && gr_tokens_push(tokens, vocab->bos))
         return gr_base_out_of_memory(error);
-    gr_status status = encode_parts(base, matcher, text, !(flags & GR_ENCODE_NO_PREFIX), tokens, error);
+    gr_status status = encode_parts(base, matcher, text, !(flags & GR_ENCODE_NO_PREFIX), tokens,
+                                    error);
     if (!status && special && vocab->add_eos && gr_tokens_push(tokens, vocab->eos))
         return gr_base_out_of_memory(error);
     return status;

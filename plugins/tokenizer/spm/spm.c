@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// SentencePiece's BPE model with an identity normaliser (Kudo and Richardson, "SentencePiece", 2018), as
-// Mistral's v1 to v3 and v7 vocabularies use it: spaces are written U+2581, the best scored piece that two
-// neighbours spell together is merged first, and what is not in the vocabulary goes byte by byte.
+// SentencePiece's BPE model with an identity normaliser (Kudo and Richardson, "SentencePiece",
+// 2018), as Mistral's v1 to v3 and v7 vocabularies use it: spaces are written U+2581, the best
+// scored piece that two neighbours spell together is merged first, and what is not in the
+// vocabulary goes byte by byte.
 //
 // Bytes that are not UTF-8 go through the byte tokens as they are, so decoding gives them back.
 // (SentencePiece itself would replace each by U+FFFD.) Pieces of type UNUSED are never produced.
@@ -38,10 +39,11 @@ typedef struct spm_run {
     gr_error *error;
 } spm_run;
 
-static bool merge_by_score(const void *context, const gr_symbol *left, const gr_symbol *right, uint32_t *out_rank,
-                           gr_token *out_merged) {
+static bool merge_by_score(const void *context, const gr_symbol *left, const gr_symbol *right,
+                           uint32_t *out_rank, gr_token *out_merged) {
     const spm_run *run = context;
-    gr_token merged = gr_piece_index_find(&run->spm->pieces, run->word + left->start, (size_t)left->size + right->size);
+    gr_token merged = gr_piece_index_find(&run->spm->pieces, run->word + left->start,
+                                          (size_t)left->size + right->size);
     if (merged == GR_TOKEN_NONE)
         return false;
     *out_rank = run->spm->ranks[merged];
@@ -55,9 +57,10 @@ static gr_status push_bytes(spm_run *run, const char *bytes, size_t size) {
         if (token == GR_TOKEN_NONE)
             token = run->spm->base.tokenizer.vocab.unk;
         if (token == GR_TOKEN_NONE)
-            return gr_fail(run->error, GR_ERROR_UNSUPPORTED, GR_TOKENIZER_ORIGIN,
-                           "the vocabulary has no token for byte 0x%02X and none for what is unknown",
-                           (unsigned)(uint8_t)bytes[i]);
+            return gr_fail(
+                run->error, GR_ERROR_UNSUPPORTED, GR_TOKENIZER_ORIGIN,
+                "the vocabulary has no token for byte 0x%02X and none for what is unknown",
+                (unsigned)(uint8_t)bytes[i]);
         if (gr_tokens_push(run->tokens, token))
             return gr_base_out_of_memory(run->error);
     }
@@ -114,7 +117,8 @@ static gr_status encode_escaped(spm_run *run, const char *text, size_t size) {
         after_space = space;
         if (!run->merger.count)
             run->word = text + at;
-        if (gr_merger_add(&run->merger, (uint32_t)(text + at - run->word), (uint32_t)step, GR_TOKEN_NONE))
+        if (gr_merger_add(&run->merger, (uint32_t)(text + at - run->word), (uint32_t)step,
+                          GR_TOKEN_NONE))
             return gr_base_out_of_memory(run->error);
     }
     return flush(run);
@@ -144,8 +148,8 @@ static char *escape(gr_str text, bool prefix, size_t *out_size) {
     return escaped;
 }
 
-static gr_status encode_text(const gr_base_tokenizer *base, gr_str text, bool begins, gr_tokens *tokens,
-                             gr_error *error) {
+static gr_status encode_text(const gr_base_tokenizer *base, gr_str text, bool begins,
+                             gr_tokens *tokens, gr_error *error) {
     if (!text.size)
         return GR_OK;
     size_t size;
@@ -179,8 +183,10 @@ static int byte_of(gr_str piece) {
     int value = 0;
     for (int i = 3; i < 5; i++) {
         char c = piece.data[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                  : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                           : -1;
         if (digit < 0)
             return -1;
         value = value * 16 + digit;
@@ -188,19 +194,17 @@ static int byte_of(gr_str piece) {
     return value;
 }
 
-static size_t piece_bytes(const gr_tokenizer *tokenizer, gr_token token, bool render_control, char *out_bytes,
-                          size_t capacity) {
+static size_t piece_bytes(const gr_tokenizer *tokenizer, gr_token token, bool render_control,
+                          char *out_bytes, size_t capacity) {
     gr_str piece = tokenizer->vocab.pieces[token];
     switch (tokenizer->vocab.types[token]) {
     case GR_TOKEN_NORMAL:
-    case GR_TOKEN_USER_DEFINED:
-        return unescape(piece, out_bytes, capacity);
+    case GR_TOKEN_USER_DEFINED: return unescape(piece, out_bytes, capacity);
     case GR_TOKEN_BYTE: {
         char byte = (char)byte_of(piece);
         return gr_base_copy(&byte, 1, out_bytes, capacity);
     }
-    default:
-        return render_control ? gr_base_copy(piece.data, piece.size, out_bytes, capacity) : 0;
+    default: return render_control ? gr_base_copy(piece.data, piece.size, out_bytes, capacity) : 0;
     }
 }
 
@@ -242,7 +246,8 @@ static gr_status index_pieces(spm_tokenizer *spm, const gr_model_file *file, gr_
             char line[64];
             if (byte < 0)
                 return gr_fail(error, GR_ERROR_CORRUPT, GR_TOKENIZER_ORIGIN,
-                               "%s: tokenizer.ggml.tokens[%u] is '%s'; a byte token is spelled <0x00> to <0xFF>",
+                               "%s: tokenizer.ggml.tokens[%u] is '%s'; a byte token is spelled "
+                               "<0x00> to <0xFF>",
                                gr_model_file_path(file), i, gr_printable(vocab->pieces[i], line));
             if (spm->bytes[byte] == GR_TOKEN_NONE)
                 spm->bytes[byte] = (gr_token)i;
@@ -282,12 +287,17 @@ static gr_status rank_pieces(spm_tokenizer *spm, gr_error *error) {
 static uint32_t match(const gr_model_file *file) {
     gr_str model;
     return gr_meta_get_string(file, "tokenizer.ggml.model", &model) && model.size == 5 &&
-           !memcmp(model.data, "llama", 5) ? 100 : 0;
+                   !memcmp(model.data, "llama", 5)
+               ? 100
+               : 0;
 }
 
 static gr_status create(const gr_model_file *file, gr_tokenizer **out_tokenizer, gr_error *error) {
     *out_tokenizer = NULL;
-    const gr_base_rules rules = {.type = &gr_tokenizer_spm, .need_scores = true, .need_types = true, .add_bos = true,
+    const gr_base_rules rules = {.type = &gr_tokenizer_spm,
+                                 .need_scores = true,
+                                 .need_types = true,
+                                 .add_bos = true,
                                  .add_space_prefix = true};
     spm_tokenizer *spm = calloc(1, sizeof *spm);
     if (!spm)
@@ -302,7 +312,8 @@ static gr_status create(const gr_model_file *file, gr_tokenizer **out_tokenizer,
         status = index_pieces(spm, file, error);
     if (!status)
         status = rank_pieces(spm, error);
-    if (!status && gr_matcher_init(&spm->user, &spm->base.tokenizer.vocab, GR_TOKEN_USER_DEFINED, 0))
+    if (!status &&
+        gr_matcher_init(&spm->user, &spm->base.tokenizer.vocab, GR_TOKEN_USER_DEFINED, 0))
         status = gr_base_out_of_memory(error);
     if (status) {
         destroy(&spm->base.tokenizer);
