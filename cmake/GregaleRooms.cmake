@@ -27,6 +27,18 @@ endif()
 
 set_property(GLOBAL PROPERTY GREGALE_ROOMS "")
 
+# The table of model presets, compiled in: configs/models/*.lua through a small program that knows Lua.
+function(gregale_presets)
+  file(GLOB presets CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/configs/models/*.lua)
+  add_executable(gregale-presets ${PROJECT_SOURCE_DIR}/configs/models/generate.c)
+  target_compile_options(gregale-presets PRIVATE -Wall -Wextra)
+  target_link_libraries(gregale-presets PRIVATE PkgConfig::LUA)
+  set(table ${PROJECT_BINARY_DIR}/generated/presets.c)
+  add_custom_command(OUTPUT ${table} COMMAND gregale-presets ${table} ${presets}
+                     DEPENDS gregale-presets ${presets} VERBATIM)
+  target_sources(gregale_model PRIVATE ${table})
+endfunction()
+
 # gregale_room(NAME): core/NAME/*.c as target gregale_NAME, which sees the rooms declared before it.
 function(gregale_room name)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/${name}/*.c)
@@ -45,6 +57,8 @@ function(gregale_room name)
     target_link_libraries(gregale_host PUBLIC PkgConfig::HWLOC)
     target_compile_definitions(gregale_host PRIVATE
       GREGALE_BACKEND_DIR="${CMAKE_INSTALL_FULL_LIBDIR}/gregale/backends")
+  elseif(name STREQUAL "model" AND sources)
+    gregale_presets()
   elseif(name STREQUAL "script" AND sources)
     target_link_libraries(gregale_script PUBLIC PkgConfig::LUA gregale_plugins)
   elseif(name STREQUAL "engine" AND sources)
