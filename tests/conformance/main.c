@@ -15,10 +15,11 @@ const char *const cf_plant_names[CF_PLANT_LIMIT] = {
 
 static const char usage[] =
     "usage: gregale-conformance PLUGIN.so [--op NAME] [--seed N] [--deep] [--complete] [--verbose]\n"
-    "                           [--device N] [--plant DEFECT]\n"
+    "                           [--device N] [--golden FILE] [--plant DEFECT]\n"
     "  --op NAME       only cases of this op (MATMUL, ATTENTION, TABLE, MEMORY, CACHE, PROGRAM...)\n"
     "  --seed N        random values; printed when not given\n"
     "  --deep          more and larger cases (also by GREGALE_DEEP=1)\n"
+    "  --golden FILE   golden/dtypes.bin, where it is not in the source tree\n"
     "  --complete      a skipped primitive is a failure\n"
     "  --plant DEFECT  plants a defect and succeeds when it is found\n"
     "GREGALE_CPU_FEATURES=HEX hides CPU features from the backend.\n";
@@ -117,6 +118,8 @@ static bool parse(cf_suite *suite, int argc, char **argv, uint32_t *out_device, 
             return false;
         } else if (!strcmp(argv[i], "--op")) {
             suite->only_op = argv[++i];
+        } else if (!strcmp(argv[i], "--golden")) {
+            suite->golden = argv[++i];
         } else if (!strcmp(argv[i], "--seed")) {
             suite->seed = strtoull(argv[++i], NULL, 0);
         } else if (!strcmp(argv[i], "--device")) {
@@ -148,7 +151,9 @@ int main(int argc, char **argv) {
     uint32_t device = 0;
     bool complete = false;
     const char *deep = getenv("GREGALE_DEEP");
+    setvbuf(stdout, NULL, _IOLBF, 0); // what was found survives a crash
     suite.seed = 20240901;
+    suite.golden = GREGALE_CONFORMANCE_GOLDEN;
     suite.deep = deep && !strcmp(deep, "1");
     if (argc < 2 || !parse(&suite, argc, argv, &device, &complete)) {
         fputs(usage, stderr);
@@ -167,6 +172,7 @@ int main(int argc, char **argv) {
     cf_cases_programs(&suite);
     cf_cases_rows(&suite);
     cf_cases_pointwise(&suite);
+    cf_cases_golden(&suite);
     cf_cases_matmul(&suite);
     cf_cases_attention(&suite);
     cf_cases_blocks(&suite);

@@ -78,6 +78,7 @@ typedef struct cf_suite {
     gr_fence *fence;
     uint64_t fence_value;
     const char *only_op; // NULL: all
+    const char *golden;  // path of dtypes.bin
     uint64_t seed;
     bool verbose, deep;
     cf_plant plant;
@@ -206,6 +207,7 @@ void cf_cases_table(cf_suite *suite);     // the descriptor, devices
 void cf_cases_memory(cf_suite *suite);    // buffers, weights, fences, hostile descriptions
 void cf_cases_cache(cf_suite *suite);     // pools
 void cf_cases_programs(cf_suite *suite);  // compile and submit refuse what they must
+void cf_cases_golden(cf_suite *suite);    // dtypes against the gguf package
 void cf_cases_matmul(cf_suite *suite);
 void cf_cases_rows(cf_suite *suite);      // EMBED, GATHER_ROWS, MASK_BITS, TOPK, CAST, COPY
 void cf_cases_pointwise(cf_suite *suite); // RMS_NORM, ROPE, GLU, ADD, MUL, SCALE, SOFTMAX
