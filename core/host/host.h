@@ -16,28 +16,43 @@
 
 typedef struct gr_topology_options {
     const char *xml_path;    // an hwloc XML file in place of this machine (tests); NULL: this machine
-    const char *cgroup_root; // in place of /sys/fs/cgroup (tests); NULL: the real one
+    // In place of /sys/fs/cgroup (tests), with <root>/proc-self-cgroup in place of /proc/self/cgroup. NULL: the
+    // real one for this machine, no limits for a file.
+    const char *cgroup_root;
     const gr_cpu_features *features; // in place of CPUID (tests); NULL: the real ones
     bool pci;                // also find PCI devices (60 to 90 ms)
 } gr_topology_options;
 
+// Takes a snapshot of the machine: the processors this process may run on, memory, caches, limits. NULL
+// options: this machine as it is. CORRUPT names a file that is no topology.
 gr_status gr_topology_create(const gr_topology_options *options, gr_topology **out_topology, gr_error *error);
 void gr_topology_destroy(gr_topology *topology);
 
-// ---- Worker team (team.c) ----
+// ---- Worker team (layout.c, team.c, wait.c) ----
 
-// The processors to use for `threads` workers (0: one a physical core, the quota and cpuset respected,
-// P-cores first, spread over NUMA nodes in groups): writes indices into topology->cpus, returns how many.
+// The processors to use for `threads` workers: physical cores first, SMT siblings last, P-cores before
+// E-cores, spread evenly over NUMA nodes and caches, neighbours in number sharing them. 0 threads: one a
+// physical core of the fastest kinds that make up a third of all cores, no more than the cgroup's quota
+// allows, at least one. Only processors in the cpuset are ever used. Writes indices into topology->cpus,
+// returns how many: at most `capacity` and cpu_count; 0 only without memory.
 uint32_t gr_team_layout(const gr_topology *topology, uint32_t threads, uint32_t *out_cpus, uint32_t capacity);
 // Starts threads-1 workers (the caller of gr_team_run is worker 0), pinned unless the topology is fake or
 // there are more workers than processors. Between runs they spin for a bounded time, then sleep on a futex.
+// The topology is not needed afterwards. OUT_OF_RANGE above 1024 threads.
 gr_status gr_team_create(const gr_topology *topology, uint32_t threads, gr_team **out_team, gr_error *error);
+// Ends and joins the workers. NULL is legal.
 void gr_team_destroy(gr_team *team);
+// For a team with a worker that hangs: lets go of the threads without joining; their memory is never freed.
+void gr_team_abandon(gr_team *team);
+// Pins the calling thread to worker 0's processor, when the team is pinned. Only for a thread of our own
+// that runs the team: an application's thread keeps its affinity.
+void gr_team_bind_caller(const gr_team *team);
 uint32_t gr_team_size(const gr_team *team);
+// As gr_host.team_run and gr_host.team_barrier in backend.h.
 void gr_team_run(gr_team *team, gr_team_function function, void *argument);
 void gr_team_barrier(const gr_worker *worker);
 
-// ---- Plugins and devices (registry.c, discover.c, abi.c, services.c, score.c, why.c) ----
+// ---- Plugins and devices (registry.c, choose.c, discover.c, elf.c, abi.c, probe.c, services.c, score.c, why.c) ----
 
 typedef struct gr_registry gr_registry;
 
@@ -47,6 +62,8 @@ typedef struct gr_registry_options {
     gr_topology_options topology;
     gr_log *log;
     gr_trace *trace;                // NULL: none
+    const gr_plugin_entry *linked;  // backends linked in (gr_linked_backends()), ends with NULL; may be NULL
+    uint32_t probe_timeout_ms;      // for a risky probe in its helper process; 0: 10 s
 } gr_registry_options;
 
 // A plugin file that was looked at.
@@ -69,8 +86,12 @@ typedef struct gr_device_entry {
     const char *score_reason;  // the sum, in words
 } gr_device_entry;
 
-// Probes the machine and loads every plugin found; one bad plugin never stops the rest. Fails only when
-// out of memory or when the topology can't be read.
+// Probes the machine and loads every plugin found: files named gregale-backend-*.so in the directories of
+// the options, then of GREGALE_PLUGIN_PATH (absolute paths, colon-separated), then
+// $XDG_DATA_HOME/gregale/backends, then beside this library or program, then in the directory compiled in;
+// never in the working directory. A privileged process looks in the first and last only. Of two plugins
+// of one name the first found is kept. One bad plugin never stops the rest. Fails only when out of memory
+// or when the topology can't be read. NULL options: all defaults. One thread.
 gr_status gr_registry_create(const gr_registry_options *options, gr_registry **out_registry, gr_error *error);
 void gr_registry_destroy(gr_registry *registry);
 const gr_topology *gr_registry_topology(const gr_registry *registry);
@@ -78,8 +99,11 @@ uint32_t gr_registry_plugin_count(const gr_registry *registry);
 const gr_plugin_entry_info *gr_registry_plugin(const gr_registry *registry, uint32_t index);
 uint32_t gr_registry_device_count(const gr_registry *registry); // sorted by score, best first
 const gr_device_entry *gr_registry_device(const gr_registry *registry, uint32_t index);
-// Resolves "auto" (or NULL) to the best device, a name to that device. NOT_FOUND lists what there is.
+// Resolves "auto" (or NULL) to the best device, a name ("cpu", or "plugin.device") to that device.
+// NOT_FOUND lists what there is.
 gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32_t *out_index, gr_error *error);
+// The best device with `bytes` of free memory (or that does not tell). OUT_OF_MEMORY when none has.
+gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t *out_index, gr_error *error);
 const gr_host *gr_registry_host(const gr_registry *registry); // services for opening devices
 // Writes the facts that mattered, plugins accepted and refused with reasons, scores and the decision.
 gr_status gr_registry_why(const gr_registry *registry, bool json, gr_strbuf *out_text, gr_error *error);
@@ -91,6 +115,7 @@ typedef struct gr_opened_device {
     gr_device_facts facts;
     const char *name;
 } gr_opened_device;
+// Every open needs its close. Any thread.
 gr_status gr_registry_open(gr_registry *registry, uint32_t index, const gr_opened_device **out_device,
                            gr_error *error);
 void gr_registry_close(gr_registry *registry, const gr_opened_device *device);

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// team.c: worker threads that enter a function together.
+//
+// A run raises `epoch`; workers wait for it to change. `pending` counts workers still inside; the caller
+// waits for 0. The barrier counts arrivals; the last one raises `phase`, for which the others wait (a
+// sense-reversing barrier whose sense is a counter).
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "host/internal.h"
+
+enum {
+    LINE = 64,              // no two busy words share a cache line
+    MAX_WORKERS = 1024,
+    BARRIER_SPIN_NS = 50000, // ops of a step are microseconds apart
+    RUN_SPIN_NS = 100000     // steps of a busy session follow each other closely
+};
+
+typedef struct seat {
+    gr_worker worker;
+    gr_team *team;
+    pthread_t thread;
+    uint32_t os_cpu;
+    bool pinned;
+} seat;
+
+struct gr_team {
+    _Alignas(LINE) _Atomic uint32_t epoch;
+    _Atomic uint32_t epoch_sleepers;
+    _Atomic uint32_t stop;
+    gr_team_function function;
+    void *argument;
+    _Alignas(LINE) _Atomic uint32_t pending;
+    _Atomic uint32_t pending_sleepers;
+    _Alignas(LINE) _Atomic uint32_t arrived;
+    _Alignas(LINE) _Atomic uint32_t phase;
+    _Atomic uint32_t phase_sleepers;
+    _Alignas(LINE) uint32_t size; // what follows never changes once the team works
+    uint32_t started;             // threads to join
+    uint32_t barrier_spins, run_spins;
+    uint64_t bytes;
+    bool running; // catches misuse
+    seat seats[];
+};
+
+static void pin(const seat *s) {
+#ifdef __linux__
+    cpu_set_t *set = CPU_ALLOC(s->os_cpu + 1);
+    size_t bytes = CPU_ALLOC_SIZE(s->os_cpu + 1);
+    if (!set)
+        return;
+    CPU_ZERO_S(bytes, set);
+    CPU_SET_S(s->os_cpu, bytes, set);
+    pthread_setaffinity_np(pthread_self(), bytes, set); // a refusal costs speed, nothing else
+    CPU_FREE(set);
+#else
+    (void)s;
+#endif
+}
+
+static void name_thread(uint32_t id) {
+    char name[16];
+    snprintf(name, sizeof name, "gregale-%u", id);
+#if defined(__linux__)
+    pthread_setname_np(pthread_self(), name);
+#elif defined(__APPLE__)
+    pthread_setname_np(name);
+#endif
+}
+
+static void *work(void *argument) {
+    seat *s = argument;
+    gr_team *team = s->team;
+    uint32_t seen = 0;
+    name_thread(s->worker.id);
+    if (s->pinned)
+        pin(s);
+    for (;;) {
+        gr_wait_change(&team->epoch, seen, team->run_spins, &team->epoch_sleepers);
+        seen++; // the caller waits for everyone, so no epoch is ever skipped
+        if (atomic_load(&team->stop))
+            return NULL;
+        team->function(&s->worker, team->argument);
+        if (atomic_fetch_sub(&team->pending, 1) == 1)
+            gr_wait_wake(&team->pending, &team->pending_sleepers);
+    }
+}
+
+void gr_team_run(gr_team *team, gr_team_function function, void *argument) {
+    assert(!team->running);
+    team->running = true;
+    if (team->size > 1) {
+        team->function = function;
+        team->argument = argument;
+        atomic_store(&team->pending, team->size - 1);
+        atomic_fetch_add(&team->epoch, 1);
+        gr_wait_wake(&team->epoch, &team->epoch_sleepers);
+    }
+    function(&team->seats[0].worker, argument);
+    for (uint32_t left; team->size > 1 && (left = atomic_load(&team->pending)) != 0;)
+        gr_wait_change(&team->pending, left, team->run_spins, &team->pending_sleepers);
+    team->running = false;
+}
+
+void gr_team_barrier(const gr_worker *worker) {
+    gr_team *team = ((const seat *)worker->host)->team;
+    if (team->size == 1)
+        return;
+    uint32_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
+    if (atomic_fetch_add(&team->arrived, 1) == team->size - 1) {
+        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+        atomic_fetch_add(&team->phase, 1);
+        gr_wait_wake(&team->phase, &team->phase_sleepers);
+    } else {
+        gr_wait_change(&team->phase, phase, team->barrier_spins, &team->phase_sleepers);
+    }
+}
+
+// ---- Making and ending ----
+
+static void fill_seat(gr_team *team, const gr_topology *topology, uint32_t id, uint32_t cpu_index, bool pinned) {
+    seat *s = &team->seats[id];
+    const gr_cpu *cpu = (const gr_cpu *)(const void *)((const char *)topology->cpus +
+                                                       (size_t)cpu_index * topology->cpu_stride);
+    s->team = team;
+    s->os_cpu = cpu->os_index;
+    s->pinned = pinned;
+    s->worker = (gr_worker){.struct_size = sizeof s->worker, .id = id, .count = team->size,
+                            .l3_group = cpu->l3_group, .numa_node = cpu->numa_node, .host = s};
+}
+
+// Signals are the application's: workers take none.
+static gr_status start_threads(gr_team *team, gr_error *error) {
+    sigset_t all, before;
+    int failure = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (uint32_t i = 1; i < team->size && !failure; i++) {
+        failure = pthread_create(&team->seats[i].thread, NULL, work, &team->seats[i]);
+        team->started += !failure;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failure)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "cannot start worker thread %u of %u: %s",
+                       team->started + 1, team->size - 1, strerror(failure));
+    return GR_OK;
+}
+
+static gr_team *make_team(const gr_topology *topology, uint32_t size, const uint32_t *cpus, uint32_t seated) {
+    uint64_t bytes = sizeof(gr_team) + (uint64_t)size * sizeof(seat);
+    gr_team *team = gr_os_alloc(bytes);
+    if (!team)
+        return NULL;
+    team->bytes = bytes;
+    team->size = size;
+    // More workers than processors: spinning would only keep the others from running.
+    if (size > 1 && size <= topology->cpu_count) {
+        team->barrier_spins = gr_wait_spins(BARRIER_SPIN_NS);
+        team->run_spins = team->barrier_spins * (RUN_SPIN_NS / BARRIER_SPIN_NS);
+    }
+    for (uint32_t i = 0; i < size; i++)
+        fill_seat(team, topology, i, cpus[i % seated], !topology->fake && size <= topology->cpu_count);
+    return team;
+}
+
+gr_status gr_team_create(const gr_topology *topology, uint32_t threads, gr_team **out_team, gr_error *error) {
+    *out_team = NULL;
+    uint32_t cpus[MAX_WORKERS];
+    if (threads > MAX_WORKERS)
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "host", "%u threads: at most %d are possible", threads,
+                       MAX_WORKERS);
+    uint32_t seated = gr_team_layout(topology, threads, cpus, MAX_WORKERS);
+    gr_team *team = seated ? make_team(topology, threads > seated ? threads : seated, cpus, seated) : NULL;
+    if (!team)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "no memory for a worker team");
+    gr_status status = start_threads(team, error);
+    if (status != GR_OK) {
+        gr_team_destroy(team);
+        return status;
+    }
+    *out_team = team;
+    return GR_OK;
+}
+
+static void ask_to_stop(gr_team *team) {
+    atomic_store(&team->stop, 1);
+    atomic_fetch_add(&team->epoch, 1);
+    gr_wait_wake(&team->epoch, &team->epoch_sleepers);
+}
+
+void gr_team_destroy(gr_team *team) {
+    if (!team)
+        return;
+    ask_to_stop(team);
+    for (uint32_t i = 1; i <= team->started; i++)
+        pthread_join(team->seats[i].thread, NULL);
+    gr_os_free(team, team->bytes);
+}
+
+void gr_team_abandon(gr_team *team) {
+    if (!team)
+        return;
+    for (uint32_t i = 1; i <= team->started; i++)
+        pthread_detach(team->seats[i].thread);
+    ask_to_stop(team);
+}
+
+void gr_team_bind_caller(const gr_team *team) {
+    if (team->seats[0].pinned)
+        pin(&team->seats[0]);
+}
+
+uint32_t gr_team_size(const gr_team *team) {
+    return team->size;
+}
