@@ -172,6 +172,7 @@ int main(int argc, char **argv) {
     cf_cases_programs(&suite);
     cf_cases_rows(&suite);
     cf_cases_pointwise(&suite);
+    cf_cases_steps(&suite);
     cf_cases_golden(&suite);
     cf_cases_matmul(&suite);
     cf_cases_attention(&suite);

@@ -143,6 +143,7 @@ typedef struct cf_rig {
     uint64_t arena_bytes;
     uint8_t *before, *after;        // arena images
     gr_precision precision;         // the loosest of the nodes that ran
+    bool expect_refusal, refused;   // cf_rig_run notes an error in `refused` instead of failing the case
     bool outliers;                  // class Q8 is then held to the limit of Q8_OUTLIERS
     double slack;                   // times the class's limit, where errors of several nodes add up; 0: 1
     void *allocs[CF_MAX_ALLOCS];
@@ -208,6 +209,7 @@ void cf_cases_memory(cf_suite *suite);    // buffers, weights, fences, hostile d
 void cf_cases_cache(cf_suite *suite);     // pools
 void cf_cases_programs(cf_suite *suite);  // compile and submit refuse what they must
 void cf_cases_golden(cf_suite *suite);    // dtypes against the gguf package
+void cf_cases_steps(cf_suite *suite);     // step blocks that lie: the reference refuses them
 void cf_cases_matmul(cf_suite *suite);
 void cf_cases_rows(cf_suite *suite);      // EMBED, GATHER_ROWS, MASK_BITS, TOPK, CAST, COPY
 void cf_cases_pointwise(cf_suite *suite); // RMS_NORM, ROPE, GLU, ADD, MUL, SCALE, SOFTMAX
