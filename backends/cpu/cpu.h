@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+// cpu.h: the inside of the cpu backend: its objects, and how a program is built and run.
+//
+// How it works. open picks one function for each kernel of kernels/kernels.h. program_compile checks
+// every node that runs, binds its operands to addresses and appends calls to a list; where two calls
+// depend on each other, the first is marked to end in a barrier. submit checks the step block against
+// every call, then enters the team once: each worker walks the list and takes its share of each call.
+// Nothing is allocated in submit. One output element is always computed by one worker, in one order of
+// additions that depends on neither the number of rows nor of workers.
+#ifndef GREGALE_BACKENDS_CPU_H
+#define GREGALE_BACKENDS_CPU_H
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "gregale/backend.h"
+#include "kernels/kernels.h"
+
+#define CPU_MAX_IN 4
+#define CPU_MAX_OUT 2
+#define CPU_ORIGIN "cpu"
+
+typedef struct cpu_onednn cpu_onednn; // onednn/onednn.h
+
+struct gr_device {
+    const gr_host *host; // borrowed until close
+    cpu_kernels kernels;
+    bool deterministic;  // GREGALE_DETERMINISTIC: oneDNN is left alone
+    pthread_mutex_t onednn_lock;
+    bool onednn_tried;
+    cpu_onednn *onednn;  // opened when a program first wants it; NULL when absent
+};
+
+struct gr_buffer {
+    uint8_t *data; // NULL only when bytes is 0
+    uint64_t bytes;
+    bool owned;
+};
+
+struct gr_weight {
+    const uint8_t *data; // the model file's bytes, or `copy`
+    uint8_t *copy;       // own memory when the source was not aligned for its type, else NULL
+    uint64_t bytes;
+    uint64_t row_bytes;  // of the last dimension
+    gr_dtype dtype;
+    uint32_t rank;
+    int64_t dims[GR_MAX_RANK];
+};
+
+// A page is [layer][K then V][kv head][slot][dim]: the keys of one head lie side by side.
+struct gr_kv {
+    uint8_t *data;          // mmap: pages that were never written take no memory
+    uint64_t mapped_bytes;
+    uint64_t page_bytes, layer_bytes;
+    uint64_t part_bytes[2]; // K, V of one layer in a page
+    uint64_t head_bytes[2]; // one head of one position
+    uint32_t dim[2];
+    uint32_t layers, page_tokens, kv_heads, pages;
+    gr_dtype dtype;
+};
+
+struct gr_fence {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t value;
+};
+
+struct gr_queue {
+    gr_team *team; // borrowed; NULL: the calling thread works alone
+};
+
+typedef union cpu_attrs {
+    gr_attrs_none none;
+    gr_attrs_norm norm;
+    gr_attrs_rope rope;
+    gr_attrs_attention attention;
+    gr_attrs_glu glu;
+    gr_attrs_scale scale;
+    gr_attrs_topk topk;
+    gr_attrs_cast cast;
+} cpu_attrs;
+
+// A node as read from a segment: copies, with what a shorter struct lacks set to zero.
+typedef struct cpu_node {
+    gr_op op;
+    uint32_t in_count, out_count;
+    int32_t layer;
+    bool has_in[CPU_MAX_IN];
+    gr_value in[CPU_MAX_IN];
+    gr_value out[CPU_MAX_OUT];
+    cpu_attrs attrs;
+} cpu_node;
+
+struct cpu_call;
+struct cpu_task;
+struct cpu_run;
+struct cpu_builder;
+
+typedef void (*cpu_call_function)(const struct cpu_call *call, const struct cpu_task *task);
+
+// A node bound to addresses, or a helper of the node that follows it.
+typedef struct cpu_call {
+    cpu_call_function run;
+    const struct cpu_op *op;     // NULL for helpers, which leave no trace event of their own
+    const cpu_kernels *kernels;  // the device's
+    char implementation[32];     // for traces
+    cpu_node node;
+    uint8_t *in[CPU_MAX_IN];     // NULL for absent, STEP and STATE operands
+    uint8_t *out[CPU_MAX_OUT];
+    const gr_weight *weight[CPU_MAX_IN];
+    gr_kv *kv;
+    uint32_t kv_layer, kv_group;
+    bool barrier;                // others may only start the next call when all have done this one
+    uint64_t scratch;            // offset of what it uses in the shared scratch
+    _Atomic uint64_t *counter;   // set to zero before each step
+    const void *onednn;          // ops/matmul_onednn.c's plan, or NULL
+} cpu_call;
+
+// Something a call needs for as long as its program lives.
+typedef struct cpu_kept {
+    struct cpu_kept *next;
+    uint64_t bytes; // of this allocation
+} cpu_kept;
+
+struct gr_program {
+    const gr_step *step; // borrowed; read anew by every submit
+    uint32_t rows_max, seqs_max, outputs_max;
+    uint32_t threads;
+    uint64_t scratch_shared, scratch_per_thread;
+    uint32_t call_count, call_capacity;
+    cpu_call *calls;
+    _Atomic uint64_t *counters; // one a call
+    cpu_kept *kept;
+};
+
+// One submit in progress.
+typedef struct cpu_run {
+    const gr_host *host;
+    gr_program *program;
+    gr_step step;     // a copy, with what a shorter struct lacks set to zero
+    uint8_t *scratch; // shared part first
+    bool alone;       // no team: no barriers
+    bool trace;
+} cpu_run;
+
+// One worker's part in a run.
+typedef struct cpu_task {
+    const cpu_run *run;
+    const gr_worker *worker;
+    uint32_t id, count; // id >= count: this worker only keeps the barriers
+    uint8_t *scratch;   // its own, 64-byte aligned
+} cpu_task;
+
+// What an op must say for itself.
+typedef struct cpu_op {
+    gr_op op;
+    const char *name;
+    uint32_t attrs_bytes;
+    // NULL when the node can run, else why not (a constant string). Shapes, dtypes, attributes.
+    const char *(*check)(const cpu_node *node);
+    // How well, for a node that passed check; NULL: native, F32.
+    void (*support)(const gr_device *device, const cpu_node *node, gr_support *support);
+    // Appends the calls of a bound node; NULL: one call of `run`.
+    gr_status (*emit)(struct cpu_builder *builder, const cpu_call *bound, gr_error *error);
+    // Checks the step block for this call before anything runs; NULL: nothing to check.
+    gr_status (*admit)(const cpu_call *call, const cpu_run *run, gr_error *error);
+    cpu_call_function run;
+    // Operations of one step and extra bytes read (weights used, cache), for traces; NULL: one an element.
+    void (*cost)(const cpu_call *call, const cpu_run *run, gr_trace_event *event);
+} cpu_op;
+
+extern const cpu_op cpu_op_embed, cpu_op_rms_norm, cpu_op_matmul, cpu_op_rope, cpu_op_kv_write,
+    cpu_op_attention, cpu_op_glu, cpu_op_add, cpu_op_mul, cpu_op_scale, cpu_op_softmax,
+    cpu_op_gather_rows, cpu_op_mask_bits, cpu_op_topk, cpu_op_cast, cpu_op_copy;
+
+// ---- structs.c: structs that other versions may have written ----
+
+// Whether a struct of `known` bytes (to us) can be read: at least `least` bytes, and nothing set beyond
+// what we know. `limit` is the room it lies in.
+bool cpu_struct_ok(const void *object, size_t least, size_t known, size_t limit);
+// Copies a struct into `copy` of `known` bytes; what it lacks becomes zero.
+void cpu_struct_read(const void *object, size_t known, void *copy);
+// Fills a caller's struct as far as its struct_size goes; its struct_size stays. NULL is legal.
+void cpu_struct_fill(void *object, const void *filled, size_t known);
+
+// ---- node.c, shape.c: reading segments ----
+
+const cpu_op *cpu_op_find(gr_op op);
+// Reads node `index` with its values and attributes. Returns NULL, or why it cannot be run.
+const char *cpu_node_read(const gr_segment *segment, uint32_t index, cpu_node *out_node);
+bool cpu_segment_ok(const gr_segment *segment);
+
+// Size of one dimension in a step.
+uint64_t cpu_dim(int64_t dim, const gr_step *step);
+// Product of all dimensions but the last; of the last; of all.
+uint64_t cpu_rows(const gr_value *value, const gr_step *step);
+uint64_t cpu_width(const gr_value *value);
+uint64_t cpu_count(const gr_value *value, const gr_step *step);
+// For `check`: an activation matrix of `dtype`; equal shapes; I32[rows] from the arena or the step; a
+// vector of n F32 values from a weight or the arena.
+bool cpu_is_matrix(const gr_value *value, gr_dtype dtype);
+bool cpu_same_shape(const gr_value *a, const gr_value *b);
+bool cpu_is_index(const gr_value *value, int64_t rows);
+bool cpu_is_vector(const gr_value *value, int64_t n);
+// The operand's I32 data in this run: arena, or the step's field.
+const int32_t *cpu_index_data(const cpu_call *call, unsigned in, const gr_step *step);
+// OK when every entry of index operand `in` that comes from the step lies in [0, limit).
+gr_status cpu_admit_index(const cpu_call *call, unsigned in, uint64_t limit, const cpu_run *run,
+                          gr_error *error);
+// This worker's part [*begin, *end) of n units.
+void cpu_slice(uint64_t n, const cpu_task *task, uint64_t *begin, uint64_t *end);
+static inline const float *cpu_in_f32(const cpu_call *call, unsigned i) {
+    return (const float *)(const void *)call->in[i];
+}
+static inline float *cpu_out_f32(const cpu_call *call, unsigned i) {
+    return (float *)(void *)call->out[i];
+}
+
+// ---- build.c: the list of calls ----
+
+typedef uint32_t cpu_space;
+enum { CPU_SPACE_ARENA = 0, CPU_SPACE_SCRATCH = 1, CPU_SPACE_STATE = 2 };
+
+// Bytes that a call reads or writes, for finding dependences.
+typedef struct cpu_access {
+    cpu_space space;
+    bool write;
+    uint64_t begin, end;
+} cpu_access;
+
+// A form of an arena value that stands in the scratch, until the value is overwritten.
+typedef struct cpu_kept_value {
+    const uint8_t *data; // NULL: none
+    uint64_t data_bytes, width;
+    uint64_t offset, capacity; // of the place in the scratch
+} cpu_kept_value;
+
+#define CPU_OPEN_MAX 64
+#define CPU_ROPE_TABLES 8
+
+typedef struct cpu_builder {
+    gr_device *device;
+    const gr_program_desc *desc;
+    gr_program *program;
+    gr_step maxima; // the bucket's sizes
+    uint32_t open_count;
+    cpu_access open[CPU_OPEN_MAX]; // made since the last barrier
+    // Values whose quantised rows, or rows rounded to BF16, stand in the scratch.
+    cpu_kept_value quantised, rounded;
+    // The tables of cosines and sines made for the step's positions.
+    uint32_t rope_count;
+    struct {
+        gr_attrs_rope attrs;
+        uint64_t offset, bytes;
+    } ropes[CPU_ROPE_TABLES];
+} cpu_builder;
+
+// Appends a call; marks an earlier one with a barrier when they conflict. `scratch` lists what it touches of
+// the shared scratch; operands are taken from the call. Returns the call's place, or NULL when out of memory.
+cpu_call *cpu_build_call(cpu_builder *builder, const cpu_call *call, const cpu_access *scratch,
+                         uint32_t scratch_count);
+// Appends helper `run` of `bound`, which makes a form of operand 0 in the scratch, unless it stands there.
+// A row of the form takes `row_bytes`.
+gr_status cpu_build_form(cpu_builder *builder, const cpu_call *bound, cpu_call_function run,
+                         uint64_t row_bytes, cpu_kept_value *kept, cpu_access *out_access, gr_error *error);
+// Reserves `bytes` of shared scratch for the whole step; returns the offset.
+uint64_t cpu_build_shared(cpu_builder *builder, uint64_t bytes);
+// Makes each worker's scratch at least `bytes`.
+void cpu_build_private(cpu_builder *builder, uint64_t bytes);
+// Copies something that lives as long as the program; NULL when out of memory.
+const void *cpu_build_keep(cpu_builder *builder, const void *data, uint64_t bytes);
+// The device's oneDNN, opened now if it was not; NULL when there is none. Any thread.
+cpu_onednn *cpu_device_onednn(gr_device *device);
+// Bytes a value takes at the bucket's largest sizes.
+uint64_t cpu_value_bytes(const gr_value *value, const gr_step *maxima);
+gr_status cpu_no_memory(gr_error *error);
+
+// ---- rows.c: rows of numbers in any dtype ----
+
+// Expands n values (whole blocks) of any dtype to F32.
+void cpu_decode_row(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *source, uint64_t n,
+                    float *out);
+bool cpu_can_decode(gr_dtype dtype);
+// Rounds n F32 values (whole blocks) to F32, F16, BF16 or Q8_0.
+void cpu_encode_row(const cpu_kernels *kernels, gr_dtype dtype, const float *source, uint64_t n,
+                    uint8_t *out);
+bool cpu_can_encode(gr_dtype dtype);
+
+// ---- paging.c: page tables ----
+
+// The page tables of one call in one step.
+typedef struct cpu_pages {
+    gr_step_group group; // a copy
+} cpu_pages;
+
+// Finds the tables of the call's cache group; fails when the step lacks them or they do not fit the pool.
+gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *out_pages, gr_error *error);
+// OK when positions [first, last] of `seq` lie in pages of the pool that the table holds.
+gr_status cpu_pages_admit(const cpu_pages *pages, const cpu_call *call, uint32_t seq, int64_t first,
+                          int64_t last, gr_error *error);
+// Address of one head at one position, which must have been admitted; part 0 is K, 1 is V. The following
+// positions of the page stand behind it.
+uint8_t *cpu_pages_row(const cpu_pages *pages, const cpu_call *call, uint32_t part, uint32_t seq,
+                       uint32_t head, int64_t position);
+
+// ---- The table's calls ----
+
+void cpu_node_support(gr_device *device, const gr_segment *segment, uint32_t index, gr_support *out_support);
+
+gr_status cpu_buffer_alloc(gr_device *device, uint64_t bytes, gr_buffer **out_buffer, gr_error *error);
+gr_status cpu_buffer_import(gr_device *device, void *memory, uint64_t bytes, gr_buffer **out_buffer,
+                            gr_error *error);
+void cpu_buffer_destroy(gr_device *device, gr_buffer *buffer);
+gr_status cpu_buffer_read(gr_device *device, gr_queue *queue, gr_buffer *buffer, uint64_t offset,
+                          void *destination, uint64_t bytes, gr_error *error);
+gr_status cpu_buffer_write(gr_device *device, gr_queue *queue, gr_buffer *buffer, uint64_t offset,
+                           const void *source, uint64_t bytes, gr_error *error);
+void *cpu_buffer_map(gr_device *device, gr_buffer *buffer);
+
+gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc, gr_weight **out_weight,
+                            gr_weight_info *out_info, gr_error *error);
+void cpu_weight_destroy(gr_device *device, gr_weight *weight);
+
+gr_status cpu_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_kv, gr_error *error);
+void cpu_kv_destroy(gr_device *device, gr_kv *kv);
+gr_status cpu_kv_resize(gr_device *device, gr_kv *kv, uint32_t pages, gr_error *error);
+uint64_t cpu_kv_page_bytes(gr_device *device, const gr_kv *kv);
+gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from, uint32_t to,
+                           uint32_t slots, gr_error *error);
+gr_status cpu_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
+                      gr_dtype dtype, void *values, uint64_t bytes, gr_error *error);
+gr_status cpu_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
+                       gr_dtype dtype, const void *values, uint64_t bytes, gr_error *error);
+// Address of one head at one slot; the slots after it follow. Arguments must be in range.
+uint8_t *cpu_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t page, uint32_t head,
+                    uint32_t slot);
+
+gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc, gr_program **out_program,
+                              gr_program_info *out_info, gr_error *error);
+void cpu_program_destroy(gr_device *device, gr_program *program);
+
+gr_status cpu_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue, gr_error *error);
+void cpu_queue_destroy(gr_device *device, gr_queue *queue);
+gr_status cpu_submit(gr_device *device, gr_queue *queue, const gr_submit *submit, gr_error *error);
+gr_status cpu_fence_create(gr_device *device, gr_fence **out_fence, gr_error *error);
+void cpu_fence_destroy(gr_device *device, gr_fence *fence);
+gr_status cpu_fence_wait(gr_device *device, gr_fence *fence, uint64_t value, uint64_t timeout_ns,
+                         gr_error *error);
+uint64_t cpu_fence_value(gr_fence *fence);
+void cpu_fence_signal(gr_fence *fence, uint64_t value);
+
+#endif

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernels.c: fills the kernel table: plain C first, then what the processor has.
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+cpu_dtype_form cpu_dtype_form_of(gr_dtype dtype) {
+    switch (dtype) {
+    case GR_DTYPE_Q4_0:
+    case GR_DTYPE_Q5_0:
+    case GR_DTYPE_Q8_0:
+    case GR_DTYPE_IQ4_NL:
+    case GR_DTYPE_IQ4_XS: return (cpu_dtype_form){.group = 32};
+    case GR_DTYPE_Q4_1:
+    case GR_DTYPE_Q5_1:
+    case GR_DTYPE_Q4_K:
+    case GR_DTYPE_Q5_K: return (cpu_dtype_form){.group = 32, .offset = true};
+    case GR_DTYPE_Q3_K:
+    case GR_DTYPE_Q6_K: return (cpu_dtype_form){.group = 16};
+    case GR_DTYPE_Q2_K: return (cpu_dtype_form){.group = 16, .offset = true};
+    default: return (cpu_dtype_form){0};
+    }
+}
+
+static const cpu_kernels baseline = {
+    .isa = "baseline",
+    .expand = {[GR_DTYPE_Q4_0] = expand_q4_0_baseline, [GR_DTYPE_Q4_1] = expand_q4_1_baseline,
+               [GR_DTYPE_Q5_0] = expand_q5_0_baseline, [GR_DTYPE_Q5_1] = expand_q5_1_baseline,
+               [GR_DTYPE_Q8_0] = expand_q8_0_baseline, [GR_DTYPE_Q2_K] = expand_q2_k_baseline,
+               [GR_DTYPE_Q3_K] = expand_q3_k_baseline, [GR_DTYPE_Q4_K] = expand_q4_k_baseline,
+               [GR_DTYPE_Q5_K] = expand_q5_k_baseline, [GR_DTYPE_Q6_K] = expand_q6_k_baseline,
+               [GR_DTYPE_IQ4_NL] = expand_iq4_nl_baseline, [GR_DTYPE_IQ4_XS] = expand_iq4_xs_baseline},
+    .quantise = quantise_f32_baseline,
+    .dot_f32 = dot_f32_baseline,
+    .dot_f16 = dot_f16_baseline,
+    .dot_bf16 = dot_bf16_baseline,
+    .f16_to_f32 = f16_to_f32_baseline,
+    .bf16_to_f32 = bf16_to_f32_baseline,
+    .i8_to_f32 = i8_to_f32_baseline,
+    .f32_to_f16 = f32_to_f16_baseline,
+    .f32_to_bf16 = f32_to_bf16_baseline,
+    .rms_norm = rms_norm_f32_baseline,
+    .rope_half = rope_half_f32_baseline,
+    .rope_interleaved = rope_interleaved_f32_baseline,
+    .glu_silu = glu_silu_f32_baseline,
+    .attend_scores = attend_scores_f32_baseline,
+    .attend_exp = attend_exp_f32_baseline,
+    .attend_values = attend_values_f32_baseline,
+};
+
+#if defined(__x86_64__)
+static void fill_avx2(cpu_kernels *k) {
+    k->isa = "avx2";
+    k->dot_isa = "avx2";
+    k->expand[GR_DTYPE_Q4_0] = expand_q4_0_avx2;
+    k->expand[GR_DTYPE_Q4_1] = expand_q4_1_avx2;
+    k->expand[GR_DTYPE_Q5_0] = expand_q5_0_avx2;
+    k->expand[GR_DTYPE_Q5_1] = expand_q5_1_avx2;
+    k->expand[GR_DTYPE_Q8_0] = expand_q8_0_avx2;
+    k->expand[GR_DTYPE_Q4_K] = expand_q4_k_avx2;
+    k->expand[GR_DTYPE_Q5_K] = expand_q5_k_avx2;
+    k->expand[GR_DTYPE_Q6_K] = expand_q6_k_avx2;
+    k->expand[GR_DTYPE_IQ4_NL] = expand_iq4_nl_avx2;
+    k->expand[GR_DTYPE_IQ4_XS] = expand_iq4_xs_avx2;
+    k->pack_tile = pack_i8_avx2;
+    k->dot_tile = dot_i8_avx2;
+    k->quantise = quantise_f32_avx2;
+    k->dot_f32 = dot_f32_avx2;
+    k->dot_f16 = dot_f16_avx2;
+    k->dot_bf16 = dot_bf16_avx2;
+    k->f16_to_f32 = f16_to_f32_avx2;
+    k->i8_to_f32 = i8_to_f32_avx2;
+    k->f32_to_f16 = f32_to_f16_avx2;
+    k->rms_norm = rms_norm_f32_avx2;
+    k->rope_half = rope_half_f32_avx2;
+    k->rope_interleaved = rope_interleaved_f32_avx2;
+    k->glu_silu = glu_silu_f32_avx2;
+    k->attend_scores = attend_scores_f32_avx2;
+    k->attend_exp = attend_exp_f32_avx2;
+    k->attend_values = attend_values_f32_avx2;
+}
+
+static void fill_avxvnni(cpu_kernels *k) {
+    k->dot_isa = "avxvnni";
+    k->pack_tile = pack_u8_avxvnni;
+    k->dot_tile = dot_u8_avxvnni;
+}
+
+static void fill_avx512(cpu_kernels *k) {
+    k->isa = "avx512";
+    k->dot_f32 = dot_f32_avx512;
+    k->dot_f16 = dot_f16_avx512;
+    k->dot_bf16 = dot_bf16_avx512;
+    k->glu_silu = glu_silu_f32_avx512;
+    k->attend_scores = attend_scores_f32_avx512;
+    k->attend_exp = attend_exp_f32_avx512;
+    k->attend_values = attend_values_f32_avx512;
+}
+
+static void fill_avx512vnni(cpu_kernels *k) {
+    k->dot_isa = "avx512vnni";
+    k->pack_tile = pack_u8_avx512;
+    k->dot_tile = dot_u8_avx512vnni;
+}
+#endif
+
+// How far the environment lets us go: 0 baseline, 1 avx2, 2 avx2 with AVX-VNNI, 3 avx512.
+static int level_of(const char *isa) {
+    static const char *const names[] = {"baseline", "avx2", "avx2vnni", "avx512"};
+    for (int i = 0; isa && i < 4; i++) {
+        if (!strcmp(isa, names[i]))
+            return i;
+    }
+    return 3;
+}
+
+void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels) {
+    *out_kernels = baseline;
+    out_kernels->features = features;
+    int level = level_of(isa);
+    (void)level;
+#if defined(__x86_64__)
+    const gr_cpu_features avx2 = GR_CPU_AVX | GR_CPU_AVX2 | GR_CPU_FMA | GR_CPU_F16C;
+    if (level < 1 || (features & avx2) != avx2)
+        return;
+    fill_avx2(out_kernels);
+    if (level >= 2 && features & GR_CPU_AVX_VNNI)
+        fill_avxvnni(out_kernels);
+    if (level < 3 || !(features & GR_CPU_AVX512))
+        return;
+    fill_avx512(out_kernels);
+    if (features & GR_CPU_AVX512_VNNI)
+        fill_avx512vnni(out_kernels);
+#endif
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// kernels.h: the table of inner functions, filled with plain C first and then overridden by ISA.
+//
+// Every kernel's result for one row depends on that row alone: how many rows go through a call, or at
+// which place among them, changes no bit.
+//
+// Products of block-quantised weights. Sixteen weight rows make a panel. Up to 256 values of each are
+// expanded to 8-bit integers with a scale (and perhaps an offset) a group of 16 or 32, and woven into
+// a tile in which four consecutive values of all sixteen rows lie side by side, so that each lane of a
+// vector belongs to one row. Activations are 8-bit integers with an F32 scale a block of 32. For each
+// block in ascending order: sum = fma(integer dot * activation scale, weight scale, sum).
+#ifndef GREGALE_BACKENDS_CPU_KERNELS_H
+#define GREGALE_BACKENDS_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gregale/dtype.h"
+#include "gregale/topology.h"
+
+#define CPU_PANEL 16    // weight rows in a panel
+#define CPU_CHUNK 256   // values expanded at once
+#define CPU_TOKENS 8    // activation rows in one dot_tile call
+#define CPU_FLOAT_ROWS 4   // weight rows and
+#define CPU_FLOAT_TOKENS 4 // activation rows in one dot_float call
+
+// What a dtype looks like once expanded. group is 0 for types that are not expanded to integers.
+typedef struct cpu_dtype_form {
+    uint32_t group;  // values under one scale: 16 or 32
+    bool offset;     // w = s*q + c, else w = s*q
+} cpu_dtype_form;
+cpu_dtype_form cpu_dtype_form_of(gr_dtype dtype);
+
+// Expands n values (whole blocks, n <= 256) of one weight row: value i is s[i/group*16]*q[i], plus
+// c[i/group*16] when the type has offsets. |q| <= 127, or -128 for Q8_0.
+typedef void (*cpu_expand)(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c);
+
+// A panel's values at one chunk of K.
+typedef struct cpu_tile {
+    uint8_t q[CPU_PANEL * CPU_CHUNK];        // [n/4][16][4], signed or biased by 128 as the ISA likes it
+    float s[CPU_PANEL * (CPU_CHUNK / 16)];   // [group][16]
+    float c[CPU_PANEL * (CPU_CHUNK / 16)];
+} cpu_tile;
+
+// A row of quantised activations: q[k], then five arrays, k a multiple of 32.
+typedef struct cpu_quantised {
+    const int8_t *q;
+    const float *scale;    // [k/32]
+    const int32_t *bias32; // [k/32] -128 * sum of q
+    const float *sum32;    // [k/32] scale * sum of q
+    const int32_t *bias16; // [k/16]
+    const float *sum16;    // [k/16]
+} cpu_quantised;
+
+static inline uint64_t cpu_quantised_bytes(uint64_t k) {
+    return (k + k / 32 * 28 + 63) / 64 * 64;
+}
+
+static inline cpu_quantised cpu_quantised_at(const uint8_t *row, uint64_t k) {
+    cpu_quantised a;
+    uint64_t blocks = k / 32;
+    a.q = (const int8_t *)row;
+    a.scale = (const float *)(const void *)(row + k);
+    a.bias32 = (const int32_t *)(const void *)(a.scale + blocks);
+    a.sum32 = (const float *)(const void *)(a.bias32 + blocks);
+    a.bias16 = (const int32_t *)(const void *)(a.sum32 + blocks);
+    a.sum16 = (const float *)(const void *)(a.bias16 + 2 * blocks);
+    return a;
+}
+
+// One tile against up to 8 rows of quantised activations.
+typedef struct cpu_dot_tile_args {
+    const cpu_tile *tile;
+    uint32_t blocks;    // of 32 values in this tile, 1 to 8
+    uint32_t group;     // 16 or 32
+    uint32_t tokens;    // 1 to 8
+    bool offset;
+    const uint8_t *activations; // row 0
+    uint64_t activation_stride; // bytes
+    uint64_t k;                 // of the whole row
+    uint64_t block;             // first block of this tile within the row
+    float *sums;                // [tokens][16], added to
+} cpu_dot_tile_args;
+
+// Weight rows against activation rows, K values each: out[t*out_stride + r].
+typedef struct cpu_dot_float_args {
+    const uint8_t *weights;
+    uint64_t weight_stride; // bytes
+    const float *x;
+    uint64_t x_stride;      // values
+    uint64_t k;
+    uint32_t rows, tokens;  // 1 to 4 each
+    float *out;
+    uint64_t out_stride;    // values
+} cpu_dot_float_args;
+
+typedef struct cpu_kernels {
+    const char *isa;      // of most of them: "baseline", "avx2", "avx512"
+    const char *dot_isa;  // of dot_tile: "avx512vnni"; NULL: none, weights are expanded to F32
+    gr_cpu_features features;
+
+    cpu_expand expand[GR_DTYPE_LIMIT];
+    void (*pack_tile)(const int8_t *rows, uint32_t n, uint8_t *tile); // rows [16][256]
+    void (*dot_tile)(const cpu_dot_tile_args *args);
+    void (*quantise)(const float *x, uint64_t k, uint8_t *row);
+
+    void (*dot_f32)(const cpu_dot_float_args *args);
+    void (*dot_f16)(const cpu_dot_float_args *args);
+    void (*dot_bf16)(const cpu_dot_float_args *args);
+
+    void (*f16_to_f32)(const uint16_t *from, uint64_t n, float *to);
+    void (*bf16_to_f32)(const uint16_t *from, uint64_t n, float *to);
+    void (*i8_to_f32)(const int8_t *from, uint32_t n, float s, float c, float *to); // s*q + c
+    void (*f32_to_f16)(const float *from, uint64_t n, uint16_t *to);
+    void (*f32_to_bf16)(const float *from, uint64_t n, uint16_t *to);
+
+    void (*rms_norm)(const float *x, const float *weight, uint64_t n, float eps, float *out);
+    // x and out hold pairs apart by rotary/2 (half), or neighbours (interleaved); table [pairs][cos, sin].
+    void (*rope_half)(const float *x, const float *cosine, const float *sine, uint32_t pairs, float *out);
+    void (*rope_interleaved)(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                             float *out);
+    void (*glu_silu)(const float *gate, const float *up, uint64_t n, float *out);
+
+    // Attention over keys and values expanded to F32, dim a multiple of 16.
+    // s[i*stride + j] = q[i] . k[j] * scale
+    void (*attend_scores)(const float *q, uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
+                          float scale, float *s, uint32_t stride);
+    // s[i] = exp(s[i] - largest); returns the sum.
+    float (*attend_exp)(float *s, uint32_t n, float largest);
+    // sums[i] += sum over j in [0, keys) of p[i*stride + j] * v[j]
+    void (*attend_values)(const float *p, uint32_t queries, uint32_t stride, const float *v, uint32_t keys,
+                          uint32_t dim, float *sums);
+} cpu_kernels;
+
+// Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL: the
+// best) allow.
+void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels);
+
+// ---- One function a file; each is the table's entry of that name ----
+
+#define CPU_DECLARE_EXPAND(name) void name(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c)
+CPU_DECLARE_EXPAND(expand_q4_0_baseline);
+CPU_DECLARE_EXPAND(expand_q4_1_baseline);
+CPU_DECLARE_EXPAND(expand_q5_0_baseline);
+CPU_DECLARE_EXPAND(expand_q5_1_baseline);
+CPU_DECLARE_EXPAND(expand_q8_0_baseline);
+CPU_DECLARE_EXPAND(expand_q2_k_baseline);
+CPU_DECLARE_EXPAND(expand_q3_k_baseline);
+CPU_DECLARE_EXPAND(expand_q4_k_baseline);
+CPU_DECLARE_EXPAND(expand_q5_k_baseline);
+CPU_DECLARE_EXPAND(expand_q6_k_baseline);
+CPU_DECLARE_EXPAND(expand_iq4_nl_baseline);
+CPU_DECLARE_EXPAND(expand_iq4_xs_baseline);
+CPU_DECLARE_EXPAND(expand_q4_0_avx2);
+CPU_DECLARE_EXPAND(expand_q4_1_avx2);
+CPU_DECLARE_EXPAND(expand_q5_0_avx2);
+CPU_DECLARE_EXPAND(expand_q5_1_avx2);
+CPU_DECLARE_EXPAND(expand_q8_0_avx2);
+CPU_DECLARE_EXPAND(expand_q4_k_avx2);
+CPU_DECLARE_EXPAND(expand_q5_k_avx2);
+CPU_DECLARE_EXPAND(expand_q6_k_avx2);
+CPU_DECLARE_EXPAND(expand_iq4_nl_avx2);
+CPU_DECLARE_EXPAND(expand_iq4_xs_avx2);
+#undef CPU_DECLARE_EXPAND
+
+void quantise_f32_baseline(const float *x, uint64_t k, uint8_t *row);
+void quantise_f32_avx2(const float *x, uint64_t k, uint8_t *row);
+void pack_i8_avx2(const int8_t *rows, uint32_t n, uint8_t *tile);
+void pack_u8_avxvnni(const int8_t *rows, uint32_t n, uint8_t *tile);
+void pack_u8_avx512(const int8_t *rows, uint32_t n, uint8_t *tile);
+void dot_i8_avx2(const cpu_dot_tile_args *args);
+void dot_u8_avxvnni(const cpu_dot_tile_args *args);
+void dot_u8_avx512vnni(const cpu_dot_tile_args *args);
+void dot_f32_baseline(const cpu_dot_float_args *args);
+void dot_f16_baseline(const cpu_dot_float_args *args);
+void dot_bf16_baseline(const cpu_dot_float_args *args);
+void dot_f32_avx2(const cpu_dot_float_args *args);
+void dot_f16_avx2(const cpu_dot_float_args *args);
+void dot_bf16_avx2(const cpu_dot_float_args *args);
+void dot_f32_avx512(const cpu_dot_float_args *args);
+void dot_f16_avx512(const cpu_dot_float_args *args);
+void dot_bf16_avx512(const cpu_dot_float_args *args);
+void f16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
+void f16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to);
+void bf16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
+void i8_to_f32_baseline(const int8_t *from, uint32_t n, float s, float c, float *to);
+void i8_to_f32_avx2(const int8_t *from, uint32_t n, float s, float c, float *to);
+void f32_to_f16_baseline(const float *from, uint64_t n, uint16_t *to);
+void f32_to_f16_avx2(const float *from, uint64_t n, uint16_t *to);
+void f32_to_bf16_baseline(const float *from, uint64_t n, uint16_t *to);
+void rms_norm_f32_baseline(const float *x, const float *weight, uint64_t n, float eps, float *out);
+void rms_norm_f32_avx2(const float *x, const float *weight, uint64_t n, float eps, float *out);
+void rope_half_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                            float *out);
+void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                                   float *out);
+void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs, float *out);
+void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                               float *out);
+void glu_silu_f32_baseline(const float *gate, const float *up, uint64_t n, float *out);
+void glu_silu_f32_avx2(const float *gate, const float *up, uint64_t n, float *out);
+void glu_silu_f32_avx512(const float *gate, const float *up, uint64_t n, float *out);
+void attend_scores_f32_baseline(const float *q, uint32_t queries, const float *k, uint32_t keys,
+                                uint32_t dim, float scale, float *s, uint32_t stride);
+void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
+                            float scale, float *s, uint32_t stride);
+void attend_scores_f32_avx512(const float *q, uint32_t queries, const float *k, uint32_t keys,
+                              uint32_t dim, float scale, float *s, uint32_t stride);
+float attend_exp_f32_baseline(float *s, uint32_t n, float largest);
+float attend_exp_f32_avx2(float *s, uint32_t n, float largest);
+float attend_exp_f32_avx512(float *s, uint32_t n, float largest);
+void attend_values_f32_baseline(const float *p, uint32_t queries, uint32_t stride, const float *v,
+                                uint32_t keys, uint32_t dim, float *sums);
+void attend_values_f32_avx2(const float *p, uint32_t queries, uint32_t stride, const float *v,
+                            uint32_t keys, uint32_t dim, float *sums);
+void attend_values_f32_avx512(const float *p, uint32_t queries, uint32_t stride, const float *v,
+                              uint32_t keys, uint32_t dim, float *sums);
+
+// ---- half.h's numbers, for anyone ----
+float cpu_half_to_float(uint16_t half);
+uint16_t cpu_float_to_half(float value);
+
+#endif

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// matmul_float.c: MATMUL with activations in F32: F32, F16 and BF16 weights straight from the file, any
+// other dtype expanded to F32 four rows at a time.
+#include <ctype.h>
+#include <stdio.h>
+
+#include "ops/matmul.h"
+
+#define TAKE 16    // weight rows a worker takes at once
+#define PASS 16    // activation rows that pass before the next weight rows, so that they stay in cache
+
+typedef void (*dot_function)(const cpu_dot_float_args *args);
+
+// NULL when the dtype must be expanded first.
+static dot_function dot_of(const cpu_kernels *kernels, gr_dtype dtype) {
+    switch (dtype) {
+    case GR_DTYPE_F32: return kernels->dot_f32;
+    case GR_DTYPE_F16: return kernels->dot_f16;
+    case GR_DTYPE_BF16: return kernels->dot_bf16;
+    default: return NULL;
+    }
+}
+
+// Weight rows [row, row+count), expanded into `space` when the dtype asks for it.
+static void load_rows(const cpu_call *call, uint64_t row, uint32_t count, float *space, cpu_dot_float_args *args) {
+    const gr_weight *w = call->weight[CPU_MATMUL_W];
+    args->weights = w->data + row * w->row_bytes;
+    args->weight_stride = w->row_bytes;
+    args->rows = count;
+    if (dot_of(call->kernels, w->dtype))
+        return;
+    for (uint32_t r = 0; r < count; r++)
+        cpu_decode_row(call->kernels, w->dtype, args->weights + r * w->row_bytes, args->k, space + r * args->k);
+    args->weights = (const uint8_t *)space;
+    args->weight_stride = args->k * sizeof(float);
+}
+
+// Columns [n, end) of activation rows [m, m_end), all of one matrix.
+static void run_block(const cpu_call *call, float *space, uint64_t expert, uint64_t m, uint64_t m_end, uint64_t n,
+                      uint64_t end) {
+    uint64_t width = cpu_width(&call->node.out[0]);
+    cpu_dot_float_args args = {.k = cpu_width(&call->node.in[CPU_MATMUL_W]), .out_stride = width};
+    args.x_stride = args.k;
+    dot_function dot = dot_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype);
+    const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
+    for (; n < end; n += CPU_FLOAT_ROWS) {
+        uint32_t count = end - n < CPU_FLOAT_ROWS ? (uint32_t)(end - n) : CPU_FLOAT_ROWS;
+        load_rows(call, expert * width + n, count, space, &args);
+        for (uint64_t t = m; t < m_end; t += CPU_FLOAT_TOKENS) {
+            args.tokens = m_end - t < CPU_FLOAT_TOKENS ? (uint32_t)(m_end - t) : CPU_FLOAT_TOKENS;
+            args.x = cpu_in_f32(call, 0) + t * args.k;
+            args.out = cpu_out_f32(call, 0) + t * width + n;
+            (dot ? dot : call->kernels->dot_f32)(&args);
+            for (uint32_t i = 0; bias && i < args.tokens * count; i++)
+                args.out[i / count * width + i % count] += bias[expert * width + n + i % count];
+        }
+    }
+}
+
+void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin, uint64_t end) {
+    bool direct = dot_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype) != NULL;
+    cpu_matmul_span span;
+    for (uint64_t m = 0; cpu_matmul_span_next(call, &task->run->step, m, &span); m = span.end) {
+        if (cpu_matmul_unmatched(call, &span, begin, end))
+            continue;
+        // Expanding costs more than reading activations again.
+        uint64_t pass = direct ? PASS : span.end - span.begin;
+        for (uint64_t t = span.begin; t < span.end; t += pass)
+            run_block(call, (float *)(void *)task->scratch, (uint64_t)span.expert, t,
+                      span.end - t < pass ? span.end : t + pass, begin, end);
+    }
+}
+
+void cpu_matmul_float_run(const cpu_call *call, const cpu_task *task) {
+    uint64_t width = cpu_width(&call->node.out[0]), begin, end;
+    while (cpu_matmul_take(call, task, width, TAKE, &begin, &end))
+        cpu_matmul_float_columns(call, task, begin, end);
+}
+
+void cpu_matmul_float_name(cpu_call *call) {
+    snprintf(call->implementation, sizeof call->implementation, "matmul_%s_%s",
+             gr_dtype_name(call->weight[CPU_MATMUL_W]->dtype), call->kernels->isa);
+    for (char *text = call->implementation; *text; text++)
+        *text = (char)tolower((unsigned char)*text);
+}
+
+gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
+    cpu_call call = *bound;
+    call.run = cpu_matmul_float_run;
+    if (!dot_of(bound->kernels, bound->weight[CPU_MATMUL_W]->dtype))
+        cpu_build_private(b, CPU_FLOAT_ROWS * cpu_width(&bound->node.in[CPU_MATMUL_W]) * sizeof(float));
+    cpu_matmul_float_name(&call);
+    return cpu_build_call(b, &call, NULL, 0) ? GR_OK : cpu_no_memory(error);
+}

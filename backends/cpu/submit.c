@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// submit.c: checks a step against a program and runs it. A step is done when submit returns.
+#include "cpu.h"
+
+static uint64_t value_traffic(const gr_value *value, const gr_step *step) {
+    return cpu_count(value, step) * gr_dtype_block_bytes(value->dtype);
+}
+
+static void record(const cpu_run *run, const cpu_call *call, uint64_t start_ns) {
+    const cpu_node *node = &call->node;
+    gr_trace_event event = {.struct_size = sizeof event, .op = node->op, .layer = node->layer,
+                            .implementation = call->implementation[0] ? call->implementation
+                                                                      : call->kernels->isa,
+                            .start_ns = start_ns};
+    const gr_value *rows = node->out[0].kind == GR_VALUE_STATE ? &node->in[0] : &node->out[0];
+    event.rows = (uint32_t)cpu_rows(rows, &run->step);
+    event.operations = cpu_count(rows, &run->step);
+    for (uint32_t i = 0; i < node->in_count; i++) {
+        if (node->has_in[i] && node->in[i].kind != GR_VALUE_STATE && node->in[i].kind != GR_VALUE_WEIGHT)
+            event.bytes += value_traffic(&node->in[i], &run->step);
+    }
+    for (uint32_t i = 0; i < node->out_count; i++) {
+        if (node->out[i].kind == GR_VALUE_ACTIVATION)
+            event.bytes += value_traffic(&node->out[i], &run->step);
+    }
+    if (call->op->cost)
+        call->op->cost(call, run, &event);
+    event.end_ns = run->host->now_ns(run->host);
+    run->host->trace(run->host, &event);
+}
+
+// What every worker does: its share of each call in turn, waiting for the others where it must. A helper's
+// time counts as that of the call it helps.
+static void work(const gr_worker *worker, void *argument) {
+    const cpu_run *run = argument;
+    const gr_program *program = run->program;
+    cpu_task task = {.run = run, .worker = worker, .id = worker->id};
+    task.count = worker->count < program->threads ? worker->count : program->threads;
+    if (run->scratch && task.id < task.count)
+        task.scratch = run->scratch + program->scratch_shared + program->scratch_per_thread * task.id;
+    bool trace = run->trace && worker->id == 0;
+    uint64_t start = trace ? run->host->now_ns(run->host) : 0;
+    for (uint32_t i = 0; i < program->call_count; i++) {
+        const cpu_call *call = &program->calls[i];
+        call->run(call, &task);
+        if (!run->alone && (call->barrier || run->trace))
+            run->host->team_barrier(worker);
+        if (trace && call->op) {
+            record(run, call, start);
+            start = run->host->now_ns(run->host);
+        }
+    }
+}
+
+// Rows grouped by sequence, positions ascending by one. Ops that need a field which is absent say so.
+static gr_status rows_check(const gr_step *step, gr_error *error) {
+    if (!step->rows || !step->row_seq || !step->seq_rows || !step->positions)
+        return GR_OK;
+    for (uint32_t s = 0; s < step->seqs; s++) {
+        int32_t begin = step->seq_rows[s], end = step->seq_rows[s + 1];
+        if (begin < 0 || end < begin || (uint32_t)end > step->rows || (s == 0 && begin != 0))
+            return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                           "step: sequence %u owns rows %d to %d of %u", s, begin, end, step->rows);
+        for (int32_t t = begin; t < end; t++) {
+            if (step->row_seq[t] != (int32_t)s || step->positions[t] < 0 ||
+                (t > begin && step->positions[t] - 1 != step->positions[t - 1]))
+                return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                               "step: row %d is of sequence %d at position %d", t, step->row_seq[t],
+                               step->positions[t]);
+        }
+    }
+    if (!step->seqs || step->seq_rows[step->seqs] != (int32_t)step->rows)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "step: its sequences do not cover its %u rows", step->rows);
+    return GR_OK;
+}
+
+static gr_status step_check(const gr_program *program, gr_error *error) {
+    const gr_step *step = program->step;
+    if (!cpu_struct_ok(step, sizeof *step, sizeof *step, SIZE_MAX))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "step: another layout");
+    if (step->rows > program->rows_max || step->seqs > program->seqs_max ||
+        step->outputs > program->outputs_max || step->rows > INT32_MAX)
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, CPU_ORIGIN,
+                       "step of %u rows, %u sequences, %u outputs: the program takes %u, %u, %u", step->rows,
+                       step->seqs, step->outputs, program->rows_max, program->seqs_max,
+                       program->outputs_max);
+    return rows_check(step, error);
+}
+
+static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr_error *error) {
+    if (!queue || !submit || !cpu_struct_ok(submit, sizeof *submit, sizeof *submit, SIZE_MAX) ||
+        !submit->program || (submit->wait_count && (!submit->waits || !submit->wait_values)))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "submit: incomplete or of another layout");
+    for (uint32_t i = 0; i < submit->wait_count; i++) {
+        // Steps run inside submit, so a value that is not there yet would never come.
+        if (!submit->waits[i] || cpu_fence_value(submit->waits[i]) < submit->wait_values[i])
+            return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                           "submit: waits for a value that nothing submitted will signal");
+    }
+    if (submit->signal && cpu_fence_value(submit->signal) > submit->signal_value)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "submit: a fence cannot go back");
+    const gr_program *program = submit->program;
+    uint64_t scratch = program->scratch_shared + program->scratch_per_thread * program->threads;
+    if (scratch && (!submit->scratch || submit->scratch->bytes < scratch ||
+                    (uintptr_t)submit->scratch->data % 64))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "submit: %llu bytes of scratch, aligned to 64, are needed", (unsigned long long)scratch);
+    return step_check(program, error);
+}
+
+gr_status cpu_submit(gr_device *device, gr_queue *queue, const gr_submit *submit, gr_error *error) {
+    gr_status status = submit_check(queue, submit, error);
+    if (status != GR_OK)
+        return status;
+    const gr_host *host = device->host;
+    cpu_run run = {.host = host, .program = submit->program, .alone = !queue->team};
+    run.trace = host->trace && host->trace_enabled && host->trace_enabled(host);
+    cpu_struct_read(submit->program->step, sizeof run.step, &run.step);
+    run.scratch = submit->scratch ? submit->scratch->data : NULL;
+    for (uint32_t i = 0; i < run.program->call_count && status == GR_OK; i++) {
+        const cpu_call *call = &run.program->calls[i];
+        if (call->op && call->op->admit)
+            status = call->op->admit(call, &run, error);
+    }
+    if (status != GR_OK)
+        return status;
+    for (uint32_t i = 0; i < run.program->call_count; i++)
+        atomic_store_explicit(&run.program->counters[i], 0, memory_order_relaxed);
+    if (queue->team) {
+        host->team_run(queue->team, work, &run);
+    } else {
+        gr_worker alone = {.struct_size = sizeof alone, .count = 1};
+        work(&alone, &run);
+    }
+    if (submit->signal)
+        cpu_fence_signal(submit->signal, submit->signal_value);
+    return GR_OK;
+}

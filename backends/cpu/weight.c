@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// weight.c: weights stay where they are, in the model file's mapping; kernels read the file's own blocks.
+#include <stdio.h>
+
+#include "cpu.h"
+
+// Sizes of a description; returns NULL, or why it cannot be.
+static const char *desc_measure(const gr_weight_desc *desc, uint64_t *out_row_bytes) {
+    uint64_t rows = 1, bytes;
+    if (desc->rank < 1 || desc->rank > GR_MAX_RANK)
+        return "its rank is not 1 to 4";
+    if (!cpu_can_decode(desc->dtype))
+        return "its dtype is unknown";
+    for (uint32_t i = 0; i < desc->rank; i++) {
+        if (desc->dims[i] < 0)
+            return "a dimension is negative";
+        if (i + 1 < desc->rank && __builtin_mul_overflow(rows, (uint64_t)desc->dims[i], &rows))
+            return "its size overflows";
+    }
+    uint64_t width = (uint64_t)desc->dims[desc->rank - 1];
+    *out_row_bytes = gr_dtype_row_bytes(desc->dtype, width);
+    if (width && !*out_row_bytes)
+        return "a row is not a whole number of blocks";
+    if (__builtin_mul_overflow(rows, *out_row_bytes, &bytes))
+        return "its size overflows";
+    if (bytes != desc->bytes)
+        return "its bytes do not match its shape and dtype";
+    return bytes && !desc->data ? "it has no data" : NULL;
+}
+
+// The alignment that reading the dtype in C needs: blocks hold F16 scales and bytes.
+static uint64_t alignment_of(gr_dtype dtype) {
+    uint32_t bytes = gr_dtype_block_bytes(dtype);
+    return gr_dtype_block(dtype) == 1 ? bytes : 2;
+}
+
+gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in, gr_weight **out_weight,
+                            gr_weight_info *out_info, gr_error *error) {
+    *out_weight = NULL;
+    gr_weight_info info = {.struct_size = sizeof info};
+    cpu_struct_fill(out_info, &info, sizeof info);
+    if (!desc_in || !cpu_struct_ok(desc_in, offsetof(gr_weight_desc, name), sizeof *desc_in, SIZE_MAX))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "weight: its description has another layout");
+    gr_weight_desc desc;
+    cpu_struct_read(desc_in, sizeof desc, &desc);
+    const char *name = desc.name ? desc.name : "a weight";
+    uint64_t row_bytes = 0;
+    const char *why = desc_measure(&desc, &row_bytes);
+    if (why)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "%s: %s", name, why);
+    const gr_host *host = device->host;
+    gr_weight *weight = host->memory_alloc(host, sizeof *weight);
+    if (!weight)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, CPU_ORIGIN, "%s: no memory", name);
+    *weight = (gr_weight){.data = desc.data, .bytes = desc.bytes, .row_bytes = row_bytes,
+                          .dtype = desc.dtype, .rank = desc.rank};
+    memcpy(weight->dims, desc.dims, sizeof weight->dims);
+    if (desc.bytes && (uintptr_t)desc.data % alignment_of(desc.dtype)) {
+        weight->copy = host->memory_alloc(host, desc.bytes);
+        if (!weight->copy) {
+            host->memory_free(host, weight, sizeof *weight);
+            return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, CPU_ORIGIN, "%s: no memory for %llu bytes", name,
+                           (unsigned long long)desc.bytes);
+        }
+        memcpy(weight->copy, desc.data, desc.bytes);
+        weight->data = weight->copy;
+    }
+    info.aliases_source = weight->copy == NULL;
+    info.device_bytes = weight->copy ? desc.bytes : 0;
+    snprintf(info.layout, sizeof info.layout, "gguf");
+    cpu_struct_fill(out_info, &info, sizeof info);
+    *out_weight = weight;
+    return GR_OK;
+}
+
+void cpu_weight_destroy(gr_device *device, gr_weight *weight) {
+    if (!weight)
+        return;
+    if (weight->copy)
+        device->host->memory_free(device->host, weight->copy, weight->bytes);
+    device->host->memory_free(device->host, weight, sizeof *weight);
+}
