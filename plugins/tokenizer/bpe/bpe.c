@@ -199,8 +199,11 @@ static gr_status read_merges(bpe_tokenizer *bpe, const gr_piece_index *index,
         return gr_base_out_of_memory(error);
     }
     gr_status status = GR_OK;
-    for (uint64_t i = 0; !status && i < count; i++)
-        status = add_merge(bpe, index, file, i, gr_meta_array_string(array, i), joined, error);
+    for (uint64_t i = 0; !status && i < count; i++) {
+        gr_str merge = gr_meta_array_string(array, i);
+        status = add_merge(bpe, index, file, i, merge, joined, error);
+        gr_base_fingerprint(&bpe->base, merge.data, merge.size);
+    }
     free(joined);
     return status;
 }
@@ -259,6 +262,8 @@ static gr_status fill(bpe_tokenizer *bpe, const gr_model_file *file, gr_error *e
     status = gr_base_init(&bpe->base, &rules, file, error);
     if (!status)
         status = gr_splitter_init(&bpe->splitter, kind, error);
+    if (!status)
+        gr_base_fingerprint(&bpe->base, kind->names[0], strlen(kind->names[0]));
     if (!status)
         status = read_words(bpe, error);
     if (!status && kind->whole_words)

@@ -231,29 +231,33 @@ static gr_status read_flags(gr_base_tokenizer *base, const gr_base_rules *rules,
     return GR_OK;
 }
 
-static uint64_t fold(uint64_t hash, const void *bytes, size_t size) {
+static uint64_t fold(uint64_t hash, const void *bytes, size_t size, uint64_t factor) {
     const uint8_t *b = bytes;
     for (size_t i = 0; i < size; i++)
-        hash = (hash ^ b[i]) * UINT64_C(0x100000001b3);
+        hash = (hash ^ b[i]) * factor;
     return (hash ^ size ^ (hash >> 29)) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 // Tells vocabularies apart; it is no defence against one made to collide.
+void gr_base_fingerprint(gr_base_tokenizer *base, const void *bytes, size_t size) {
+    uint64_t halves[2];
+    memcpy(halves, base->tokenizer.fingerprint, sizeof halves);
+    halves[0] = fold(halves[0], bytes, size, UINT64_C(0x100000001b3));
+    halves[1] = fold(halves[1], bytes, size, UINT64_C(0xd6e8feb86659fd93));
+    memcpy(base->tokenizer.fingerprint, halves, sizeof halves);
+}
+
 static void make_fingerprint(gr_base_tokenizer *base) {
     const gr_vocab *vocab = &base->tokenizer.vocab;
-    uint64_t halves[2] = {UINT64_C(0xcbf29ce484222325), UINT64_C(0x84222325cbf29ce4)};
     const gr_token ids[] = {vocab->bos,     vocab->eos,     vocab->unk,
                             vocab->add_bos, vocab->add_eos, vocab->add_space_prefix};
-    for (int h = 0; h < 2; h++) {
-        halves[h] = fold(halves[h], base->tokenizer.type->name, strlen(base->tokenizer.type->name));
-        halves[h] = fold(halves[h], ids, sizeof ids);
-        halves[h] = fold(halves[h], base->types, vocab->size);
-        if (base->scores)
-            halves[h] = fold(halves[h], base->scores, vocab->size * sizeof *base->scores);
-        for (uint32_t i = 0; i < vocab->size; i++)
-            halves[h] = fold(halves[h], vocab->pieces[i].data, vocab->pieces[i].size);
-    }
-    memcpy(base->tokenizer.fingerprint, halves, sizeof halves);
+    gr_base_fingerprint(base, base->tokenizer.type->name, strlen(base->tokenizer.type->name));
+    gr_base_fingerprint(base, ids, sizeof ids);
+    gr_base_fingerprint(base, base->types, vocab->size);
+    if (base->scores)
+        gr_base_fingerprint(base, base->scores, vocab->size * sizeof *base->scores);
+    for (uint32_t i = 0; i < vocab->size; i++)
+        gr_base_fingerprint(base, vocab->pieces[i].data, vocab->pieces[i].size);
 }
 
 gr_status gr_base_init(gr_base_tokenizer *base, const gr_base_rules *rules,

@@ -46,6 +46,8 @@ typedef struct gr_base_rules {
 gr_status gr_base_init(gr_base_tokenizer *base, const gr_base_rules *rules,
                        const gr_model_file *file, gr_error *error);
 void gr_base_deinit(gr_base_tokenizer *base);
+// Mixes more of what makes this tokenizer encode as it does into its fingerprint.
+void gr_base_fingerprint(gr_base_tokenizer *base, const void *bytes, size_t size);
 
 // Implements gr_tokenizer.encode over encode_text: BOS and EOS, control tokens where asked for.
 gr_status gr_base_encode(const gr_tokenizer *tokenizer, gr_str text, gr_encode_flags flags,

@@ -19,12 +19,14 @@ static uint64_t make_seed(const void *where) {
            mix((uint64_t)now.tv_nsec + ((uint64_t)now.tv_sec << 30));
 }
 
-// A power of two that leaves at least half of the slots free; 0 when there is none.
+// A power of two that leaves at least two slots in five free; 0 when there is none.
 static size_t slots_for(size_t count) {
     size_t slots = 16;
-    while (slots < SIZE_MAX / 64 && slots / 2 < count)
+    if (count > SIZE_MAX / 256)
+        return 0;
+    while (slots / 5 * 3 < count)
         slots *= 2;
-    return slots / 2 < count ? 0 : slots;
+    return slots;
 }
 
 static uint64_t hash_bytes(uint64_t seed, const char *bytes, size_t size) {
