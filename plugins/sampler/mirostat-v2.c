@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/sampler/common/common.h"
+
+typedef struct settings {
+    double tau;
+    double eta;
+    double mu; // the present bound on surprise
+} settings;
+
+static const gr_sampler_param_spec params[] = {
+    {"tau", 5, 0, 100, "target surprise, bits"},
+    {"eta", 0.1, 0, 1, "learning rate"},
+    {0},
+};
+
+static gr_status init(void *state, const gr_sampler_param *given, size_t count, gr_error *error) {
+    settings *s = state;
+    (void)error;
+    s->tau = gr_param(given, count, "tau", 5);
+    s->eta = gr_param(given, count, "eta", 0.1);
+    s->mu = 2 * s->tau;
+    return GR_OK;
+}
+
+static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
+    const settings *s = state;
+    size_t kept = 0;
+    gr_candidates_softmax(candidates);
+    while (kept < candidates->count && -log2(candidates->data[kept].probability) <= s->mu)
+        kept++;
+    gr_candidates_keep(candidates, kept ? kept : 1);
+    gr_candidates_softmax(candidates);
+    double u = gr_random_uniform(context->seed, context->position, GR_DRAW_TOKEN);
+    candidates->selected = candidates->data[gr_candidates_draw(candidates, u)].token;
+}
+
+static void accept(void *state, const gr_sampler_context *context, const gr_candidates *candidates, gr_token token) {
+    settings *s = state;
+    (void)context;
+    for (size_t i = 0; i < candidates->count; i++)
+        if (candidates->data[i].token == token && candidates->data[i].probability > 0)
+            s->mu -= s->eta * (-log2(candidates->data[i].probability) - s->tau);
+}
+
+const gr_sampler_type gr_sampler_mirostat_v2 = {
+    .struct_size = sizeof(gr_sampler_type),
+    .name = "mirostat",
+    .help = "holds the surprise of the text near a target (mirostat v2, Basu et al. 2020, arXiv 2007.14966)",
+    .params = params,
+    .state_bytes = sizeof(settings),
+    .init = init,
+    .apply = apply,
+    .accept = accept,
+};
