@@ -19,7 +19,7 @@ static const char usage[] =
     "  --op NAME       only cases of this op (MATMUL, ATTENTION, TABLE, MEMORY, CACHE, PROGRAM...)\n"
     "  --seed N        random values; printed when not given\n"
     "  --deep          more and larger cases (also by GREGALE_DEEP=1)\n"
-    "  --golden FILE   golden/dtypes.bin, where it is not in the source tree\n"
+    "  --golden FILE   tests/golden/dtypes.gguf, where it lies elsewhere\n"
     "  --complete      a skipped primitive is a failure\n"
     "  --plant DEFECT  plants a defect and succeeds when it is found\n"
     "GREGALE_CPU_FEATURES=HEX hides CPU features from the backend.\n";

@@ -78,7 +78,7 @@ typedef struct cf_suite {
     gr_fence *fence;
     uint64_t fence_value;
     const char *only_op; // NULL: all
-    const char *golden;  // path of dtypes.bin
+    const char *golden;  // path of tests/golden/dtypes.gguf
     uint64_t seed;
     bool verbose, deep;
     cf_plant plant;
@@ -190,6 +190,12 @@ void cf_rig_end(cf_rig *rig);
 
 // Computes rig->exact of every primitive node's outputs, in F64. False when an op is unknown to it.
 bool cf_oracle(cf_rig *rig);
+
+// ---- gguf.c ----
+
+// The bytes of a tensor of that dtype in a GGUF v3 file held in memory; NULL when it is not there whole.
+const void *cf_gguf_array(const uint8_t *data, uint64_t size, const char *name, gr_dtype dtype,
+                          uint64_t *out_count);
 
 // ---- compare.c ----
 
