@@ -208,14 +208,29 @@ static int place_point(const char *digits, int count, int exponent, bool negativ
     return (int)(to - out_text);
 }
 
-// The shortest digits that read back as the same double.
+// Adds one to the last digit of d.ddde+xx; false when all digits are nines.
+static bool count_up(char *text) {
+    for (char *at = strchr(text, 'e'); at-- > text;) {
+        if (*at >= '0' && *at < '9') {
+            ++*at;
+            return true;
+        }
+        if (*at == '9')
+            *at = '0';
+    }
+    return false;
+}
+
+// The shortest digits that read back as the same double. Those nearest to it need not be among
+// them: just above a power of two doubles lie twice as far apart as below.
 static int write_double(double value, char out_text[40]) {
     char text[40], digits[20];
     if (isinf(value))
         return snprintf(out_text, 40, value < 0 ? "-Infinity" : "Infinity");
     for (int precision = 0; precision <= 16; precision++) {
         snprintf(text, sizeof text, "%.*e", precision, fabs(value));
-        if (strtod(text, NULL) == fabs(value))
+        if (strtod(text, NULL) == fabs(value) ||
+            (count_up(text) && strtod(text, NULL) == fabs(value)))
             break;
     }
     int count = 0;
