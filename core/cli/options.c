@@ -58,6 +58,7 @@ double gr_parse_number(const char *text, double low, double high, const char *wh
 
 typedef struct parse_state {
     gr_cli_options *options;
+    int group_count;
     error_t (*extra)(int key, char *value, void *context);
     void *context;
 } parse_state;
@@ -93,7 +94,7 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
 static error_t parse_top(int key, char *value, struct argp_state *state) {
     parse_state *parse = state->input;
     if (key == ARGP_KEY_INIT) {
-        for (int i = 0; state->root_argp->children && state->root_argp->children[i].argp; i++)
+        for (int i = 0; i < parse->group_count; i++)
             state->child_inputs[i] = parse;
         return 0;
     }
@@ -122,7 +123,7 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
     if (options->wanted & GR_OPTIONS_PROMPT)
         children[count++] = (struct argp_child){&prompt, 0, "", 2};
     const struct argp top = {extra, parse_top, usage, help, children, NULL, NULL};
-    parse_state state = {options, extra_parse, context};
+    parse_state state = {options, count, extra_parse, context};
     argp_err_exit_status = GR_EXIT_USAGE;
     program_invocation_name = program_invocation_short_name = argv[0];
     argp_parse(&top, argc, argv, 0, NULL, &state);
