@@ -7,6 +7,11 @@
 
 #include "fake.h"
 
+#if defined(HOSTILE_NO_SYMBOL)
+void unrelated(void);
+GR_EXPORT void unrelated(void) {}
+#else
+
 static uint32_t calls;
 
 static gr_status probe(const gr_host *host, void *out_facts, uint32_t capacity, uint32_t stride,
@@ -50,7 +55,6 @@ static struct {
     uint64_t tail[2];
 } whole;
 
-#if !defined(HOSTILE_NO_SYMBOL)
 GR_PLUGIN_ENTRY(hostile) {
     (void)host_major, (void)host_minor;
     whole.table = fake_table(HOSTILE_NAME, 0, probe);

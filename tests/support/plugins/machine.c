@@ -29,7 +29,7 @@ static void describe(const gr_topology *t, gr_device_facts *f) {
                                                                                       : t->core_count;
     f->kind = GR_DEVICE_CPU;
     f->flags = GR_DEVICE_HOST_MEMORY;
-    f->bandwidth_bytes_per_second = 40 * giga * t->numa_count;
+    f->bandwidth_bytes_per_second = 50 * giga * t->numa_count;
     f->int8_operations_per_second = cores * giga * (t->cpu_features & GR_CPU_AVX512_VNNI ? 450 : 60);
     snprintf(f->name, sizeof f->name, "processor");
 #elif MACHINE_KIND == 2
