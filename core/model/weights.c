@@ -6,16 +6,11 @@
 #include "model/file.h"
 #include "model/model.h"
 
-static bool look_up(void *context, const char *name, gr_dtype *out_dtype, uint32_t *out_rank,
-                    int64_t out_dims[GR_MAX_RANK]) {
-    const gr_tensor_info *tensor = gr_model_file_tensor(context, name);
-    if (!tensor)
-        return false;
-    *out_dtype = tensor->dtype;
-    *out_rank = tensor->rank;
-    memcpy(out_dims, tensor->dims, sizeof tensor->dims);
-    return true;
-}
+// What the builder's questions are answered from.
+typedef struct weight_source {
+    const gr_model_file *file;
+    const gr_tensor_info *unfit; // the first asked for whose dtype no node can read
+} weight_source;
 
 // Vectors (norms, biases) are F32; matrices any type that has a product.
 static bool dtype_serves(const gr_tensor_info *tensor) {
@@ -24,16 +19,25 @@ static bool dtype_serves(const gr_tensor_info *tensor) {
     return tensor->dtype != GR_DTYPE_I8 && tensor->dtype != GR_DTYPE_I32 && tensor->dtype != GR_DTYPE_F64;
 }
 
-static gr_status check_dtypes(const gr_model_file *file, const gr_graph *graph, gr_error *error) {
-    for (uint32_t i = 0; i < gr_graph_weight_count(graph); i++) {
-        const gr_tensor_info *tensor = gr_model_file_tensor(file, gr_graph_weight_at(graph, i)->name);
-        if (tensor && !dtype_serves(tensor))
-            return gr_fail(error, GR_ERROR_UNSUPPORTED, "model", "%s: tensor '%.*s': expected %s, found %s",
-                           gr_path_tail(file->path), (int)tensor->name.size, tensor->name.data,
-                           tensor->rank == 1 ? "F32" : "a type that matrices may have",
-                           gr_dtype_name(tensor->dtype));
-    }
-    return GR_OK;
+static bool look_up(void *context, const char *name, gr_dtype *out_dtype, uint32_t *out_rank,
+                    int64_t out_dims[GR_MAX_RANK]) {
+    weight_source *weights = context;
+    const gr_tensor_info *tensor = gr_model_file_tensor(weights->file, name);
+    if (!tensor)
+        return false;
+    if (!weights->unfit && !dtype_serves(tensor))
+        weights->unfit = tensor;
+    *out_dtype = tensor->dtype;
+    *out_rank = tensor->rank;
+    memcpy(out_dims, tensor->dims, sizeof tensor->dims);
+    return true;
+}
+
+static gr_status refuse_dtype(const weight_source *weights, gr_error *error) {
+    const gr_tensor_info *tensor = weights->unfit;
+    return gr_fail(error, GR_ERROR_UNSUPPORTED, "model", "%s: tensor '%.*s': expected %s, found %s",
+                   gr_path_tail(weights->file->path), (int)tensor->name.size, tensor->name.data,
+                   tensor->rank == 1 ? "F32" : "a type that matrices may have", gr_dtype_name(tensor->dtype));
 }
 
 static bool graph_reads(const gr_graph *graph, gr_str name) {
@@ -78,15 +82,16 @@ static gr_status name_file(const gr_model_source *source, gr_status status, gr_e
 gr_status gr_model_source_graph(const gr_model_source *source, gr_graph **out_graph, gr_error *error) {
     gr_builder *builder = NULL;
     gr_graph *graph = NULL;
+    weight_source weights = {.file = source->file};
     *out_graph = NULL;
-    gr_status status = gr_builder_create(look_up, source->file, &builder, error);
+    gr_status status = gr_builder_create(look_up, &weights, &builder, error);
     if (status == GR_OK) {
         source->arch->build(builder, &source->hparams);
         status = gr_builder_finish(builder, &graph, error);
     }
     gr_builder_destroy(builder);
-    if (status == GR_OK)
-        status = check_dtypes(source->file, graph, error);
+    if (weights.unfit)
+        status = refuse_dtype(&weights, error);
     if (status == GR_OK)
         status = check_leftovers(source, graph, error);
     if (status != GR_OK) {

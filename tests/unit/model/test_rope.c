@@ -101,11 +101,72 @@ static void test_extremes_stay_finite(void **state) {
     }
 }
 
+// Value `suffix` of a golden case, or 0.
+static double case_number(const gr_model_file *file, uint32_t index, const char *suffix) {
+    char key[64];
+    double value = 0;
+    snprintf(key, sizeof key, "case.%u.%s", index, suffix);
+    gr_meta_get_f64(file, key, &value);
+    return value;
+}
+
+static gr_rope case_rope(const gr_model_file *file, uint32_t index) {
+    static const char *const types[] = {"none", "linear", "llama3", "yarn"};
+    char key[64];
+    gr_str type = {0};
+    gr_rope rope = {.base = case_number(file, index, "base"),
+                    .rotary_dim = (uint32_t)case_number(file, index, "head_dim"),
+                    .factor = case_number(file, index, "factor"),
+                    .original_context = (uint32_t)case_number(file, index, "original_context"),
+                    .beta_fast = case_number(file, index, "beta_fast"),
+                    .beta_slow = case_number(file, index, "beta_slow"),
+                    .low_freq_factor = case_number(file, index, "low_freq_factor"),
+                    .high_freq_factor = case_number(file, index, "high_freq_factor"),
+                    .extrapolation_factor = 1,
+                    .scaling = UINT32_MAX};
+    snprintf(key, sizeof key, "case.%u.type", index);
+    assert_true(gr_meta_get_string(file, key, &type));
+    for (uint32_t i = 0; i < 4; i++)
+        if (type.size == strlen(types[i]) && memcmp(type.data, types[i], type.size) == 0)
+            rope.scaling = i;
+    assert_true(rope.scaling != UINT32_MAX);
+    return rope;
+}
+
+static void test_tables_agree_with_the_goldens(void **state) {
+    (void)state;
+    gr_model_file *file;
+    gr_error error;
+    uint32_t cases = 0;
+    if (gr_model_file_open(GREGALE_SOURCE_DIR "/tests/golden/rope.gguf", &file, &error) != GR_OK)
+        fail_msg("%s", error.message);
+    assert_true(gr_meta_get_u32(file, "golden.cases", &cases) && cases >= 8);
+    for (uint32_t c = 0; c < cases; c++) {
+        char name[64];
+        double table[64];
+        float magnitude;
+        gr_rope rope = case_rope(file, c);
+        snprintf(name, sizeof name, "case.%u.inverse_frequencies", c);
+        const gr_tensor_info *expected = gr_model_file_tensor(file, name);
+        assert_non_null(expected);
+        assert_true(expected->dims[0] == rope.rotary_dim / 2 && expected->dims[0] <= 64);
+        gr_rope_table(&rope, NULL, table, &magnitude);
+        assert_true(fabs(magnitude - case_number(file, c, "gain")) < 1e-6);
+        for (int64_t i = 0; i < expected->dims[0]; i++) {
+            double value = ((const float *)expected->data)[i];
+            if (fabs(table[i] / value - 1) > 2e-6)
+                fail_msg("case %u pair %d: expected %.9g, found %.9g", c, (int)i, value, table[i]);
+        }
+    }
+    gr_model_file_close(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_yarn_agrees_with_transformers),
         cmocka_unit_test(test_llama3_agrees_with_transformers),
         cmocka_unit_test(test_linear_agrees_with_transformers),
+        cmocka_unit_test(test_tables_agree_with_the_goldens),
         cmocka_unit_test(test_factors_stand_for_the_rule),
         cmocka_unit_test(test_extremes_stay_finite),
     };

@@ -105,6 +105,43 @@ static void test_the_shipped_model_has_its_window(void **state) {
     }
 }
 
+// The golden checkpoints, with the windows of their first two layers as tests/golden/README.md lists them.
+static void test_golden_models_become_graphs(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        uint32_t layers, first, second;
+        gr_rope_scaling scaling;
+        bool tied;
+    } goldens[] = {{"w8-gqa4", 3, 8, 8, GR_ROPE_SCALING_NONE, true},
+                   {"w16-gqa1", 2, 16, 16, GR_ROPE_SCALING_NONE, false},
+                   {"w64-gqa8", 2, 64, 64, GR_ROPE_SCALING_NONE, false},
+                   {"wlist-gqa2", 4, 8, 0, GR_ROPE_SCALING_NONE, true},
+                   {"wpattern-gqa4", 2, 8, 0, GR_ROPE_SCALING_NONE, true},
+                   {"full-gqa4", 2, 0, 0, GR_ROPE_SCALING_NONE, false},
+                   {"linear-w16-gqa8", 2, 16, 16, GR_ROPE_SCALING_LINEAR, true},
+                   {"llama3-full-gqa4", 2, 0, 0, GR_ROPE_SCALING_NONE, true},
+                   {"yarn-w16-gqa2", 2, 16, 16, GR_ROPE_SCALING_YARN, true}};
+    for (size_t i = 0; i < sizeof goldens / sizeof goldens[0]; i++) {
+        char path[512];
+        gr_model_source *source;
+        gr_graph *graph = NULL;
+        gr_error error;
+        snprintf(path, sizeof path, "%s/tests/golden/models/%s.gguf", GREGALE_SOURCE_DIR, goldens[i].name);
+        if (gr_model_source_open(path, NULL, &source, &error) != GR_OK ||
+            gr_model_source_graph(source, &graph, &error) != GR_OK)
+            fail_msg("%s", error.message);
+        assert_int_equal(gr_graph_cache_layer_count(graph), goldens[i].layers);
+        assert_int_equal(gr_graph_cache_layer(graph, 0)->window, goldens[i].first);
+        assert_int_equal(gr_graph_cache_layer(graph, 1)->window, goldens[i].second);
+        assert_int_equal(source->hparams.rope.scaling, goldens[i].scaling);
+        assert_int_equal(source->hparams.tied_embeddings, goldens[i].tied);
+        assert_true(!source->hparams.rope.factors == (strncmp(goldens[i].name, "llama3", 6) != 0));
+        gr_graph_destroy(graph);
+        gr_model_source_close(source);
+    }
+}
+
 static gguf_writer_tensor *tensor(gguf_writer *writer, const char *name) {
     for (uint64_t i = 0; i < writer->tensor_count; i++)
         if (strcmp(writer->tensors[i].name, name) == 0)
@@ -210,6 +247,7 @@ int main(void) {
         cmocka_unit_test(test_a_tied_model_becomes_a_graph),
         cmocka_unit_test(test_every_optional_part_is_taken),
         cmocka_unit_test(test_the_shipped_model_has_its_window),
+        cmocka_unit_test(test_golden_models_become_graphs),
         cmocka_unit_test(test_wrong_tensors_are_named),
         cmocka_unit_test(test_corrupted_models_never_crash),
     };
