@@ -101,6 +101,11 @@ static void fill_avx512vnni(cpu_kernels *k) {
     k->dot_isa = "avx512vnni";
     k->pack_tile = pack_u8_avx512;
     k->dot_tile = dot_u8_avx512vnni;
+    k->dot_rows[GR_DTYPE_Q4_0] = dot_q4_0_avx512vnni;
+    k->dot_rows[GR_DTYPE_Q4_1] = dot_q4_1_avx512vnni;
+    k->dot_rows[GR_DTYPE_Q8_0] = dot_q8_0_avx512vnni;
+    k->dot_rows[GR_DTYPE_Q4_K] = dot_q4_k_avx512vnni;
+    k->dot_rows[GR_DTYPE_Q6_K] = dot_q6_k_avx512vnni;
 }
 #endif
 

@@ -83,6 +83,19 @@ typedef struct cpu_dot_tile_args {
     float *sums;                // [tokens][16], added to
 } cpu_dot_tile_args;
 
+// A panel of weight rows straight from the file against up to 4 rows of quantised activations.
+#define CPU_ROWS_TOKENS 4
+typedef struct cpu_dot_rows_args {
+    const uint8_t *weights; // row 0; the next panel, if any, lies behind this one
+    uint64_t row_bytes;
+    uint64_t k;             // a multiple of 64
+    uint32_t rows;          // 1 to 16
+    uint32_t tokens;        // 1 to 4
+    const uint8_t *activations;
+    uint64_t activation_stride;
+    float *sums;            // [tokens][16], set
+} cpu_dot_rows_args;
+
 // Weight rows against activation rows, K values each: out[t*out_stride + r].
 typedef struct cpu_dot_float_args {
     const uint8_t *weights;
@@ -103,6 +116,8 @@ typedef struct cpu_kernels {
     cpu_expand expand[GR_DTYPE_LIMIT];
     void (*pack_tile)(const int8_t *rows, uint32_t n, uint8_t *tile); // rows [16][256]
     void (*dot_tile)(const cpu_dot_tile_args *args);
+    // For few activation rows; the same bits as dot_tile gives. NULL: none for that dtype.
+    void (*dot_rows[GR_DTYPE_LIMIT])(const cpu_dot_rows_args *args);
     void (*quantise)(const float *x, uint64_t k, uint8_t *row);
 
     void (*dot_f32)(const cpu_dot_float_args *args);
@@ -172,6 +187,11 @@ void pack_u8_avx512(const int8_t *rows, uint32_t n, uint8_t *tile);
 void dot_i8_avx2(const cpu_dot_tile_args *args);
 void dot_u8_avxvnni(const cpu_dot_tile_args *args);
 void dot_u8_avx512vnni(const cpu_dot_tile_args *args);
+void dot_q4_0_avx512vnni(const cpu_dot_rows_args *args);
+void dot_q4_1_avx512vnni(const cpu_dot_rows_args *args);
+void dot_q8_0_avx512vnni(const cpu_dot_rows_args *args);
+void dot_q4_k_avx512vnni(const cpu_dot_rows_args *args);
+void dot_q6_k_avx512vnni(const cpu_dot_rows_args *args);
 void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);
 void dot_bf16_baseline(const cpu_dot_float_args *args);

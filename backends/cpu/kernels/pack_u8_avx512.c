@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 // Rows r[0..15] of sixteen words become columns.
-static inline void transpose16(__m512i r[16]) {
+static inline __attribute__((always_inline)) void transpose16(__m512i r[16]) {
     __m512i a[16], b[16];
     for (int i = 0; i < 16; i += 2) {
         a[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
@@ -28,16 +28,27 @@ static inline void transpose16(__m512i r[16]) {
     }
 }
 
-void pack_u8_avx512(const int8_t *rows, uint32_t n, uint8_t *tile) {
+// 64 values of every row, or their first 32; `words` is a constant where this is inlined.
+static inline __attribute__((always_inline)) void pack_block(const int8_t *rows, uint8_t *tile,
+                                                             const int words) {
     const __m512i bias = _mm512_set1_epi8((char)0x80);
-    for (uint32_t i = 0; i < n; i += 64) {
-        __mmask16 here = n - i >= 64 ? (__mmask16)0xffff : (__mmask16)0xff;
-        int words = n - i >= 64 ? 16 : 8;
-        __m512i r[16];
-        for (int j = 0; j < 16; j++)
-            r[j] = _mm512_xor_si512(_mm512_maskz_loadu_epi32(here, rows + j * CPU_CHUNK + i), bias);
-        transpose16(r);
-        for (int j = 0; j < words; j++)
-            _mm512_storeu_si512(tile + i * CPU_PANEL + j * 64, r[j]);
+    __m512i r[16];
+    for (int j = 0; j < 16; j++) {
+        const int8_t *from = rows + j * CPU_CHUNK;
+        __m512i values = words == 16 ? _mm512_loadu_si512(from)
+                                     : _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)from));
+        r[j] = _mm512_xor_si512(values, bias);
     }
+    transpose16(r);
+#pragma GCC unroll 16
+    for (int j = 0; j < words; j++)
+        _mm512_storeu_si512(tile + j * 64, r[j]);
+}
+
+void pack_u8_avx512(const int8_t *rows, uint32_t n, uint8_t *tile) {
+    uint32_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        pack_block(rows + i, tile + i * CPU_PANEL, 16);
+    if (i < n)
+        pack_block(rows + i, tile + i * CPU_PANEL, 8);
 }

@@ -75,7 +75,26 @@ static void store(const panel *p, const float *sums, uint64_t m, uint32_t tokens
     }
 }
 
-// Columns [n, n+rows) of one span.
+// Columns [n, n+rows) of one span, by the dtype's direct kernel.
+static void run_rows(panel *p, const cpu_matmul_span *span, const uint8_t *activations, uint64_t n,
+                     const float *bias) {
+    float sums[CPU_ROWS_TOKENS * CPU_PANEL];
+    uint32_t tokens = (uint32_t)(span->end - span->begin);
+    const cpu_dot_rows_args args = {.weights = p->weights, .row_bytes = p->row_bytes, .k = p->k, .rows = p->rows,
+                                    .tokens = tokens, .activation_stride = p->args.activation_stride,
+                                    .activations = activations + span->begin * p->args.activation_stride,
+                                    .sums = sums};
+    p->call->kernels->dot_rows[p->call->weight[CPU_MATMUL_W]->dtype](&args);
+    store(p, sums, span->begin, tokens, n, bias);
+}
+
+// Whether so few activation rows go through the direct kernel.
+static bool by_rows(const cpu_call *call, const cpu_matmul_span *span, uint64_t k) {
+    return call->kernels->dot_rows[call->weight[CPU_MATMUL_W]->dtype] && k % 64 == 0 &&
+           span->end - span->begin <= CPU_ROWS_TOKENS;
+}
+
+// Columns [n, n+rows) of one span, by tiles.
 static void run_panel(panel *p, const cpu_matmul_span *span, const uint8_t *activations, uint64_t n,
                       const float *bias) {
     bool few = span->end - span->begin <= CPU_TOKENS;
@@ -116,7 +135,8 @@ static void run(const cpu_call *call, const cpu_task *task) {
                 uint64_t row = (uint64_t)span.expert * width + n;
                 const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
                 p.weights = w->data + row * w->row_bytes;
-                run_panel(&p, &span, task->run->scratch + call->scratch, n, bias ? bias + row : NULL);
+                (by_rows(call, &span, k) ? run_rows : run_panel)(&p, &span, task->run->scratch + call->scratch, n,
+                                                                 bias ? bias + row : NULL);
             }
         }
     }
