@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+// command_chat.c: gregale chat: a conversation at a terminal, or line by line from a pipe.
+#include <editline/readline.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "cli/cli.h"
+
+typedef struct chat {
+    gr_cli cli;
+    gr_cli_options options;
+    const char *path;
+    char *system;        // owned
+    char sampler[160];   // "" : as the options say
+    bool terminal, quit;
+    int code;
+} chat;
+
+// ---- Reading a message: a line; a line that ends in \ goes on; """ opens and closes a block.
+
+static char *read_line(chat *c, const char *prompt) {
+    char *line = NULL;
+    size_t capacity = 0;
+    if (c->terminal)
+        return readline(prompt);
+    ssize_t count = getline(&line, &capacity, stdin);
+    if (count < 0) {
+        free(line);
+        return NULL;
+    }
+    if (count && line[count - 1] == '\n')
+        line[count - 1] = '\0';
+    return line;
+}
+
+static bool read_message(chat *c, gr_strbuf *text) {
+    bool block = false, more = true;
+    gr_strbuf_clear(text);
+    for (bool first = true; more; first = false) {
+        char *line = read_line(c, first ? "> " : ". ");
+        if (!line)
+            return text->size > 0;
+        size_t size = strlen(line);
+        bool fence = strcmp(line, "\"\"\"") == 0;
+        if (fence) {
+            block = !block;
+            more = block;
+        } else {
+            more = block || (size && line[size - 1] == '\\');
+            gr_strbuf_add(text, line, !block && more ? size - 1 : size);
+            if (more)
+                gr_strbuf_text(text, "\n");
+        }
+        free(line);
+    }
+    while (text->size && text->data[text->size - 1] == '\n')
+        text->data[--text->size] = '\0';
+    if (text->size && c->terminal)
+        add_history(text->data);
+    return true;
+}
+
+// ---- Answering
+
+static bool print_piece(void *context, const char *text, size_t bytes) {
+    (void)context;
+    fwrite(text, 1, bytes, stdout);
+    fflush(stdout);
+    return !ferror(stdout);
+}
+
+static bool collect_piece(void *context, const char *text, size_t bytes) {
+    gr_strbuf_add(context, text, bytes);
+    return true;
+}
+
+static void print_json(const gr_strbuf *text, const gr_request_info *info) {
+    gr_strbuf line = {0};
+    gr_strbuf_text(&line, "{\"type\":\"answer\",\"text\":");
+    gr_strbuf_json(&line, (gr_str){gr_strbuf_cstr(text), text->size});
+    gr_strbuf_format(&line, ",\"prompt_tokens\":%u,\"generated_tokens\":%u,\"seed\":%llu}", info->prompt_tokens,
+                     info->generated_tokens, (unsigned long long)info->seed);
+    puts(gr_strbuf_cstr(&line));
+    fflush(stdout);
+    gr_strbuf_deinit(&line);
+}
+
+static void answer(chat *c) {
+    gr_strbuf text = {0};
+    gr_request *request = NULL;
+    bool json = c->options.json;
+    const gr_generate_options wanted = {.struct_size = sizeof wanted,
+                                        .max_tokens = c->options.max_tokens,
+                                        .seed = c->options.seed,
+                                        .sampler = c->sampler[0] ? c->sampler : gr_options_sampler(&c->options)};
+    gr_catch_interrupt(c->cli.engine);
+    gr_status status = gr_session_apply_turns(c->cli.session, &c->cli.error);
+    if (status == GR_OK)
+        status = gr_session_evaluate(c->cli.session, gr_progress, NULL, &c->cli.error);
+    gr_progress_end();
+    if (status == GR_OK)
+        status = gr_session_generate(c->cli.session, &wanted, json ? collect_piece : print_piece, &text, &request,
+                                     &c->cli.error);
+    if (request) {
+        gr_request_info info = {.struct_size = sizeof info};
+        gr_request_info_get(request, &info);
+        if (json)
+            print_json(&text, &info);
+        else
+            putchar('\n');
+        gr_request_release(request);
+    }
+    if (status == GR_ERROR_CANCELLED)
+        fputs("(stopped)\n", stderr);
+    else if (status != GR_OK)
+        c->code = gr_report(&c->cli.error);
+    gr_strbuf_deinit(&text);
+}
+
+// ---- The conversation
+
+static gr_status add_turn(chat *c, gr_chat_role role, const char *text, size_t bytes) {
+    return gr_session_turn(c->cli.session, role, text, bytes, &c->cli.error);
+}
+
+// Starts over with the system prompt alone.
+static void start_over(chat *c) {
+    gr_session_release(c->cli.session);
+    c->cli.session = NULL;
+    c->code = gr_cli_open_session(&c->cli, &c->options);
+    if (!c->code && c->system && add_turn(c, GR_CHAT_SYSTEM, c->system, strlen(c->system)) != GR_OK)
+        c->code = gr_report(&c->cli.error);
+    c->quit = c->code != 0;
+}
+
+// Index of the last user turn, or -1.
+static int last_user_turn(const chat *c) {
+    for (int i = (int)gr_session_turn_count(c->cli.session) - 1; i >= 0; i--) {
+        gr_chat_role role;
+        const char *text;
+        size_t bytes;
+        gr_session_turn_get(c->cli.session, (uint32_t)i, &role, &text, &bytes);
+        if (role == GR_CHAT_USER)
+            return i;
+    }
+    return -1;
+}
+
+static void drop_from(chat *c, uint32_t index) {
+    if (gr_session_turns_truncate(c->cli.session, index, &c->cli.error) != GR_OK)
+        gr_report(&c->cli.error);
+}
+
+// ---- Commands. Each gets what follows its name.
+
+static void do_help(chat *c, const char *argument);
+
+static void do_reset(chat *c, const char *argument) {
+    (void)argument;
+    start_over(c);
+}
+
+static void do_undo(chat *c, const char *argument) {
+    int turn = last_user_turn(c);
+    (void)argument;
+    if (turn < 0)
+        fputs("nothing to undo\n", stderr);
+    else
+        drop_from(c, (uint32_t)turn);
+}
+
+static void do_regen(chat *c, const char *argument) {
+    int turn = last_user_turn(c);
+    (void)argument;
+    if (turn < 0) {
+        fputs("nothing to answer again\n", stderr);
+        return;
+    }
+    drop_from(c, (uint32_t)turn + 1);
+    answer(c);
+}
+
+static void do_system(chat *c, const char *argument) {
+    free(c->system);
+    c->system = *argument ? strdup(argument) : NULL;
+    start_over(c);
+}
+
+static void do_save(chat *c, const char *argument) {
+    static const char *const names[] = {"system", "user", "assistant", "tool"};
+    gr_strbuf out = {0};
+    for (uint32_t i = 0; i < gr_session_turn_count(c->cli.session); i++) {
+        gr_chat_role role;
+        const char *text;
+        size_t bytes;
+        gr_session_turn_get(c->cli.session, i, &role, &text, &bytes);
+        gr_strbuf_format(&out, "%s %zu\n", names[role], bytes);
+        gr_strbuf_add(&out, text, bytes);
+        gr_strbuf_text(&out, "\n");
+    }
+    if (!*argument)
+        fputs("/save needs a file name\n", stderr);
+    else if (gr_file_write(argument, gr_strbuf_cstr(&out), out.size, &c->cli.error) != GR_OK)
+        gr_report(&c->cli.error);
+    gr_strbuf_deinit(&out);
+}
+
+// Reads "role bytes\ntext\n" records; nothing changes unless all of it is good.
+static bool parse_saved(chat *c, const gr_strbuf *in, bool apply) {
+    static const char *const names[] = {"system", "user", "assistant", "tool"};
+    size_t at = 0;
+    while (at < in->size) {
+        char name[16];
+        unsigned long long bytes;
+        int used = 0, role = -1;
+        if (sscanf(in->data + at, "%15s %llu%n", name, &bytes, &used) < 2 || in->data[at + (size_t)used] != '\n')
+            return false;
+        for (int i = 0; i < 4; i++)
+            if (strcmp(name, names[i]) == 0)
+                role = i;
+        at += (size_t)used + 1;
+        if (role < 0 || bytes > in->size - at || at + bytes >= in->size || in->data[at + bytes] != '\n')
+            return false;
+        if (apply && add_turn(c, (gr_chat_role)role, in->data + at, bytes) != GR_OK)
+            return false;
+        at += bytes + 1;
+    }
+    return true;
+}
+
+static void do_load(chat *c, const char *argument) {
+    gr_strbuf in = {0};
+    if (gr_file_read(argument, 1 << 26, &in, &c->cli.error) != GR_OK) {
+        gr_report(&c->cli.error);
+    } else if (!parse_saved(c, &in, false)) {
+        gr_complain(GR_EXIT_INPUT, "%s: not a conversation that /save wrote", argument);
+    } else {
+        drop_from(c, 0);
+        parse_saved(c, &in, true);
+    }
+    gr_strbuf_deinit(&in);
+}
+
+static void do_set(chat *c, const char *argument) {
+    char name[32], value[128];
+    char *end;
+    if (sscanf(argument, "%31s %127[^\n]", name, value) < 2) {
+        fputs("/set temperature|sampler|max-tokens|seed VALUE\n", stderr);
+        return;
+    }
+    if (strcmp(name, "sampler") == 0) {
+        snprintf(c->sampler, sizeof c->sampler, "%s", value);
+        return;
+    }
+    double number = strtod(value, &end);
+    if (end == value || *end || number < 0)
+        fprintf(stderr, "/set %s: expected a number, found '%s'\n", name, value);
+    else if (strcmp(name, "temperature") == 0)
+        c->options.temperature = number, c->options.sampler = NULL, c->sampler[0] = '\0';
+    else if (strcmp(name, "max-tokens") == 0)
+        c->options.max_tokens = (uint32_t)number;
+    else if (strcmp(name, "seed") == 0)
+        c->options.seed = (uint64_t)number;
+    else
+        fprintf(stderr, "/set knows temperature, sampler, max-tokens and seed, not '%s'\n", name);
+}
+
+// Without a name says where the model runs; with one loads it there and keeps the conversation.
+static void do_device(chat *c, const char *argument) {
+    gr_model_info info = {.struct_size = sizeof info};
+    gr_model_info_get(c->cli.model, &info);
+    if (!*argument) {
+        printf("%s; there are:", info.device);
+        for (uint32_t i = 0; i < gr_engine_device_count(c->cli.engine); i++) {
+            gr_device_info device = {.struct_size = sizeof device};
+            gr_engine_device(c->cli.engine, i, &device);
+            printf(" %s", device.name);
+        }
+        putchar('\n');
+        return;
+    }
+    gr_cli old = c->cli;
+    char *name = strdup(argument);
+    c->cli.model = NULL;
+    c->cli.session = NULL;
+    c->options.device = name;
+    int code = gr_cli_open_model(&c->cli, &c->options, c->path);
+    if (!code)
+        code = gr_cli_open_session(&c->cli, &c->options);
+    if (code) { // the old device goes on
+        gr_session_release(c->cli.session);
+        gr_model_release(c->cli.model);
+        c->cli = old;
+    } else {
+        for (uint32_t i = 0; i < gr_session_turn_count(old.session); i++) {
+            gr_chat_role role;
+            const char *text;
+            size_t bytes;
+            gr_session_turn_get(old.session, i, &role, &text, &bytes);
+            add_turn(c, role, text, bytes);
+        }
+        gr_session_release(old.session);
+        gr_model_release(old.model);
+    }
+    free(name);
+    c->options.device = NULL;
+}
+
+static void do_quit(chat *c, const char *argument) {
+    (void)argument;
+    c->quit = true;
+}
+
+static const struct {
+    const char *name, *help;
+    void (*run)(chat *c, const char *argument);
+} commands[] = {
+    {"help", "this list", do_help},
+    {"reset", "forget the conversation", do_reset},
+    {"undo", "take back the last question and its answer", do_undo},
+    {"regen", "answer the last question again", do_regen},
+    {"system", "TEXT: a system prompt, starting over; empty: none", do_system},
+    {"save", "FILE: write the conversation", do_save},
+    {"load", "FILE: read one", do_load},
+    {"set", "temperature|sampler|max-tokens|seed VALUE", do_set},
+    {"device", "[NAME]: say where the model runs, or load it there and go on", do_device},
+    {"quit", "leave (also Ctrl-D)", do_quit},
+};
+
+static void do_help(chat *c, const char *argument) {
+    (void)c;
+    (void)argument;
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        printf("/%-8s %s\n", commands[i].name, commands[i].help);
+    puts("A line that ends in \\ goes on; \"\"\" alone opens and closes a block. Ctrl-C stops an answer, twice leaves.");
+}
+
+static void run_command(chat *c, const char *text) {
+    size_t length = strcspn(text, " ");
+    const char *argument = text + length + strspn(text + length, " ");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strlen(commands[i].name) == length && strncmp(commands[i].name, text, length) == 0) {
+            commands[i].run(c, argument);
+            return;
+        }
+    }
+    fprintf(stderr, "no command /%.*s; /help lists them\n", (int)length, text);
+}
+
+static void converse(chat *c) {
+    gr_strbuf text = {0};
+    if (c->terminal)
+        puts("Type a message; /help lists the commands.");
+    while (!c->quit && read_message(c, &text)) {
+        if (!text.size)
+            continue;
+        if (text.data[0] == '/') {
+            run_command(c, text.data + 1);
+        } else if (add_turn(c, GR_CHAT_USER, text.data, text.size) != GR_OK) {
+            c->code = gr_report(&c->cli.error);
+        } else {
+            answer(c);
+        }
+        if (c->code && !c->terminal)
+            break; // a script should not go on past an error
+    }
+    gr_strbuf_deinit(&text);
+}
+
+static int run(int argc, char **argv) {
+    chat c = {.options = {.wanted = GR_OPTIONS_MODEL | GR_OPTIONS_GENERATE, .positional_limit = 1}};
+    gr_options_parse(argc, argv, &c.options, "MODEL", "Talk to a model. From a pipe, each line is a message.", NULL, NULL, NULL);
+    if (!c.options.positional_count)
+        return gr_complain(GR_EXIT_USAGE, "chat: expected a model file; see gregale chat --help");
+    c.path = c.options.positional[0];
+    c.terminal = gr_is_terminal(stdin) && gr_is_terminal(stdout);
+    c.system = c.options.system ? strdup(c.options.system) : NULL;
+    c.code = gr_cli_open_model(&c.cli, &c.options, c.path);
+    gr_model_info info = {.struct_size = sizeof info};
+    if (!c.code)
+        gr_model_info_get(c.cli.model, &info);
+    if (!c.code && !info.chat_format[0])
+        c.code = gr_complain(GR_EXIT_INPUT, "%s: a base model without a chat format; choose one with --chat-format, or use gregale run", c.path);
+    if (!c.code)
+        start_over(&c);
+    if (!c.code)
+        converse(&c);
+    gr_cli_close(&c.cli, &c.options);
+    free(c.system);
+    return c.code;
+}
+
+const gr_command gr_command_chat = {"chat", "talk to a model", run};
