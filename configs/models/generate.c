@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// generate.c: turns configs/models/*.lua into a C table, at build time, so that libgregale needs no Lua.
+// generate.c: turns configs/models/*.lua into a C table, at build time, so that libgregale needs no
+// Lua.
 //
 //     gregale-presets OUT.c PRESET.lua...
 //
-// Every key is checked by name and type, so that a slip in a preset stops the build in place of matching
-// nothing for ever.
+// Every key is checked by name and type, so that a slip in a preset stops the build in place of
+// matching nothing for ever.
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,9 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-static const char *const match_keys[] = {"layers", "dim",       "ffn_dim", "heads",       "kv_heads", "head_dim",
-                                         "vocab",  "rope_base", "names",   "derivatives", NULL};
+static const char *const match_keys[] = {"layers",   "dim",         "ffn_dim", "heads",
+                                         "kv_heads", "head_dim",    "vocab",   "rope_base",
+                                         "names",    "derivatives", NULL};
 
 static bool is_one_of(const char *key, const char *const *keys) {
     for (; *keys; keys++)
@@ -55,7 +57,8 @@ static void write_names(lua_State *lua, FILE *out, int index) {
     lua_getfield(lua, -1, "names");
     luaL_checktype(lua, -1, LUA_TTABLE);
     for (lua_Integer i = 1; lua_geti(lua, -1, i) != LUA_TNIL; i++, lua_pop(lua, 1))
-        fprintf(out, "\"%s\", ", plain_string(lua, "names", "abcdefghijklmnopqrstuvwxyz0123456789-"));
+        fprintf(out, "\"%s\", ",
+                plain_string(lua, "names", "abcdefghijklmnopqrstuvwxyz0123456789-"));
     lua_pop(lua, 2);
     fprintf(out, "NULL};\n");
 }
@@ -71,16 +74,19 @@ static void write_vocab(lua_State *lua, FILE *out) {
     lua_pop(lua, 1);
     if (bounds[0] < 1 || bounds[1] < bounds[0])
         luaL_error(lua, "vocab: expected { lowest, highest }");
-    fprintf(out, ".vocab_low = %lld, .vocab_high = %lld, ", (long long)bounds[0], (long long)bounds[1]);
+    fprintf(out, ".vocab_low = %lld, .vocab_high = %lld, ", (long long)bounds[0],
+            (long long)bounds[1]);
 }
 
 static void write_match(lua_State *lua, FILE *out, int index) {
-    static const char *const numbers[] = {"layers", "dim", "ffn_dim", "heads", "kv_heads", "head_dim", NULL};
+    static const char *const numbers[] = {"layers",   "dim",      "ffn_dim", "heads",
+                                          "kv_heads", "head_dim", NULL};
     for (const char *const *key = numbers; *key; key++)
         fprintf(out, ".%s = %lld, ", *key, (long long)whole_field(lua, *key));
     write_vocab(lua, out);
     lua_getfield(lua, -1, "rope_base");
-    fprintf(out, ".rope_base = %.17g, .names = names_%d, ", (double)luaL_checknumber(lua, -1), index);
+    fprintf(out, ".rope_base = %.17g, .names = names_%d, ", (double)luaL_checknumber(lua, -1),
+            index);
     lua_getfield(lua, -2, "derivatives");
     fprintf(out, ".derivatives = %s, ", lua_toboolean(lua, -1) ? "true" : "false");
     lua_pop(lua, 2);
@@ -109,7 +115,8 @@ static int write_preset(lua_State *lua) {
     check_keys(lua, "preset", keys);
     lua_getfield(lua, -1, "name");
     fprintf(entries, "    {.name = \"%s\", ",
-            plain_string(lua, "name", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._ "));
+            plain_string(lua, "name",
+                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._ "));
     lua_pop(lua, 1);
     fprintf(entries, ".sliding_window = %lld, ", restored_window(lua));
     lua_getfield(lua, -1, "match");

@@ -10,7 +10,8 @@ static uint64_t page_bytes(const gr_hparams *hparams, gr_dtype kv_dtype, uint32_
     if (!block)
         return 0;
     for (int i = 0; i < 2; i++)
-        bytes += hparams->kv_heads * ((dims[i] + block - 1) / block * gr_dtype_block_bytes(kv_dtype));
+        bytes +=
+            hparams->kv_heads * ((dims[i] + block - 1) / block * gr_dtype_block_bytes(kv_dtype));
     return bytes * page_tokens; // at most 2^10 heads * 2^10 values * 8 bytes * 2^32 tokens
 }
 
@@ -24,8 +25,9 @@ static uint64_t pages_for(uint64_t tokens, uint32_t page_tokens) {
     return tokens / page_tokens + (tokens % page_tokens != 0);
 }
 
-void gr_model_cache_bytes(const gr_hparams *hparams, uint64_t context, gr_dtype kv_dtype, uint32_t page_tokens,
-                          uint32_t reserve, uint64_t *out_bytes, uint64_t *out_full_bytes) {
+void gr_model_cache_bytes(const gr_hparams *hparams, uint64_t context, gr_dtype kv_dtype,
+                          uint32_t page_tokens, uint32_t reserve, uint64_t *out_bytes,
+                          uint64_t *out_full_bytes) {
     uint64_t pages = 0, full = pages_for(context, page_tokens);
     for (uint32_t layer = 0; layer < hparams->layers; layer++) {
         uint64_t window = hparams->window[layer];

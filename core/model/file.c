@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // file.c: a model file being filled by a format plugin, then sealed and read.
 //
-// Invariant: every gr_tensor_info kept here lies inside the mapping of its part and has a known dtype,
-// positive dims and whole rows of blocks, whatever the plugin passed in. Look-ups work once sealed: two
-// tables sorted by name, searched by bisection, so that names chosen by an enemy cost no more than others.
+// Invariant: every gr_tensor_info kept here lies inside the mapping of its part and has a known
+// dtype, positive dims and whole rows of blocks, whatever the plugin passed in. Look-ups work once
+// sealed: two tables sorted by name, searched by bisection, so that names chosen by an enemy cost
+// no more than others.
 #include "model/file.h"
 
 #include <inttypes.h>
@@ -20,8 +21,8 @@ const char *gr_path_tail(const char *path) {
 }
 
 static gr_status out_of_memory(const gr_model_file *file, gr_error *error) {
-    return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "model", "%s: no memory for the tables of this file",
-                   gr_path_tail(file->path));
+    return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "model",
+                   "%s: no memory for the tables of this file", gr_path_tail(file->path));
 }
 
 gr_status gr_model_file_create(const char *path, const char *format_name, gr_model_file **out_file,
@@ -95,11 +96,13 @@ void *gr_model_file_alloc(gr_model_file *file, uint64_t bytes) {
     return gr_arena_alloc(&file->arena, bytes);
 }
 
-static gr_status check_name(const gr_model_file *file, const char *what, gr_str name, gr_error *error) {
+static gr_status check_name(const gr_model_file *file, const char *what, gr_str name,
+                            gr_error *error) {
     if (name.size && !memchr(name.data, '\0', name.size))
         return GR_OK;
     return gr_fail(error, GR_ERROR_CORRUPT, "model", "%s: %s: expected %s without NUL, found %s",
-                   gr_path_tail(file->path), what, "a name", name.size ? "one with NUL" : "an empty one");
+                   gr_path_tail(file->path), what, "a name",
+                   name.size ? "one with NUL" : "an empty one");
 }
 
 gr_status gr_model_file_add_meta(gr_model_file *file, const gr_meta *meta, gr_error *error) {
@@ -134,7 +137,8 @@ static const char *tensor_size(const gr_tensor_info *tensor, uint64_t *out_bytes
     return NULL;
 }
 
-gr_status gr_model_file_add_tensor(gr_model_file *file, const gr_tensor_info *tensor, gr_error *error) {
+gr_status gr_model_file_add_tensor(gr_model_file *file, const gr_tensor_info *tensor,
+                                   gr_error *error) {
     uint64_t bytes = 0;
     gr_status status = check_name(file, "tensor", tensor->name, error);
     if (status != GR_OK)
@@ -147,8 +151,9 @@ gr_status gr_model_file_add_tensor(gr_model_file *file, const gr_tensor_info *te
     if (!wrong && tensor->data != file->parts[tensor->part].data + tensor->offset)
         wrong = "its bytes are not where its offset says";
     if (wrong)
-        return gr_fail(error, GR_ERROR_CORRUPT, "model", "%s: tensor '%.*s': %s", gr_path_tail(file->path),
-                       (int)(tensor->name.size < 96 ? tensor->name.size : 96), tensor->name.data, wrong);
+        return gr_fail(
+            error, GR_ERROR_CORRUPT, "model", "%s: tensor '%.*s': %s", gr_path_tail(file->path),
+            (int)(tensor->name.size < 96 ? tensor->name.size : 96), tensor->name.data, wrong);
     void *tensors = file->tensors;
     if (!grow(&tensors, file->tensor_count, &file->tensor_capacity, sizeof *file->tensors))
         return out_of_memory(file, error);
@@ -172,19 +177,21 @@ static int compare_slots(const void *a, const void *b) {
 }
 
 // Sorts `slots` and refuses two of the same name.
-static gr_status sort_names(const gr_model_file *file, gr_name_slot *slots, uint32_t count, const char *what,
-                            gr_error *error) {
+static gr_status sort_names(const gr_model_file *file, gr_name_slot *slots, uint32_t count,
+                            const char *what, gr_error *error) {
     qsort(slots, count, sizeof *slots, compare_slots);
     for (uint32_t i = 1; i < count; i++)
         if (compare_names(slots[i - 1].name, slots[i].name) == 0)
-            return gr_fail(error, GR_ERROR_CORRUPT, "model", "%s: %s '%.*s': expected once, found twice",
-                           gr_path_tail(file->path), what,
-                           (int)(slots[i].name.size < 96 ? slots[i].name.size : 96), slots[i].name.data);
+            return gr_fail(error, GR_ERROR_CORRUPT, "model",
+                           "%s: %s '%.*s': expected once, found twice", gr_path_tail(file->path),
+                           what, (int)(slots[i].name.size < 96 ? slots[i].name.size : 96),
+                           slots[i].name.data);
     return GR_OK;
 }
 
 static int compare_places(const void *a, const void *b) {
-    const gr_tensor_info *x = *(const gr_tensor_info *const *)a, *y = *(const gr_tensor_info *const *)b;
+    const gr_tensor_info *x = *(const gr_tensor_info *const *)a,
+                         *y = *(const gr_tensor_info *const *)b;
     if (x->part != y->part)
         return x->part < y->part ? -1 : 1;
     return (x->offset > y->offset) - (x->offset < y->offset);
@@ -202,7 +209,8 @@ static gr_status check_overlaps(const gr_model_file *file, gr_error *error) {
         const gr_tensor_info *a = order[i - 1], *b = order[i];
         if (a->part == b->part && b->offset - a->offset < a->bytes)
             status = gr_fail(error, GR_ERROR_CORRUPT, "model",
-                             "%s: tensor '%.*s' at byte %" PRIu64 ": expected bytes of its own, found an "
+                             "%s: tensor '%.*s' at byte %" PRIu64
+                             ": expected bytes of its own, found an "
                              "overlap with '%.*s'",
                              gr_path_tail(file->path), (int)(b->name.size < 96 ? b->name.size : 96),
                              b->name.data, b->offset, (int)(a->name.size < 96 ? a->name.size : 96),

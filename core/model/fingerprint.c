@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // fingerprint.c: which model a file holds, cheap enough to ask at every start.
 //
-// SHA-256 over metadata, tensor table and sizes, and over 256 bytes from the middle of each tensor (of
-// every n-th one where there are more than 4096). Numbers enter as 8 little-endian bytes and strings
-// with their length, so no two files spell the same stream. A change elsewhere in a tensor goes unseen:
-// hashing every byte is for whoever verifies a download.
+// SHA-256 over metadata, tensor table and sizes, and over 256 bytes from the middle of each tensor
+// (of every n-th one where there are more than 4096). Numbers enter as 8 little-endian bytes and
+// strings with their length, so no two files spell the same stream. A change elsewhere in a tensor
+// goes unseen: hashing every byte is for whoever verifies a download.
 #include <string.h>
 
 #include "base/hash.h"
@@ -34,7 +34,8 @@ static void add_array(gr_sha256 *hash, const gr_meta *meta) {
             add_string(hash, ((const gr_str *)meta->value.array.data)[i]);
     } else if (count) {
         add_number(hash, meta->value.array.element_bytes);
-        gr_sha256_add(hash, meta->value.array.data, (size_t)(count * meta->value.array.element_bytes));
+        gr_sha256_add(hash, meta->value.array.data,
+                      (size_t)(count * meta->value.array.element_bytes));
     }
 }
 
@@ -46,9 +47,7 @@ static void add_meta(gr_sha256 *hash, const gr_meta *meta) {
     case GR_META_STRING: add_string(hash, meta->value.string); break;
     case GR_META_ARRAY: add_array(hash, meta); break;
     case GR_META_BOOL: add_number(hash, meta->value.boolean); break;
-    default:
-        memcpy(&bits, &meta->value.u64, sizeof bits);
-        add_number(hash, bits);
+    default: memcpy(&bits, &meta->value.u64, sizeof bits); add_number(hash, bits);
     }
 }
 
@@ -62,7 +61,8 @@ static void add_tensor(gr_sha256 *hash, const gr_tensor_info *tensor, bool sampl
     add_number(hash, tensor->part);
     add_number(hash, tensor->offset);
     if (sampled)
-        gr_sha256_add(hash, (const uint8_t *)tensor->data + (tensor->bytes - size) / 2, (size_t)size);
+        gr_sha256_add(hash, (const uint8_t *)tensor->data + (tensor->bytes - size) / 2,
+                      (size_t)size);
 }
 
 void gr_model_file_fingerprint(const gr_model_file *file, uint8_t out_fingerprint[16]) {

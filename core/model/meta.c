@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// meta.c: metadata read as the type a caller needs. A value that does not fit is as good as absent here;
-// callers that must tell the two apart look at the gr_meta itself.
+// meta.c: metadata read as the type a caller needs. A value that does not fit is as good as absent
+// here; callers that must tell the two apart look at the gr_meta itself.
 #include <string.h>
 
 #include "model/file.h"

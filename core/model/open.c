@@ -9,7 +9,8 @@
 enum { HEAD_BYTES = 64 };
 
 // Copies the first bytes of `path`, the rest zero.
-static gr_status read_head(const char *path, uint8_t head[HEAD_BYTES], size_t *out_size, gr_error *error) {
+static gr_status read_head(const char *path, uint8_t head[HEAD_BYTES], size_t *out_size,
+                           gr_error *error) {
     gr_mapping mapping;
     gr_status status = gr_mapping_open(path, &mapping, error);
     memset(head, 0, HEAD_BYTES);
@@ -32,8 +33,8 @@ static gr_status refuse(const char *path, const uint8_t *head, size_t size, gr_e
     for (size_t i = 0; i < size && i < 8; i++)
         snprintf(start + 3 * i, 4, " %02x", head[i]);
     gr_status status = gr_fail(error, GR_ERROR_UNSUPPORTED, "model",
-                               "%s: at byte 0: expected a model file (%s), found bytes%s", gr_path_tail(path),
-                               gr_strbuf_cstr(&names), start);
+                               "%s: at byte 0: expected a model file (%s), found bytes%s",
+                               gr_path_tail(path), gr_strbuf_cstr(&names), start);
     gr_strbuf_deinit(&names);
     return status;
 }

@@ -19,9 +19,11 @@ static void normalise(const char *name, char *out_text, size_t capacity) {
 
 static bool shape_agrees(const gr_preset *preset, const gr_hparams *h) {
     return h->layers == preset->layers && h->dim == preset->dim && h->ffn_dim == preset->ffn_dim &&
-           h->heads == preset->heads && h->kv_heads == preset->kv_heads && h->head_dim == preset->head_dim &&
-           h->v_dim == preset->head_dim && h->vocab >= preset->vocab_low && h->vocab <= preset->vocab_high &&
-           h->rope.base == preset->rope_base && h->rope.scaling == GR_ROPE_SCALING_NONE && !h->rope.factors;
+           h->heads == preset->heads && h->kv_heads == preset->kv_heads &&
+           h->head_dim == preset->head_dim && h->v_dim == preset->head_dim &&
+           h->vocab >= preset->vocab_low && h->vocab <= preset->vocab_high &&
+           h->rope.base == preset->rope_base && h->rope.scaling == GR_ROPE_SCALING_NONE &&
+           !h->rope.factors;
 }
 
 static bool name_agrees(const gr_preset *preset, const char *name) {

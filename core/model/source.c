@@ -15,18 +15,21 @@ static gr_status no_architecture(const gr_model_file *file, gr_error *error) {
     gr_str name = {0};
     char known[160] = "", found[33] = "";
     for (const gr_arch *const *arch = gr_linked_archs(); *arch; arch++)
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "", (*arch)->name);
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", known[0] ? ", " : "",
+                 (*arch)->name);
     if (!gr_meta_get_string(file, "general.architecture", &name) || !name.size)
-        return gr_fail(error, GR_ERROR_CORRUPT, "model", "%s: general.architecture: expected one of %s, found none",
+        return gr_fail(error, GR_ERROR_CORRUPT, "model",
+                       "%s: general.architecture: expected one of %s, found none",
                        gr_path_tail(file->path), known);
     for (size_t i = 0; i < name.size && i + 1 < sizeof found; i++)
         found[i] = name.data[i] >= 0x20 && name.data[i] < 0x7f ? name.data[i] : '?';
     return gr_fail(error, GR_ERROR_UNSUPPORTED, "model",
-                   "%s: general.architecture: expected one of %s, found '%s'", gr_path_tail(file->path), known,
-                   found);
+                   "%s: general.architecture: expected one of %s, found '%s'",
+                   gr_path_tail(file->path), known, found);
 }
 
-static gr_status find_architecture(const gr_model_file *file, const gr_arch **out_arch, gr_error *error) {
+static gr_status find_architecture(const gr_model_file *file, const gr_arch **out_arch,
+                                   gr_error *error) {
     uint32_t best = 0;
     *out_arch = NULL;
     for (const gr_arch *const *arch = gr_linked_archs(); *arch; arch++) {
@@ -54,18 +57,21 @@ static void apply_preset(gr_model_source *source) {
         return;
     set_window(&source->hparams, preset->sliding_window);
     snprintf(source->notice, sizeof source->notice,
-             "sliding window %" PRId64 " restored (%s%s: the file states none; --sliding-window off to disable)",
+             "sliding window %" PRId64
+             " restored (%s%s: the file states none; --sliding-window off to disable)",
              preset->sliding_window, by_name ? "" : "shape and rope base of ", preset->name);
 }
 
-static gr_status decide_window(gr_model_source *source, const gr_model_overrides *overrides, gr_error *error) {
+static gr_status decide_window(gr_model_source *source, const gr_model_overrides *overrides,
+                               gr_error *error) {
     int64_t wanted = overrides ? overrides->sliding_window : GR_WINDOW_FROM_FILE;
     apply_preset(source);
     if (wanted == GR_WINDOW_FROM_FILE)
         return GR_OK;
     if (wanted < 0 || wanted > INT32_MAX)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "model",
-                       "sliding window: expected 0 (off) to %" PRId32 ", found %" PRId64, INT32_MAX, wanted);
+                       "sliding window: expected 0 (off) to %" PRId32 ", found %" PRId64, INT32_MAX,
+                       wanted);
     set_window(&source->hparams, wanted);
     source->notice[0] = '\0';
     return GR_OK;

@@ -23,8 +23,8 @@ static uint64_t walk(const gr_model_file *file) {
     }
     for (uint32_t i = 0; i < gr_model_file_tensor_count(file); i++) {
         const gr_tensor_info *tensor = gr_model_file_tensor_at(file, i);
-        sum += ((const uint8_t *)tensor->data)[0] +
-               ((const uint8_t *)tensor->data)[tensor->bytes - 1];
+        sum +=
+            ((const uint8_t *)tensor->data)[0] + ((const uint8_t *)tensor->data)[tensor->bytes - 1];
     }
     gr_model_file_fingerprint(file, fingerprint);
     return sum + fingerprint[0];

@@ -79,10 +79,14 @@ static void add_layer(tiny_context *c, uint32_t layer) {
     const struct {
         const char *name;
         int64_t rows, columns; // columns 0: a norm
-    } parts[] = {{"attn_norm", t->dim, 0},         {"attn_q", q, t->dim},
-                 {"attn_k", k, t->dim},            {"attn_v", k, t->dim},
-                 {"attn_output", t->dim, q},       {"ffn_norm", t->dim, 0},
-                 {"ffn_gate", t->ffn_dim, t->dim}, {"ffn_up", t->ffn_dim, t->dim},
+    } parts[] = {{"attn_norm", t->dim, 0},
+                 {"attn_q", q, t->dim},
+                 {"attn_k", k, t->dim},
+                 {"attn_v", k, t->dim},
+                 {"attn_output", t->dim, q},
+                 {"ffn_norm", t->dim, 0},
+                 {"ffn_gate", t->ffn_dim, t->dim},
+                 {"ffn_up", t->ffn_dim, t->dim},
                  {"ffn_down", t->dim, t->ffn_dim}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char name[64];

@@ -36,8 +36,10 @@ void gguf_put_string(gguf_buffer *buffer, const char *text, size_t size) {
 }
 
 void gguf_writer_init(gguf_writer *writer) {
-    *writer = (gguf_writer){
-        .version = 3, .alignment = 32, .stated_meta_count = UINT64_MAX, .stated_tensor_count = UINT64_MAX};
+    *writer = (gguf_writer){.version = 3,
+                            .alignment = 32,
+                            .stated_meta_count = UINT64_MAX,
+                            .stated_tensor_count = UINT64_MAX};
 }
 
 void gguf_writer_deinit(gguf_writer *writer) {
@@ -48,8 +50,8 @@ void gguf_writer_deinit(gguf_writer *writer) {
     gguf_writer_init(writer);
 }
 
-void gguf_meta_raw(gguf_writer *writer, const char *key, size_t key_size, uint32_t type, const void *value,
-                   size_t value_size) {
+void gguf_meta_raw(gguf_writer *writer, const char *key, size_t key_size, uint32_t type,
+                   const void *value, size_t value_size) {
     gguf_put_string(&writer->meta, key, key_size);
     gguf_put_number(&writer->meta, type, 4);
     gguf_put(&writer->meta, value, value_size);
@@ -85,8 +87,8 @@ void gguf_meta_string(gguf_writer *writer, const char *key, const char *value) {
     free(bytes.data);
 }
 
-void gguf_meta_array(gguf_writer *writer, const char *key, uint32_t type, uint64_t count, const void *data,
-                     uint32_t element_bytes) {
+void gguf_meta_array(gguf_writer *writer, const char *key, uint32_t type, uint64_t count,
+                     const void *data, uint32_t element_bytes) {
     gguf_buffer bytes = {0};
     gguf_put_number(&bytes, type, 4);
     gguf_put_number(&bytes, count, 8);
@@ -95,7 +97,8 @@ void gguf_meta_array(gguf_writer *writer, const char *key, uint32_t type, uint64
     free(bytes.data);
 }
 
-void gguf_meta_strings(gguf_writer *writer, const char *key, uint64_t count, const char *const *values) {
+void gguf_meta_strings(gguf_writer *writer, const char *key, uint64_t count,
+                       const char *const *values) {
     gguf_buffer bytes = {0};
     gguf_put_number(&bytes, GGUF_STRING, 4);
     gguf_put_number(&bytes, count, 8);
@@ -109,9 +112,10 @@ static uint64_t aligned(uint64_t value, uint64_t alignment) {
     return (value + alignment - 1) / alignment * alignment;
 }
 
-gguf_writer_tensor *gguf_tensor(gguf_writer *writer, const char *name, gr_dtype dtype, uint32_t rank,
-                                const int64_t *dims, const void *data) {
-    writer->tensors = must(realloc(writer->tensors, (writer->tensor_count + 1) * sizeof *writer->tensors));
+gguf_writer_tensor *gguf_tensor(gguf_writer *writer, const char *name, gr_dtype dtype,
+                                uint32_t rank, const int64_t *dims, const void *data) {
+    writer->tensors =
+        must(realloc(writer->tensors, (writer->tensor_count + 1) * sizeof *writer->tensors));
     gguf_writer_tensor *tensor = &writer->tensors[writer->tensor_count];
     memset(tensor, 0, sizeof *tensor);
     if (writer->tensor_count)
@@ -139,10 +143,14 @@ static gguf_buffer head_bytes(const gguf_writer *writer) {
     gguf_buffer head = {0};
     gguf_put(&head, "GGUF", 4);
     gguf_put_number(&head, writer->version, 4);
-    gguf_put_number(&head, writer->stated_tensor_count != UINT64_MAX ? writer->stated_tensor_count
-                                                                     : writer->tensor_count, 8);
-    gguf_put_number(&head, writer->stated_meta_count != UINT64_MAX ? writer->stated_meta_count
-                                                                   : writer->meta_count, 8);
+    gguf_put_number(&head,
+                    writer->stated_tensor_count != UINT64_MAX ? writer->stated_tensor_count
+                                                              : writer->tensor_count,
+                    8);
+    gguf_put_number(&head,
+                    writer->stated_meta_count != UINT64_MAX ? writer->stated_meta_count
+                                                            : writer->meta_count,
+                    8);
     gguf_put(&head, writer->meta.data, writer->meta.size);
     for (uint64_t i = 0; i < writer->tensor_count; i++) {
         const gguf_writer_tensor *tensor = &writer->tensors[i];
@@ -160,7 +168,8 @@ static gguf_buffer head_bytes(const gguf_writer *writer) {
     return head;
 }
 
-// Where the layout ends, counted from the data section; tensors whose offset lies do not stretch it.
+// Where the layout ends, counted from the data section; tensors whose offset lies do not stretch
+// it.
 static uint64_t data_end(const gguf_writer *writer) {
     uint64_t end = 0, at = 0;
     for (uint64_t i = 0; i < writer->tensor_count; i++) {
@@ -178,7 +187,8 @@ uint8_t *gguf_writer_bytes(const gguf_writer *writer, size_t *out_size) {
     memcpy(bytes, head.data, head.size);
     for (uint64_t i = 0; i < writer->tensor_count; i++) {
         if (writer->tensors[i].data)
-            memcpy(bytes + head.size + at, writer->tensors[i].data, (size_t)writer->tensors[i].bytes);
+            memcpy(bytes + head.size + at, writer->tensors[i].data,
+                   (size_t)writer->tensors[i].bytes);
         at = aligned(at + writer->tensors[i].bytes, writer->alignment);
     }
     free(head.data);

@@ -11,7 +11,8 @@ typedef struct decoder {
 } decoder;
 
 // The weight "blk.<layer>.<name>", of rank 1 when `columns` is 0.
-static uint32_t layer_weight(const decoder *d, uint32_t layer, const char *name, int64_t rows, int64_t columns) {
+static uint32_t layer_weight(const decoder *d, uint32_t layer, const char *name, int64_t rows,
+                             int64_t columns) {
     char full[64];
     int64_t dims[2] = {rows, columns};
     snprintf(full, sizeof full, "blk.%u.%s", layer, name);
@@ -22,7 +23,8 @@ static uint32_t layer_weight(const decoder *d, uint32_t layer, const char *name,
 static uint32_t optional_vector(const decoder *d, uint32_t layer, const char *name, int64_t size) {
     char full[64];
     snprintf(full, sizeof full, "blk.%u.%s", layer, name);
-    return gr_build_has_weight(d->builder, full) ? layer_weight(d, layer, name, size, 0) : GR_VALUE_NONE;
+    return gr_build_has_weight(d->builder, full) ? layer_weight(d, layer, name, size, 0)
+                                                 : GR_VALUE_NONE;
 }
 
 static const gr_attrs_rope *make_rope(gr_builder *builder, const gr_hparams *hparams) {
@@ -57,7 +59,8 @@ static const gr_attrs_attention *make_attention(const decoder *d, uint32_t layer
     return attrs;
 }
 
-static uint32_t build_attention(const decoder *d, uint32_t layer, uint32_t x, const gr_attrs_block *attrs) {
+static uint32_t build_attention(const decoder *d, uint32_t layer, uint32_t x,
+                                const gr_attrs_block *attrs) {
     const gr_hparams *h = d->hparams;
     int64_t q = (int64_t)h->heads * h->head_dim, k = (int64_t)h->kv_heads * h->head_dim;
     int64_t v = (int64_t)h->kv_heads * h->v_dim, o = (int64_t)h->heads * h->v_dim;
@@ -92,13 +95,15 @@ static uint32_t build_layer(const decoder *d, uint32_t layer, uint32_t x) {
                                 .rope_q = d->rope,
                                 .rope_k = d->rope,
                                 .attention = attention};
-    attrs[1] = (gr_attrs_block){.struct_size = sizeof *attrs, .eps = h->norm_eps, .activation = h->activation};
+    attrs[1] = (gr_attrs_block){
+        .struct_size = sizeof *attrs, .eps = h->norm_eps, .activation = h->activation};
     gr_build_layer(d->builder, (int32_t)layer);
     x = build_attention(d, layer, x, &attrs[0]);
     return gr_build_ffn_block(d->builder, x, layer_weight(d, layer, "ffn_norm.weight", h->dim, 0),
                               layer_weight(d, layer, "ffn_gate.weight", h->ffn_dim, h->dim),
                               layer_weight(d, layer, "ffn_up.weight", h->ffn_dim, h->dim),
-                              layer_weight(d, layer, "ffn_down.weight", h->dim, h->ffn_dim), &attrs[1]);
+                              layer_weight(d, layer, "ffn_down.weight", h->dim, h->ffn_dim),
+                              &attrs[1]);
 }
 
 // The head sees output rows alone: they are gathered first, then normed.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// rope.c: rotary embedding keys. GGUF files of this family store Q and K rows permuted so that pairs are
-// neighbours (interleaved), whatever the original checkpoint did.
+// rope.c: rotary embedding keys. GGUF files of this family store Q and K rows permuted so that
+// pairs are neighbours (interleaved), whatever the original checkpoint did.
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -41,7 +41,8 @@ static double read_attention_factor(arch_keys *keys, double factor) {
     double own_yarn = arch_keys_f64(keys, "rope.scaling.yarn_attn_factor", 1e-6, 1e6, 1);
     if (weight == 0 && own == 1 && own_yarn == 1)
         return 0; // derived from the factor
-    return (0.1 * log_factor + 1) / (weight > 0 ? 0.1 * weight * log_factor + 1 : 1) * own * own_yarn;
+    return (0.1 * log_factor + 1) / (weight > 0 ? 0.1 * weight * log_factor + 1 : 1) * own *
+           own_yarn;
 }
 
 static void read_yarn(arch_keys *keys, gr_rope *rope) {
@@ -60,7 +61,8 @@ static void read_llama3(arch_keys *keys, gr_rope *rope) {
                        rope->high_freq_factor);
 }
 
-// Converters write the rule of Llama 3.1 out as a table of divisors, which then stands for the rule.
+// Converters write the rule of Llama 3.1 out as a table of divisors, which then stands for the
+// rule.
 static void read_factors(arch_keys *keys, gr_rope *rope) {
     const gr_tensor_info *tensor = gr_model_file_tensor(keys->file, factors_name);
     uint32_t pairs = rope->rotary_dim / 2;
@@ -73,7 +75,8 @@ static void read_factors(arch_keys *keys, gr_rope *rope) {
     }
     if (!good) {
         keys->status = gr_fail(keys->error, GR_ERROR_CORRUPT, "arch",
-                               "%s: tensor '%s': expected %" PRIu32 " positive numbers in F32, found other data",
+                               "%s: tensor '%s': expected %" PRIu32
+                               " positive numbers in F32, found other data",
                                keys->path, factors_name, pairs);
         return;
     }
@@ -86,18 +89,19 @@ static void read_factors(arch_keys *keys, gr_rope *rope) {
 gr_status decoder_read_rope(arch_keys *keys, gr_hparams *hparams) {
     gr_rope *rope = &hparams->rope;
     rope->base = arch_keys_f64(keys, "rope.freq_base", 1.0001, 1e15, 10000);
-    rope->rotary_dim = arch_keys_u32(keys, "rope.dimension_count", 2, hparams->head_dim, false, hparams->head_dim);
+    rope->rotary_dim =
+        arch_keys_u32(keys, "rope.dimension_count", 2, hparams->head_dim, false, hparams->head_dim);
     rope->pairing = GR_ROPE_INTERLEAVED;
     if (rope->rotary_dim % 2)
-        arch_keys_fail(keys, GR_ERROR_CORRUPT, "rope.dimension_count", "expected an even number, found %" PRIu32,
-                       rope->rotary_dim);
+        arch_keys_fail(keys, GR_ERROR_CORRUPT, "rope.dimension_count",
+                       "expected an even number, found %" PRIu32, rope->rotary_dim);
     double factor = arch_keys_f64(keys, "rope.scaling.factor", 0, 1e6, 0);
     if (factor == 0)
         factor = arch_keys_f64(keys, "rope.scale_linear", 0, 1e6, 0);
     rope->factor = factor == 0 ? 1 : factor;
     rope->scaling = read_scaling(keys, rope->factor);
-    rope->original_context = arch_keys_u32(keys, "rope.scaling.original_context_length", 1, 1u << 30, false,
-                                           hparams->context_train);
+    rope->original_context = arch_keys_u32(keys, "rope.scaling.original_context_length", 1,
+                                           1u << 30, false, hparams->context_train);
     if (rope->scaling == GR_ROPE_SCALING_YARN)
         read_yarn(keys, rope);
     else if (rope->scaling == GR_ROPE_SCALING_LLAMA3)

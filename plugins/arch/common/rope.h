@@ -6,8 +6,8 @@
 #include "gregale/linked/arch.h"
 #include "plugins/arch/common/keys.h"
 
-// Fills hparams->rope from "<architecture>.rope.*" and rope_freqs.weight; head_dim and context_train are
-// read before.
+// Fills hparams->rope from "<architecture>.rope.*" and rope_freqs.weight; head_dim and
+// context_train are read before.
 gr_status decoder_read_rope(arch_keys *keys, gr_hparams *hparams);
 
 #endif

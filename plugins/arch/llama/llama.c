@@ -7,7 +7,7 @@ static uint32_t match(const gr_model_file *file) {
 }
 
 const gr_arch gr_arch_llama = {.struct_size = sizeof(gr_arch),
-                              .name = "llama",
-                              .match = match,
-                              .read_hparams = decoder_read_hparams,
-                              .build = decoder_build};
+                               .name = "llama",
+                               .match = match,
+                               .read_hparams = decoder_read_hparams,
+                               .build = decoder_build};

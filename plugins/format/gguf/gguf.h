@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// gguf.h: reading GGUF, versions 2 and 3 (github.com/ggml-org/ggml, docs/gguf.md). Private to this folder.
+// gguf.h: reading GGUF, versions 2 and 3 (github.com/ggml-org/ggml, docs/gguf.md). Private to this
+// folder.
 //
-// Invariant: nothing is read outside [at, size), no count is believed before the bytes that are left
-// could hold it, and each failure is one line: path, byte, what was expected, what was found.
+// Invariant: nothing is read outside [at, size), no count is believed before the bytes that are
+// left could hold it, and each failure is one line: path, byte, what was expected, what was found.
 #ifndef GREGALE_GGUF_H
 #define GREGALE_GGUF_H
 
@@ -57,7 +58,8 @@ gr_status gguf_read_tensors(gguf_reader *reader, const gguf_head *head, gr_model
 
 // Splits "NAME-00002-of-00005.gguf": true with the bytes of "NAME" and both numbers.
 bool gguf_split_parse(const char *path, size_t *out_stem, uint32_t *out_no, uint32_t *out_count);
-// Writes the path of part `no` (from 1) beside `path`, which gguf_split_parse took; false when too long.
+// Writes the path of part `no` (from 1) beside `path`, which gguf_split_parse took; false when too
+// long.
 bool gguf_split_path(const char *path, uint32_t no, char *out_path, size_t capacity);
 
 #endif

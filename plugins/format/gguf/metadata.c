@@ -28,35 +28,42 @@ static const struct {
     uint8_t width;
     uint8_t type;
 } types[TYPE_LIMIT] = {
-    [TYPE_U8] = {1, GR_META_U64},      [TYPE_I8] = {1, GR_META_I64},  [TYPE_U16] = {2, GR_META_U64},
-    [TYPE_I16] = {2, GR_META_I64},     [TYPE_U32] = {4, GR_META_U64}, [TYPE_I32] = {4, GR_META_I64},
-    [TYPE_F32] = {4, GR_META_F64},     [TYPE_BOOL] = {1, GR_META_BOOL}, [TYPE_STRING] = {8, GR_META_STRING},
-    [TYPE_ARRAY] = {12, GR_META_ARRAY}, [TYPE_U64] = {8, GR_META_U64}, [TYPE_I64] = {8, GR_META_I64},
+    [TYPE_U8] = {1, GR_META_U64},        [TYPE_I8] = {1, GR_META_I64},
+    [TYPE_U16] = {2, GR_META_U64},       [TYPE_I16] = {2, GR_META_I64},
+    [TYPE_U32] = {4, GR_META_U64},       [TYPE_I32] = {4, GR_META_I64},
+    [TYPE_F32] = {4, GR_META_F64},       [TYPE_BOOL] = {1, GR_META_BOOL},
+    [TYPE_STRING] = {8, GR_META_STRING}, [TYPE_ARRAY] = {12, GR_META_ARRAY},
+    [TYPE_U64] = {8, GR_META_U64},       [TYPE_I64] = {8, GR_META_I64},
     [TYPE_F64] = {8, GR_META_F64},
 };
 
 enum { SMALLEST_META = 8 + 1 + 4 + 1, SMALLEST_TENSOR = 8 + 1 + 4 + 8 + 4 + 8 };
 
-static void check_count(gguf_reader *reader, uint64_t at, uint64_t count, uint64_t smallest, const char *what) {
+static void check_count(gguf_reader *reader, uint64_t at, uint64_t count, uint64_t smallest,
+                        const char *what) {
     uint64_t most = (reader->size - reader->at) / smallest;
     if (reader->status == GR_OK && count > most)
         gguf_fail(reader, at, GR_ERROR_CORRUPT,
-                  "expected a count of %s that the file could hold (at most %" PRIu64 "), found %" PRIu64, what,
-                  most, count);
+                  "expected a count of %s that the file could hold (at most %" PRIu64
+                  "), found %" PRIu64,
+                  what, most, count);
 }
 
 gr_status gguf_read_head(gguf_reader *reader, gguf_head *out_head) {
     *out_head = (gguf_head){.alignment = GGUF_DEFAULT_ALIGNMENT, .split_count = 1};
     const uint8_t *magic = gguf_take(reader, 4, "the magic");
     if (magic && memcmp(magic, "GGUF", 4) != 0)
-        gguf_fail(reader, 0, GR_ERROR_CORRUPT, "expected the magic 'GGUF', found %02x %02x %02x %02x", magic[0],
-                  magic[1], magic[2], magic[3]);
+        gguf_fail(reader, 0, GR_ERROR_CORRUPT,
+                  "expected the magic 'GGUF', found %02x %02x %02x %02x", magic[0], magic[1],
+                  magic[2], magic[3]);
     uint32_t version = (uint32_t)gguf_number(reader, 4, "the version");
     if (reader->status == GR_OK && version >= 0x01000000u && (version & 0xffffffu) == 0)
         gguf_fail(reader, 4, GR_ERROR_UNSUPPORTED,
-                  "expected a little-endian file, found a big-endian one (version %u)", version >> 24);
+                  "expected a little-endian file, found a big-endian one (version %u)",
+                  version >> 24);
     if (reader->status == GR_OK && version != 2 && version != 3)
-        gguf_fail(reader, 4, GR_ERROR_UNSUPPORTED, "expected GGUF version 2 or 3, found %" PRIu32, version);
+        gguf_fail(reader, 4, GR_ERROR_UNSUPPORTED, "expected GGUF version 2 or 3, found %" PRIu32,
+                  version);
     out_head->version = version;
     out_head->tensor_count = gguf_number(reader, 8, "the tensor count");
     out_head->meta_count = gguf_number(reader, 8, "the metadata count");
@@ -75,7 +82,8 @@ static double widen_f32(uint64_t bits) {
 static bool read_bool(gguf_reader *reader) {
     uint64_t at = reader->at, value = gguf_number(reader, 1, "a boolean");
     if (value > 1)
-        gguf_fail(reader, at, GR_ERROR_CORRUPT, "expected a boolean of 0 or 1, found %" PRIu64, value);
+        gguf_fail(reader, at, GR_ERROR_CORRUPT, "expected a boolean of 0 or 1, found %" PRIu64,
+                  value);
     return value == 1;
 }
 
@@ -107,7 +115,8 @@ static const void *read_strings(gguf_reader *reader, uint64_t count, gr_model_fi
     if (file && count) {
         strings = gr_model_file_alloc(file, count * sizeof *strings); // count <= file size / 8
         if (!strings)
-            gguf_fail(reader, reader->at, GR_ERROR_OUT_OF_MEMORY, "no memory for %" PRIu64 " strings", count);
+            gguf_fail(reader, reader->at, GR_ERROR_OUT_OF_MEMORY,
+                      "no memory for %" PRIu64 " strings", count);
     }
     for (uint64_t i = 0; i < count && reader->status == GR_OK; i++) {
         gr_str string = gguf_string(reader, UINT64_MAX, "an array's string");
@@ -129,7 +138,8 @@ static void read_array(gguf_reader *reader, gr_meta *meta, gr_model_file *file) 
         return;
     }
     if (type == TYPE_ARRAY) {
-        gguf_fail(reader, at, GR_ERROR_UNSUPPORTED, "expected an array of plain values, found nested arrays");
+        gguf_fail(reader, at, GR_ERROR_UNSUPPORTED,
+                  "expected an array of plain values, found nested arrays");
         return;
     }
     check_count(reader, at + 4, count, types[type].width, "array elements");
@@ -138,7 +148,8 @@ static void read_array(gguf_reader *reader, gr_meta *meta, gr_model_file *file) 
     meta->type = GR_META_ARRAY;
     meta->value.array.type = types[type].type;
     meta->value.array.count = count;
-    meta->value.array.element_bytes = type == TYPE_STRING ? (uint32_t)sizeof(gr_str) : types[type].width;
+    meta->value.array.element_bytes =
+        type == TYPE_STRING ? (uint32_t)sizeof(gr_str) : types[type].width;
     if (type == TYPE_STRING)
         meta->value.array.data = read_strings(reader, count, file);
     else
@@ -155,7 +166,8 @@ static uint64_t steering_number(gguf_reader *reader, uint64_t at, const gr_meta 
         return meta->value.u64;
     if (meta->type == GR_META_I64 && meta->value.i64 >= 0)
         return (uint64_t)meta->value.i64;
-    gguf_fail(reader, at, GR_ERROR_CORRUPT, "expected an unsigned number for %.*s, found another value",
+    gguf_fail(reader, at, GR_ERROR_CORRUPT,
+              "expected an unsigned number for %.*s, found another value",
               (int)(meta->key.size < 64 ? meta->key.size : 64), meta->key.data);
     return 0;
 }
@@ -165,7 +177,8 @@ static void note_key(gguf_reader *reader, uint64_t at, const gr_meta *meta, gguf
         uint64_t value = steering_number(reader, at, meta);
         if (value < 8 || value > UINT32_MAX || (value & (value - 1)))
             gguf_fail(reader, at, GR_ERROR_CORRUPT,
-                      "expected general.alignment to be a power of two from 8, found %" PRIu64, value);
+                      "expected general.alignment to be a power of two from 8, found %" PRIu64,
+                      value);
         else
             head->alignment = value;
     } else if (key_is(meta->key, "split.no")) {
@@ -187,8 +200,10 @@ gr_status gguf_read_metadata(gguf_reader *reader, gguf_head *head, gr_model_file
         if (reader->status != GR_OK)
             break;
         if (type >= TYPE_LIMIT)
-            return gguf_fail(reader, at, GR_ERROR_CORRUPT, "expected a value type below %d for %.*s, found %" PRIu32,
-                             (int)TYPE_LIMIT, (int)(meta.key.size < 64 ? meta.key.size : 64), meta.key.data, type);
+            return gguf_fail(reader, at, GR_ERROR_CORRUPT,
+                             "expected a value type below %d for %.*s, found %" PRIu32,
+                             (int)TYPE_LIMIT, (int)(meta.key.size < 64 ? meta.key.size : 64),
+                             meta.key.data, type);
         if (type == TYPE_ARRAY)
             read_array(reader, &meta, file);
         else

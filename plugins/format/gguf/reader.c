@@ -14,8 +14,9 @@ gr_status gguf_fail(gguf_reader *reader, uint64_t at, gr_status code, const char
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     size_t size = strlen(reader->path);
-    reader->status = gr_fail(reader->error, code, "gguf", "%s: at byte %" PRIu64 ": %s",
-                             reader->path + (size > GGUF_PATH_SHOWN ? size - GGUF_PATH_SHOWN : 0), at, text);
+    reader->status =
+        gr_fail(reader->error, code, "gguf", "%s: at byte %" PRIu64 ": %s",
+                reader->path + (size > GGUF_PATH_SHOWN ? size - GGUF_PATH_SHOWN : 0), at, text);
     return reader->status;
 }
 
@@ -47,8 +48,9 @@ gr_str gguf_string(gguf_reader *reader, uint64_t limit, const char *what) {
     uint64_t at = reader->at;
     uint64_t size = gguf_number(reader, 8, what);
     if (reader->status == GR_OK && size > limit)
-        gguf_fail(reader, at, GR_ERROR_CORRUPT, "expected %s of at most %" PRIu64 " bytes, found a length of %" PRIu64,
-                  what, limit, size);
+        gguf_fail(reader, at, GR_ERROR_CORRUPT,
+                  "expected %s of at most %" PRIu64 " bytes, found a length of %" PRIu64, what,
+                  limit, size);
     const char *data = (const char *)gguf_take(reader, size, what);
     if (!data)
         return (gr_str){0};
@@ -70,7 +72,8 @@ gr_str gguf_name(gguf_reader *reader, uint64_t limit, const char *what) {
         gguf_fail(reader, at, GR_ERROR_CORRUPT, "expected %s, found an empty one", what);
     for (size_t i = 0; i < name.size && reader->status == GR_OK; i++)
         if ((unsigned char)name.data[i] < 0x20 || (unsigned char)name.data[i] > 0x7e)
-            gguf_fail(reader, at + 8 + i, GR_ERROR_CORRUPT, "expected %s in printable ASCII, found byte 0x%02x",
-                      what, (unsigned char)name.data[i]);
+            gguf_fail(reader, at + 8 + i, GR_ERROR_CORRUPT,
+                      "expected %s in printable ASCII, found byte 0x%02x", what,
+                      (unsigned char)name.data[i]);
     return reader->status == GR_OK ? name : (gr_str){0};
 }

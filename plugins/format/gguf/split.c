@@ -20,7 +20,8 @@ static bool five_digits(const char *text, uint32_t *out_value) {
 bool gguf_split_parse(const char *path, size_t *out_stem, uint32_t *out_no, uint32_t *out_count) {
     size_t size = strlen(path);
     const char *tail = size > TAIL ? path + size - TAIL : path;
-    if (size <= TAIL || tail[0] != '-' || memcmp(tail + 6, "-of-", 4) != 0 || strcmp(tail + 15, ".gguf") != 0)
+    if (size <= TAIL || tail[0] != '-' || memcmp(tail + 6, "-of-", 4) != 0 ||
+        strcmp(tail + 15, ".gguf") != 0)
         return false;
     *out_stem = size - TAIL;
     return five_digits(tail + 1, out_no) && five_digits(tail + 10, out_count) && *out_no >= 1 &&

@@ -33,7 +33,8 @@ static inline void save_temporary(const gguf_writer *writer, char path[64]) {
 }
 
 // The file stays mapped after its name is gone.
-static inline gr_status open_bytes(const void *bytes, size_t size, gr_model_file **out_file, gr_error *error) {
+static inline gr_status open_bytes(const void *bytes, size_t size, gr_model_file **out_file,
+                                   gr_error *error) {
     char path[64];
     write_temporary(bytes, size, path);
     gr_error_init(error);
@@ -42,7 +43,8 @@ static inline gr_status open_bytes(const void *bytes, size_t size, gr_model_file
     return status;
 }
 
-static inline gr_status open_writer(const gguf_writer *writer, gr_model_file **out_file, gr_error *error) {
+static inline gr_status open_writer(const gguf_writer *writer, gr_model_file **out_file,
+                                    gr_error *error) {
     size_t size;
     uint8_t *bytes = gguf_writer_bytes(writer, &size);
     gr_status status = open_bytes(bytes, size, out_file, error);

@@ -111,51 +111,119 @@ static void test_version_2_and_other_alignments(void **state) {
 
 // ---- Hostile files. Each function makes a good writer lie. ----
 
-static void lie_version(gguf_writer *w) { w->version = 7; }
-static void lie_version_1(gguf_writer *w) { w->version = 1; }
-static void lie_big_endian(gguf_writer *w) { w->version = 0x03000000; }
-static void lie_meta_count(gguf_writer *w) { w->stated_meta_count = UINT64_MAX / 2; }
-static void lie_meta_count_by_one(gguf_writer *w) { w->stated_meta_count = w->meta_count + 1; }
-static void lie_tensor_count(gguf_writer *w) { w->stated_tensor_count = UINT64_C(1) << 61; }
-static void lie_key_nul(gguf_writer *w) { gguf_meta_raw(w, "a\0b", 3, GGUF_U8, "\1", 1); }
-static void lie_key_empty(gguf_writer *w) { gguf_meta_raw(w, "", 0, GGUF_U8, "\1", 1); }
-static void lie_key_escape(gguf_writer *w) { gguf_meta_raw(w, "a\033[2J", 5, GGUF_U8, "\1", 1); }
+static void lie_version(gguf_writer *w) {
+    w->version = 7;
+}
+static void lie_version_1(gguf_writer *w) {
+    w->version = 1;
+}
+static void lie_big_endian(gguf_writer *w) {
+    w->version = 0x03000000;
+}
+static void lie_meta_count(gguf_writer *w) {
+    w->stated_meta_count = UINT64_MAX / 2;
+}
+static void lie_meta_count_by_one(gguf_writer *w) {
+    w->stated_meta_count = w->meta_count + 1;
+}
+static void lie_tensor_count(gguf_writer *w) {
+    w->stated_tensor_count = UINT64_C(1) << 61;
+}
+static void lie_key_nul(gguf_writer *w) {
+    gguf_meta_raw(w, "a\0b", 3, GGUF_U8, "\1", 1);
+}
+static void lie_key_empty(gguf_writer *w) {
+    gguf_meta_raw(w, "", 0, GGUF_U8, "\1", 1);
+}
+static void lie_key_escape(gguf_writer *w) {
+    gguf_meta_raw(w, "a\033[2J", 5, GGUF_U8, "\1", 1);
+}
 static void lie_key_twice(gguf_writer *w) {
     gguf_meta_u32(w, "same", 1);
     gguf_meta_u32(w, "same", 2);
 }
-static void lie_value_type(gguf_writer *w) { gguf_meta_raw(w, "k", 1, 13, "\1", 1); }
-static void lie_bool(gguf_writer *w) { gguf_meta_raw(w, "k", 1, GGUF_BOOL, "\2", 1); }
-static void lie_string_nul(gguf_writer *w) { gguf_meta_raw(w, "k", 1, GGUF_STRING, "\3\0\0\0\0\0\0\0a\0b", 11); }
+static void lie_value_type(gguf_writer *w) {
+    gguf_meta_raw(w, "k", 1, 13, "\1", 1);
+}
+static void lie_bool(gguf_writer *w) {
+    gguf_meta_raw(w, "k", 1, GGUF_BOOL, "\2", 1);
+}
+static void lie_string_nul(gguf_writer *w) {
+    gguf_meta_raw(w, "k", 1, GGUF_STRING, "\3\0\0\0\0\0\0\0a\0b", 11);
+}
 static void lie_string_length(gguf_writer *w) {
     gguf_meta_raw(w, "k", 1, GGUF_STRING, "\377\377\377\377\377\377\377\377a", 9);
 }
-static void lie_array_type(gguf_writer *w) { gguf_meta_array(w, "k", 99, 1, "\1", 1); }
-static void lie_array_nested(gguf_writer *w) { gguf_meta_array(w, "k", GGUF_ARRAY, 1, "\4\0\0\0\0\0\0\0\0\0\0\0", 12); }
-static void lie_array_count(gguf_writer *w) { gguf_meta_array(w, "k", GGUF_U64, UINT64_MAX / 4, NULL, 0); }
-static void lie_array_count_wraps(gguf_writer *w) { gguf_meta_array(w, "k", GGUF_U64, UINT64_C(1) << 61, NULL, 0); }
-static void lie_strings_count(gguf_writer *w) { gguf_meta_array(w, "k", GGUF_STRING, UINT64_C(1) << 40, NULL, 0); }
-static void lie_alignment_zero(gguf_writer *w) { gguf_meta_u32(w, "general.alignment", 0); }
-static void lie_alignment_odd(gguf_writer *w) { gguf_meta_u32(w, "general.alignment", 48); }
-static void lie_alignment_huge(gguf_writer *w) { gguf_meta_number(w, "general.alignment", GGUF_U64, UINT64_C(1) << 63); }
-static void lie_alignment_text(gguf_writer *w) { gguf_meta_string(w, "general.alignment", "32"); }
-static void lie_rank_zero(gguf_writer *w) { w->tensors[0].rank = 0; }
+static void lie_array_type(gguf_writer *w) {
+    gguf_meta_array(w, "k", 99, 1, "\1", 1);
+}
+static void lie_array_nested(gguf_writer *w) {
+    gguf_meta_array(w, "k", GGUF_ARRAY, 1, "\4\0\0\0\0\0\0\0\0\0\0\0", 12);
+}
+static void lie_array_count(gguf_writer *w) {
+    gguf_meta_array(w, "k", GGUF_U64, UINT64_MAX / 4, NULL, 0);
+}
+static void lie_array_count_wraps(gguf_writer *w) {
+    gguf_meta_array(w, "k", GGUF_U64, UINT64_C(1) << 61, NULL, 0);
+}
+static void lie_strings_count(gguf_writer *w) {
+    gguf_meta_array(w, "k", GGUF_STRING, UINT64_C(1) << 40, NULL, 0);
+}
+static void lie_alignment_zero(gguf_writer *w) {
+    gguf_meta_u32(w, "general.alignment", 0);
+}
+static void lie_alignment_odd(gguf_writer *w) {
+    gguf_meta_u32(w, "general.alignment", 48);
+}
+static void lie_alignment_huge(gguf_writer *w) {
+    gguf_meta_number(w, "general.alignment", GGUF_U64, UINT64_C(1) << 63);
+}
+static void lie_alignment_text(gguf_writer *w) {
+    gguf_meta_string(w, "general.alignment", "32");
+}
+static void lie_rank_zero(gguf_writer *w) {
+    w->tensors[0].rank = 0;
+}
 static void lie_rank_five(gguf_writer *w) {
     w->tensors[0].rank = 5;
     w->tensors[0].dims[2] = w->tensors[0].dims[3] = w->tensors[0].dims[4] = 1;
 }
-static void lie_rank_huge(gguf_writer *w) { w->tensors[0].rank = UINT32_MAX; }
-static void lie_dim_zero(gguf_writer *w) { w->tensors[0].dims[0] = 0; }
-static void lie_dim_negative(gguf_writer *w) { w->tensors[0].dims[1] = UINT64_MAX; }
-static void lie_dims_wrap(gguf_writer *w) { w->tensors[0].dims[0] = w->tensors[0].dims[1] = UINT64_C(1) << 32; }
-static void lie_dims_wrap_to_zero(gguf_writer *w) { w->tensors[0].dims[0] = w->tensors[0].dims[1] = UINT64_C(1) << 62; }
-static void lie_dims_beyond(gguf_writer *w) { w->tensors[0].dims[1] = 1000; }
-static void lie_dtype(gguf_writer *w) { w->tensors[0].type = 200; }
-static void lie_dtype_hole(gguf_writer *w) { w->tensors[0].type = 4; } // Q4_2, removed from the format
-static void lie_row(gguf_writer *w) { w->tensors[0].type = GR_DTYPE_Q4_0; }
-static void lie_offset_unaligned(gguf_writer *w) { w->tensors[0].offset = 4; }
-static void lie_offset_beyond(gguf_writer *w) { w->tensors[0].offset = 1 << 20; }
-static void lie_offset_wraps(gguf_writer *w) { w->tensors[0].offset = UINT64_MAX - 31; }
+static void lie_rank_huge(gguf_writer *w) {
+    w->tensors[0].rank = UINT32_MAX;
+}
+static void lie_dim_zero(gguf_writer *w) {
+    w->tensors[0].dims[0] = 0;
+}
+static void lie_dim_negative(gguf_writer *w) {
+    w->tensors[0].dims[1] = UINT64_MAX;
+}
+static void lie_dims_wrap(gguf_writer *w) {
+    w->tensors[0].dims[0] = w->tensors[0].dims[1] = UINT64_C(1) << 32;
+}
+static void lie_dims_wrap_to_zero(gguf_writer *w) {
+    w->tensors[0].dims[0] = w->tensors[0].dims[1] = UINT64_C(1) << 62;
+}
+static void lie_dims_beyond(gguf_writer *w) {
+    w->tensors[0].dims[1] = 1000;
+}
+static void lie_dtype(gguf_writer *w) {
+    w->tensors[0].type = 200;
+}
+static void lie_dtype_hole(gguf_writer *w) {
+    w->tensors[0].type = 4;
+} // Q4_2, removed from the format
+static void lie_row(gguf_writer *w) {
+    w->tensors[0].type = GR_DTYPE_Q4_0;
+}
+static void lie_offset_unaligned(gguf_writer *w) {
+    w->tensors[0].offset = 4;
+}
+static void lie_offset_beyond(gguf_writer *w) {
+    w->tensors[0].offset = 1 << 20;
+}
+static void lie_offset_wraps(gguf_writer *w) {
+    w->tensors[0].offset = UINT64_MAX - 31;
+}
 static void lie_overlap(gguf_writer *w) {
     add_one_tensor(w);
     w->tensors[1].name[0] = 'b';
@@ -168,12 +236,16 @@ static void lie_overlap_partly(gguf_writer *w) {
     w->tensors[1].name[0] = 'b';
     w->tensors[1].offset = 96;
 }
-static void lie_tensor_twice(gguf_writer *w) { add_one_tensor(w); }
+static void lie_tensor_twice(gguf_writer *w) {
+    add_one_tensor(w);
+}
 static void lie_tensor_nul(gguf_writer *w) {
     memcpy(w->tensors[0].name, "a\0b", 3);
     w->tensors[0].name_size = 3;
 }
-static void lie_tensor_empty(gguf_writer *w) { w->tensors[0].name_size = 0; }
+static void lie_tensor_empty(gguf_writer *w) {
+    w->tensors[0].name_size = 0;
+}
 static void lie_tensor_long(gguf_writer *w) {
     memset(w->tensors[0].name, 'a', 299);
     w->tensors[0].name_size = 299;
@@ -185,37 +257,47 @@ static const struct {
     gr_status status;
     const char *says;
 } lies[] = {
-    {"version", lie_version, GR_ERROR_UNSUPPORTED, "at byte 4: expected GGUF version 2 or 3, found 7"},
+    {"version", lie_version, GR_ERROR_UNSUPPORTED,
+     "at byte 4: expected GGUF version 2 or 3, found 7"},
     {"version 1", lie_version_1, GR_ERROR_UNSUPPORTED, "found 1"},
     {"big-endian", lie_big_endian, GR_ERROR_UNSUPPORTED, "found a big-endian one (version 3)"},
-    {"metadata count", lie_meta_count, GR_ERROR_CORRUPT, "at byte 16: expected a count of metadata entries"},
+    {"metadata count", lie_meta_count, GR_ERROR_CORRUPT,
+     "at byte 16: expected a count of metadata entries"},
     {"one entry more", lie_meta_count_by_one, GR_ERROR_CORRUPT, "at byte"},
     {"tensor count", lie_tensor_count, GR_ERROR_CORRUPT, "at byte 8: expected a count of tensors"},
-    {"key with NUL", lie_key_nul, GR_ERROR_CORRUPT, "at byte 33: expected a metadata key without NUL"},
+    {"key with NUL", lie_key_nul, GR_ERROR_CORRUPT,
+     "at byte 33: expected a metadata key without NUL"},
     {"empty key", lie_key_empty, GR_ERROR_CORRUPT, "expected a metadata key, found an empty one"},
     {"key with escape", lie_key_escape, GR_ERROR_CORRUPT, "printable ASCII, found byte 0x1b"},
-    {"key twice", lie_key_twice, GR_ERROR_CORRUPT, "metadata key 'same': expected once, found twice"},
-    {"value type", lie_value_type, GR_ERROR_CORRUPT, "expected a value type below 13 for k, found 13"},
+    {"key twice", lie_key_twice, GR_ERROR_CORRUPT,
+     "metadata key 'same': expected once, found twice"},
+    {"value type", lie_value_type, GR_ERROR_CORRUPT,
+     "expected a value type below 13 for k, found 13"},
     {"boolean", lie_bool, GR_ERROR_CORRUPT, "expected a boolean of 0 or 1, found 2"},
     {"string with NUL", lie_string_nul, GR_ERROR_CORRUPT, "expected a string without NUL"},
-    {"string length", lie_string_length, GR_ERROR_CORRUPT, "expected 18446744073709551615 bytes of a string"},
+    {"string length", lie_string_length, GR_ERROR_CORRUPT,
+     "expected 18446744073709551615 bytes of a string"},
     {"array type", lie_array_type, GR_ERROR_CORRUPT, "expected an element type below 13, found 99"},
     {"nested array", lie_array_nested, GR_ERROR_UNSUPPORTED, "found nested arrays"},
     {"array count", lie_array_count, GR_ERROR_CORRUPT, "expected a count of array elements"},
-    {"array count wraps", lie_array_count_wraps, GR_ERROR_CORRUPT, "expected a count of array elements"},
+    {"array count wraps", lie_array_count_wraps, GR_ERROR_CORRUPT,
+     "expected a count of array elements"},
     {"strings count", lie_strings_count, GR_ERROR_CORRUPT, "expected a count of array elements"},
     {"alignment 0", lie_alignment_zero, GR_ERROR_CORRUPT, "power of two from 8, found 0"},
     {"alignment 48", lie_alignment_odd, GR_ERROR_CORRUPT, "power of two from 8, found 48"},
     {"alignment 2^63", lie_alignment_huge, GR_ERROR_CORRUPT, "power of two from 8"},
-    {"alignment text", lie_alignment_text, GR_ERROR_CORRUPT, "unsigned number for general.alignment"},
+    {"alignment text", lie_alignment_text, GR_ERROR_CORRUPT,
+     "unsigned number for general.alignment"},
     {"rank 0", lie_rank_zero, GR_ERROR_CORRUPT, "tensor 'a': expected a rank of 1 to 4, found 0"},
     {"rank 5", lie_rank_five, GR_ERROR_CORRUPT, "tensor 'a': expected a rank of 1 to 4, found 5"},
     {"rank 2^32-1", lie_rank_huge, GR_ERROR_CORRUPT, "expected a rank of 1 to 4"},
-    {"dim 0", lie_dim_zero, GR_ERROR_CORRUPT, "tensor 'a': expected a dimension of at least 1, found 0"},
+    {"dim 0", lie_dim_zero, GR_ERROR_CORRUPT,
+     "tensor 'a': expected a dimension of at least 1, found 0"},
     {"dim -1", lie_dim_negative, GR_ERROR_CORRUPT, "expected a dimension of at least 1, found -1"},
     {"dims wrap", lie_dims_wrap, GR_ERROR_CORRUPT, "expected a size below 2^63"},
     {"dims wrap to 0", lie_dims_wrap_to_zero, GR_ERROR_CORRUPT, "expected a size below 2^63"},
-    {"dims beyond the file", lie_dims_beyond, GR_ERROR_CORRUPT, "tensor 'a': expected 16000 bytes at offset 0"},
+    {"dims beyond the file", lie_dims_beyond, GR_ERROR_CORRUPT,
+     "tensor 'a': expected 16000 bytes at offset 0"},
     {"dtype", lie_dtype, GR_ERROR_UNSUPPORTED, "element type this build knows, found type 200"},
     {"removed dtype", lie_dtype_hole, GR_ERROR_UNSUPPORTED, "found type 4"},
     {"row", lie_row, GR_ERROR_CORRUPT, "expected rows in blocks of 32 (Q4_0), found rows of 4"},
@@ -225,8 +307,10 @@ static const struct {
     {"overlap", lie_overlap, GR_ERROR_CORRUPT, "expected bytes of its own, found an overlap with"},
     {"partial overlap", lie_overlap_partly, GR_ERROR_CORRUPT, "tensor 'b' at byte"},
     {"tensor twice", lie_tensor_twice, GR_ERROR_CORRUPT, "tensor 'a': expected once, found twice"},
-    {"tensor name with NUL", lie_tensor_nul, GR_ERROR_CORRUPT, "expected a tensor name without NUL"},
-    {"empty tensor name", lie_tensor_empty, GR_ERROR_CORRUPT, "expected a tensor name, found an empty one"},
+    {"tensor name with NUL", lie_tensor_nul, GR_ERROR_CORRUPT,
+     "expected a tensor name without NUL"},
+    {"empty tensor name", lie_tensor_empty, GR_ERROR_CORRUPT,
+     "expected a tensor name, found an empty one"},
     {"long tensor name", lie_tensor_long, GR_ERROR_CORRUPT, "a tensor name of at most 255 bytes"},
 };
 

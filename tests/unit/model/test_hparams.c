@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hyperparameters: what files say is read, defaults are those of the format, nonsense is refused by key.
+// Hyperparameters: what files say is read, defaults are those of the format, nonsense is refused by
+// key.
 #include "model_test.h"
 
 #include <math.h>
@@ -73,7 +74,11 @@ static void test_defaults_follow_the_format(void **state) {
 
 static void test_everything_stated_is_read(void **state) {
     (void)state;
-    gguf_tiny tiny = {.architecture = "mistral3", .head_dim = 24, .kv_heads = 1, .rope_base = 1e6f, .untied = true};
+    gguf_tiny tiny = {.architecture = "mistral3",
+                      .head_dim = 24,
+                      .kv_heads = 1,
+                      .rope_base = 1e6f,
+                      .untied = true};
     gguf_writer writer;
     start(&writer, &tiny);
     gguf_meta_u32(&writer, "mistral3.rope.dimension_count", 12);
@@ -160,36 +165,96 @@ static void test_windows_in_each_spelling(void **state) {
 
 // ---- Nonsense ----
 
-static void no_layers(gguf_writer *w) { set_u32(w, "llama.block_count", 0); }
-static void many_layers(gguf_writer *w) { set_u32(w, "llama.block_count", 513); }
-static void layers_absent(gguf_writer *w) { remove_key(w, "llama.block_count"); }
-static void layers_as_float(gguf_writer *w) { entry(w, "llama.block_count")[0] = GGUF_F32; }
-static void no_heads(gguf_writer *w) { set_u32(w, "llama.attention.head_count", 0); }
-static void heads_do_not_divide(gguf_writer *w) { set_u32(w, "llama.attention.head_count", 6); }
-static void kv_heads_do_not_divide(gguf_writer *w) { set_u32(w, "llama.attention.head_count_kv", 3); }
-static void dim_disagrees(gguf_writer *w) { set_u32(w, "llama.embedding_length", 128); }
-static void no_eps(gguf_writer *w) { remove_key(w, "llama.attention.layer_norm_rms_epsilon"); }
-static void nan_eps(gguf_writer *w) { set_f32(w, "llama.attention.layer_norm_rms_epsilon", NAN); }
-static void negative_eps(gguf_writer *w) { set_f32(w, "llama.attention.layer_norm_rms_epsilon", -1); }
-static void no_context(gguf_writer *w) { remove_key(w, "llama.context_length"); }
-static void no_architecture(gguf_writer *w) { remove_key(w, "general.architecture"); }
-static void other_architecture(gguf_writer *w) { memcpy(entry(w, "general.architecture") + 12, "gemma", 5); }
-static void no_embedding(gguf_writer *w) { w->tensors[0].name[0] = 'x'; }
-static void experts(gguf_writer *w) { gguf_meta_u32(w, "llama.expert_count", 8); }
-static void odd_rotary(gguf_writer *w) { gguf_meta_u32(w, "llama.rope.dimension_count", 7); }
-static void wide_rotary(gguf_writer *w) { gguf_meta_u32(w, "llama.rope.dimension_count", 32); }
-static void inf_base(gguf_writer *w) { gguf_meta_f32(w, "llama.rope.freq_base", INFINITY); }
-static void zero_base(gguf_writer *w) { gguf_meta_f32(w, "llama.rope.freq_base", 0); }
-static void unknown_scaling(gguf_writer *w) { gguf_meta_string(w, "llama.rope.scaling.type", "longrope"); }
-static void scaling_no_text(gguf_writer *w) { gguf_meta_u32(w, "llama.rope.scaling.type", 2); }
-static void vocab_disagrees(gguf_writer *w) { gguf_meta_u32(w, "llama.vocab_size", 95); }
-static void negative_window(gguf_writer *w) { gguf_meta_number(w, "llama.attention.sliding_window", GGUF_I32, (uint32_t)-1); }
-static void short_window_list(gguf_writer *w) { gguf_meta_array(w, "llama.attention.sliding_window", GGUF_U32, 1, "\1\0\0", 4); }
-static void bad_window_list(gguf_writer *w) { gguf_meta_array(w, "llama.attention.sliding_window", GGUF_I8, 2, "\4\377", 1); }
-static void text_window(gguf_writer *w) { gguf_meta_string(w, "llama.attention.sliding_window", "4096"); }
-static void logit_scale(gguf_writer *w) { gguf_meta_f32(w, "llama.logit_scale", 0.5f); }
-static void temperature(gguf_writer *w) { gguf_meta_f32(w, "llama.attention.temperature_scale", 0.1f); }
-static void not_causal(gguf_writer *w) { gguf_meta_bool(w, "llama.attention.causal", false); }
+static void no_layers(gguf_writer *w) {
+    set_u32(w, "llama.block_count", 0);
+}
+static void many_layers(gguf_writer *w) {
+    set_u32(w, "llama.block_count", 513);
+}
+static void layers_absent(gguf_writer *w) {
+    remove_key(w, "llama.block_count");
+}
+static void layers_as_float(gguf_writer *w) {
+    entry(w, "llama.block_count")[0] = GGUF_F32;
+}
+static void no_heads(gguf_writer *w) {
+    set_u32(w, "llama.attention.head_count", 0);
+}
+static void heads_do_not_divide(gguf_writer *w) {
+    set_u32(w, "llama.attention.head_count", 6);
+}
+static void kv_heads_do_not_divide(gguf_writer *w) {
+    set_u32(w, "llama.attention.head_count_kv", 3);
+}
+static void dim_disagrees(gguf_writer *w) {
+    set_u32(w, "llama.embedding_length", 128);
+}
+static void no_eps(gguf_writer *w) {
+    remove_key(w, "llama.attention.layer_norm_rms_epsilon");
+}
+static void nan_eps(gguf_writer *w) {
+    set_f32(w, "llama.attention.layer_norm_rms_epsilon", NAN);
+}
+static void negative_eps(gguf_writer *w) {
+    set_f32(w, "llama.attention.layer_norm_rms_epsilon", -1);
+}
+static void no_context(gguf_writer *w) {
+    remove_key(w, "llama.context_length");
+}
+static void no_architecture(gguf_writer *w) {
+    remove_key(w, "general.architecture");
+}
+static void other_architecture(gguf_writer *w) {
+    memcpy(entry(w, "general.architecture") + 12, "gemma", 5);
+}
+static void no_embedding(gguf_writer *w) {
+    w->tensors[0].name[0] = 'x';
+}
+static void experts(gguf_writer *w) {
+    gguf_meta_u32(w, "llama.expert_count", 8);
+}
+static void odd_rotary(gguf_writer *w) {
+    gguf_meta_u32(w, "llama.rope.dimension_count", 7);
+}
+static void wide_rotary(gguf_writer *w) {
+    gguf_meta_u32(w, "llama.rope.dimension_count", 32);
+}
+static void inf_base(gguf_writer *w) {
+    gguf_meta_f32(w, "llama.rope.freq_base", INFINITY);
+}
+static void zero_base(gguf_writer *w) {
+    gguf_meta_f32(w, "llama.rope.freq_base", 0);
+}
+static void unknown_scaling(gguf_writer *w) {
+    gguf_meta_string(w, "llama.rope.scaling.type", "longrope");
+}
+static void scaling_no_text(gguf_writer *w) {
+    gguf_meta_u32(w, "llama.rope.scaling.type", 2);
+}
+static void vocab_disagrees(gguf_writer *w) {
+    gguf_meta_u32(w, "llama.vocab_size", 95);
+}
+static void negative_window(gguf_writer *w) {
+    gguf_meta_number(w, "llama.attention.sliding_window", GGUF_I32, (uint32_t)-1);
+}
+static void short_window_list(gguf_writer *w) {
+    gguf_meta_array(w, "llama.attention.sliding_window", GGUF_U32, 1, "\1\0\0", 4);
+}
+static void bad_window_list(gguf_writer *w) {
+    gguf_meta_array(w, "llama.attention.sliding_window", GGUF_I8, 2, "\4\377", 1);
+}
+static void text_window(gguf_writer *w) {
+    gguf_meta_string(w, "llama.attention.sliding_window", "4096");
+}
+static void logit_scale(gguf_writer *w) {
+    gguf_meta_f32(w, "llama.logit_scale", 0.5f);
+}
+static void temperature(gguf_writer *w) {
+    gguf_meta_f32(w, "llama.attention.temperature_scale", 0.1f);
+}
+static void not_causal(gguf_writer *w) {
+    gguf_meta_bool(w, "llama.attention.causal", false);
+}
 static void per_layer_heads(gguf_writer *w) {
     remove_key(w, "llama.attention.head_count_kv");
     gguf_meta_array(w, "llama.attention.head_count_kv", GGUF_U8, 2, "\1\2", 1);
@@ -214,33 +279,48 @@ static const struct {
     {layers_absent, GR_ERROR_CORRUPT, "llama.block_count: expected 1 to 512, found no such key"},
     {layers_as_float, GR_ERROR_CORRUPT, "llama.block_count: expected 1 to 512, found 2.8"},
     {no_heads, GR_ERROR_CORRUPT, "llama.attention.head_count: expected 1 to 1024, found 0"},
-    {heads_do_not_divide, GR_ERROR_CORRUPT, "llama.attention.head_count: expected a divisor of the dimension 64"},
-    {kv_heads_do_not_divide, GR_ERROR_CORRUPT, "head_count_kv: expected a divisor of the 4 query heads, found 3"},
-    {dim_disagrees, GR_ERROR_CORRUPT, "tensor 'token_embd.weight': expected [vocabulary, 128], found another shape"},
+    {heads_do_not_divide, GR_ERROR_CORRUPT,
+     "llama.attention.head_count: expected a divisor of the dimension 64"},
+    {kv_heads_do_not_divide, GR_ERROR_CORRUPT,
+     "head_count_kv: expected a divisor of the 4 query heads, found 3"},
+    {dim_disagrees, GR_ERROR_CORRUPT,
+     "tensor 'token_embd.weight': expected [vocabulary, 128], found another shape"},
     {no_eps, GR_ERROR_CORRUPT, "layer_norm_rms_epsilon: expected a number, found no such key"},
-    {nan_eps, GR_ERROR_CORRUPT, "layer_norm_rms_epsilon: expected a number from 1e-12 to 0.1, found nan"},
+    {nan_eps, GR_ERROR_CORRUPT,
+     "layer_norm_rms_epsilon: expected a number from 1e-12 to 0.1, found nan"},
     {negative_eps, GR_ERROR_CORRUPT, "found -1"},
     {no_context, GR_ERROR_CORRUPT, "llama.context_length"},
-    {no_architecture, GR_ERROR_CORRUPT, "general.architecture: expected one of llama, mistral, found none"},
+    {no_architecture, GR_ERROR_CORRUPT,
+     "general.architecture: expected one of llama, mistral, found none"},
     {other_architecture, GR_ERROR_UNSUPPORTED, "expected one of llama, mistral, found 'gemma'"},
     {no_embedding, GR_ERROR_NOT_FOUND, "tensor 'token_embd.weight'"},
-    {experts, GR_ERROR_UNSUPPORTED, "llama.expert_count: expected a dense model (0), found a mixture of 8 experts"},
+    {experts, GR_ERROR_UNSUPPORTED,
+     "llama.expert_count: expected a dense model (0), found a mixture of 8 experts"},
     {odd_rotary, GR_ERROR_CORRUPT, "llama.rope.dimension_count: expected an even number, found 7"},
     {wide_rotary, GR_ERROR_CORRUPT, "llama.rope.dimension_count: expected 2 to 16, found 32"},
-    {inf_base, GR_ERROR_CORRUPT, "llama.rope.freq_base: expected a number from 1.0001 to 1e+15, found inf"},
+    {inf_base, GR_ERROR_CORRUPT,
+     "llama.rope.freq_base: expected a number from 1.0001 to 1e+15, found inf"},
     {zero_base, GR_ERROR_CORRUPT, "llama.rope.freq_base"},
-    {unknown_scaling, GR_ERROR_UNSUPPORTED, "llama.rope.scaling.type: expected none, linear, llama3 or yarn"},
+    {unknown_scaling, GR_ERROR_UNSUPPORTED,
+     "llama.rope.scaling.type: expected none, linear, llama3 or yarn"},
     {scaling_no_text, GR_ERROR_UNSUPPORTED, "llama.rope.scaling.type"},
-    {vocab_disagrees, GR_ERROR_CORRUPT, "llama.vocab_size: expected the 96 rows of token_embd.weight, found 95"},
-    {negative_window, GR_ERROR_CORRUPT, "llama.attention.sliding_window: expected 0 to 1073741824, found -1"},
-    {short_window_list, GR_ERROR_CORRUPT, "llama.attention.sliding_window: expected 2 entries, found 1"},
-    {bad_window_list, GR_ERROR_CORRUPT, "layer 1: expected a whole number from 0 to 1073741824, found -1"},
+    {vocab_disagrees, GR_ERROR_CORRUPT,
+     "llama.vocab_size: expected the 96 rows of token_embd.weight, found 95"},
+    {negative_window, GR_ERROR_CORRUPT,
+     "llama.attention.sliding_window: expected 0 to 1073741824, found -1"},
+    {short_window_list, GR_ERROR_CORRUPT,
+     "llama.attention.sliding_window: expected 2 entries, found 1"},
+    {bad_window_list, GR_ERROR_CORRUPT,
+     "layer 1: expected a whole number from 0 to 1073741824, found -1"},
     {text_window, GR_ERROR_CORRUPT, "found a string"},
-    {logit_scale, GR_ERROR_UNSUPPORTED, "llama.logit_scale: expected 1, the only value this build can follow, found 0.5"},
+    {logit_scale, GR_ERROR_UNSUPPORTED,
+     "llama.logit_scale: expected 1, the only value this build can follow, found 0.5"},
     {temperature, GR_ERROR_UNSUPPORTED, "llama.attention.temperature_scale: expected 0"},
     {not_causal, GR_ERROR_UNSUPPORTED, "llama.attention.causal: expected true, found false"},
-    {per_layer_heads, GR_ERROR_UNSUPPORTED, "expected one value for all layers, found a list with 1 and 2"},
-    {bad_factors, GR_ERROR_CORRUPT, "tensor 'rope_freqs.weight': expected 8 positive numbers in F32"},
+    {per_layer_heads, GR_ERROR_UNSUPPORTED,
+     "expected one value for all layers, found a list with 1 and 2"},
+    {bad_factors, GR_ERROR_CORRUPT,
+     "tensor 'rope_freqs.weight': expected 8 positive numbers in F32"},
     {short_factors, GR_ERROR_CORRUPT, "tensor 'rope_freqs.weight': expected 8"},
 };
 
@@ -271,7 +351,9 @@ static void test_too_many_tokens_are_refused(void **state) {
     start(&writer, NULL);
     gguf_meta_strings(&writer, "tokenizer.ggml.tokens", 97, tokens);
     assert_int_equal(open_source(&writer, NULL, &source, &error), GR_ERROR_CORRUPT);
-    assert_says(&error, "tokenizer.ggml.tokens: expected at most the 96 rows of token_embd.weight, found 97");
+    assert_says(
+        &error,
+        "tokenizer.ggml.tokens: expected at most the 96 rows of token_embd.weight, found 97");
     gguf_writer_deinit(&writer);
 }
 

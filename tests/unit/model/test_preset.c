@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Presets: a Mistral-7B file without its window gets it back, and nobody else does. The files have the real
-// shapes and no numbers: holes on disk.
+// Presets: a Mistral-7B file without its window gets it back, and nobody else does. The files have
+// the real shapes and no numbers: holes on disk.
 #include "model_test.h"
 
 static const gguf_tiny mistral = {.name = "mistralai_mistral-7b-v0.1",
@@ -29,8 +29,8 @@ static gr_model_source *open_tiny(const gguf_tiny *tiny, const gr_model_override
 }
 
 // Expects window `window` on all layers and `notice` in the notice ("" for none).
-static void expect(const gguf_tiny *tiny, const gr_model_overrides *overrides, const char *preset, uint32_t window,
-                   const char *notice) {
+static void expect(const gguf_tiny *tiny, const gr_model_overrides *overrides, const char *preset,
+                   uint32_t window, const char *notice) {
     gr_model_source *source = open_tiny(tiny, overrides);
     for (uint32_t i = 0; i < source->hparams.layers; i++)
         assert_int_equal(source->hparams.window[i], window);
@@ -47,7 +47,8 @@ static void test_v01_gets_its_window_back(void **state) {
     (void)state;
     gguf_tiny t = mistral;
     expect(&t, NULL, "Mistral-7B-v0.1", 4096,
-           "sliding window 4096 restored (Mistral-7B-v0.1: the file states none; --sliding-window off to disable)");
+           "sliding window 4096 restored (Mistral-7B-v0.1: the file states none; --sliding-window "
+           "off to disable)");
     t.name = "Mistral 7B Instruct v0.1";
     expect(&t, NULL, "Mistral-7B-Instruct-v0.1", 4096, "restored (Mistral-7B-Instruct-v0.1:");
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frequency tables against those of transformers 5.23.0 (modeling_rope_utils, computed there in F32).
+// Frequency tables against those of transformers 5.23.0 (modeling_rope_utils, computed there in
+// F32): the goldens, and one more case written out.
 #include "model_test.h"
 
 #include <math.h>
@@ -9,32 +10,31 @@ typedef struct expected_pair {
     double inv_freq;
 } expected_pair;
 
-static const gr_rope yarn_wide = {.base = 1e6, .rotary_dim = 128, .scaling = GR_ROPE_SCALING_YARN, .factor = 16,
-                                  .original_context = 16384, .beta_fast = 32, .beta_slow = 1,
-                                  .extrapolation_factor = 1};
-static const expected_pair yarn_wide_pairs[] = {
-    {0, 1}, {1, 0.805842221}, {8, 0.177827939}, {16, 0.0316227786}, {20, 0.0133352149}, {24, 0.00438295444},
-    {28, 0.00132517959}, {31, 0.00048816303}, {32, 0.000338235288}, {36, 4.96113498e-05}, {40, 1.11142463e-05},
-    {48, 1.97642339e-06}, {56, 3.51463342e-07}, {63, 7.75586102e-08}};
+static const gr_rope yarn_narrow = {.base = 10000,
+                                    .rotary_dim = 64,
+                                    .scaling = GR_ROPE_SCALING_YARN,
+                                    .factor = 8,
+                                    .original_context = 8192,
+                                    .beta_fast = 16,
+                                    .beta_slow = 2,
+                                    .extrapolation_factor = 1,
+                                    .attention_factor = 1.25};
+static const expected_pair yarn_narrow_pairs[] = {{0, 1},
+                                                  {1, 0.749894202},
+                                                  {8, 0.100000001},
+                                                  {16, 0.00890624989},
+                                                  {20, 0.00143290719},
+                                                  {24, 0.000125000006},
+                                                  {28, 3.95284733e-05},
+                                                  {31, 1.66690188e-05}};
 
-static const gr_rope yarn_narrow = {.base = 10000, .rotary_dim = 64, .scaling = GR_ROPE_SCALING_YARN, .factor = 8,
-                                    .original_context = 8192, .beta_fast = 16, .beta_slow = 2,
-                                    .extrapolation_factor = 1, .attention_factor = 1.25};
-static const expected_pair yarn_narrow_pairs[] = {
-    {0, 1}, {1, 0.749894202}, {8, 0.100000001}, {16, 0.00890624989}, {20, 0.00143290719}, {24, 0.000125000006},
-    {28, 3.95284733e-05}, {31, 1.66690188e-05}};
-
-static const gr_rope llama3 = {.base = 500000, .rotary_dim = 128, .scaling = GR_ROPE_SCALING_LLAMA3, .factor = 8,
-                               .original_context = 8192, .low_freq_factor = 1, .high_freq_factor = 4};
-static const expected_pair llama3_pairs[] = {
-    {0, 1}, {1, 0.814617217}, {8, 0.193922758}, {16, 0.0376060307}, {20, 0.0165604409}, {24, 0.00729266508},
-    {28, 0.00321144611}, {31, 0.00085675146}, {32, 0.000524846022}, {36, 7.78465546e-05}, {40, 3.42810235e-05},
-    {48, 6.64786967e-06}, {56, 1.28917316e-06}, {63, 3.06892588e-07}};
-
-static const gr_rope linear = {.base = 10000, .rotary_dim = 64, .scaling = GR_ROPE_SCALING_LINEAR, .factor = 4};
-static const expected_pair linear_pairs[] = {
-    {0, 0.25}, {1, 0.18747355}, {8, 0.0250000004}, {16, 0.00249999994}, {20, 0.000790569466},
-    {24, 0.000250000012}, {28, 7.90569466e-05}, {31, 3.33380376e-05}};
+static const gr_rope llama3 = {.base = 500000,
+                               .rotary_dim = 128,
+                               .scaling = GR_ROPE_SCALING_LLAMA3,
+                               .factor = 8,
+                               .original_context = 8192,
+                               .low_freq_factor = 1,
+                               .high_freq_factor = 4};
 
 static void check(const gr_rope *rope, const expected_pair *pairs, size_t count, double magnitude) {
     double table[64];
@@ -49,20 +49,10 @@ static void check(const gr_rope *rope, const expected_pair *pairs, size_t count,
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static void test_yarn_agrees_with_transformers(void **state) {
+// The goldens leave the magnitude to the rule; here the file sets it.
+static void test_a_stated_magnitude_stands(void **state) {
     (void)state;
-    check(&yarn_wide, yarn_wide_pairs, COUNT(yarn_wide_pairs), 1.2772588722239782);
     check(&yarn_narrow, yarn_narrow_pairs, COUNT(yarn_narrow_pairs), 1.25);
-}
-
-static void test_llama3_agrees_with_transformers(void **state) {
-    (void)state;
-    check(&llama3, llama3_pairs, COUNT(llama3_pairs), 1);
-}
-
-static void test_linear_agrees_with_transformers(void **state) {
-    (void)state;
-    check(&linear, linear_pairs, COUNT(linear_pairs), 1);
 }
 
 // A table of divisors, made by the rule of Llama 3.1, gives what the rule gives.
@@ -84,13 +74,29 @@ static void test_factors_stand_for_the_rule(void **state) {
 // Whatever a file says, tables stay finite.
 static void test_extremes_stay_finite(void **state) {
     (void)state;
-    const gr_rope extremes[] = {
-        {.base = 1.0001, .rotary_dim = 128, .scaling = GR_ROPE_SCALING_YARN, .factor = 1e6, .original_context = 1,
-         .beta_fast = 1e-3, .beta_slow = 1e6, .extrapolation_factor = 0},
-        {.base = 1e15, .rotary_dim = 2, .scaling = GR_ROPE_SCALING_YARN, .factor = 1, .original_context = 1u << 30,
-         .beta_fast = 1e6, .beta_slow = 1e-3, .extrapolation_factor = 1},
-        {.base = 1e15, .rotary_dim = 128, .scaling = GR_ROPE_SCALING_LLAMA3, .factor = 1e-6,
-         .original_context = 1u << 30, .low_freq_factor = 1e-6, .high_freq_factor = 1e6}};
+    const gr_rope extremes[] = {{.base = 1.0001,
+                                 .rotary_dim = 128,
+                                 .scaling = GR_ROPE_SCALING_YARN,
+                                 .factor = 1e6,
+                                 .original_context = 1,
+                                 .beta_fast = 1e-3,
+                                 .beta_slow = 1e6,
+                                 .extrapolation_factor = 0},
+                                {.base = 1e15,
+                                 .rotary_dim = 2,
+                                 .scaling = GR_ROPE_SCALING_YARN,
+                                 .factor = 1,
+                                 .original_context = 1u << 30,
+                                 .beta_fast = 1e6,
+                                 .beta_slow = 1e-3,
+                                 .extrapolation_factor = 1},
+                                {.base = 1e15,
+                                 .rotary_dim = 128,
+                                 .scaling = GR_ROPE_SCALING_LLAMA3,
+                                 .factor = 1e-6,
+                                 .original_context = 1u << 30,
+                                 .low_freq_factor = 1e-6,
+                                 .high_freq_factor = 1e6}};
     for (size_t e = 0; e < COUNT(extremes); e++) {
         double table[64];
         float magnitude;
@@ -163,9 +169,7 @@ static void test_tables_agree_with_the_goldens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_yarn_agrees_with_transformers),
-        cmocka_unit_test(test_llama3_agrees_with_transformers),
-        cmocka_unit_test(test_linear_agrees_with_transformers),
+        cmocka_unit_test(test_a_stated_magnitude_stands),
         cmocka_unit_test(test_tables_agree_with_the_goldens),
         cmocka_unit_test(test_factors_stand_for_the_rule),
         cmocka_unit_test(test_extremes_stay_finite),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a file to a graph: every tensor is read exactly once, or the model is refused by the tensor's name.
+// From a file to a graph: every tensor is read exactly once, or the model is refused by the
+// tensor's name.
 #include "model_test.h"
 
 static gr_status graph_of(const gguf_writer *writer, gr_graph **out_graph, gr_error *error) {
@@ -68,12 +69,14 @@ static void test_a_tied_model_becomes_a_graph(void **state) {
 
 static void test_every_optional_part_is_taken(void **state) {
     (void)state;
-    static const char *const names[] = {"blk.0.attn_q.bias",        "blk.0.attn_k.bias", "blk.0.attn_v.bias",
-                                        "blk.0.attn_output.bias",   "blk.0.attn_q_norm.weight",
-                                        "blk.0.attn_k_norm.weight", "rope_freqs.weight"};
+    static const char *const names[] = {"blk.0.attn_q.bias",        "blk.0.attn_k.bias",
+                                        "blk.0.attn_v.bias",        "blk.0.attn_output.bias",
+                                        "blk.0.attn_q_norm.weight", "blk.0.attn_k_norm.weight",
+                                        "rope_freqs.weight"};
     static const int64_t sizes[] = {96, 24, 24, 64, 24, 24, 12};
     float ones[96];
-    gguf_tiny tiny = {.architecture = "mistral", .layers = 1, .kv_heads = 1, .head_dim = 24, .untied = true};
+    gguf_tiny tiny = {
+        .architecture = "mistral", .layers = 1, .kv_heads = 1, .head_dim = 24, .untied = true};
     gguf_writer writer = tiny_writer(&tiny);
     for (int i = 0; i < 96; i++)
         ones[i] = 1;
@@ -105,7 +108,8 @@ static void test_the_shipped_model_has_its_window(void **state) {
     }
 }
 
-// The golden checkpoints, with the windows of their first two layers as tests/golden/README.md lists them.
+// The golden checkpoints, with the windows of their first two layers as tests/golden/README.md
+// lists them.
 static void test_golden_models_become_graphs(void **state) {
     (void)state;
     static const struct {
@@ -127,7 +131,8 @@ static void test_golden_models_become_graphs(void **state) {
         gr_model_source *source;
         gr_graph *graph = NULL;
         gr_error error;
-        snprintf(path, sizeof path, "%s/tests/golden/models/%s.gguf", GREGALE_SOURCE_DIR, goldens[i].name);
+        snprintf(path, sizeof path, "%s/tests/golden/models/%s.gguf", GREGALE_SOURCE_DIR,
+                 goldens[i].name);
         if (gr_model_source_open(path, NULL, &source, &error) != GR_OK ||
             gr_model_source_graph(source, &graph, &error) != GR_OK)
             fail_msg("%s", error.message);
@@ -150,9 +155,15 @@ static gguf_writer_tensor *tensor(gguf_writer *writer, const char *name) {
     return NULL;
 }
 
-static void missing(gguf_writer *w) { tensor(w, "blk.1.attn_k.weight")->name[4] = '7'; }
-static void missing_norm(gguf_writer *w) { tensor(w, "output_norm.weight")->name[0] = 'x'; }
-static void narrow(gguf_writer *w) { tensor(w, "blk.1.ffn_up.weight")->dims[1] = 95; }
+static void missing(gguf_writer *w) {
+    tensor(w, "blk.1.attn_k.weight")->name[4] = '7';
+}
+static void missing_norm(gguf_writer *w) {
+    tensor(w, "output_norm.weight")->name[0] = 'x';
+}
+static void narrow(gguf_writer *w) {
+    tensor(w, "blk.1.ffn_up.weight")->dims[1] = 95;
+}
 static void turned(gguf_writer *w) {
     uint64_t *dims = tensor(w, "blk.0.ffn_down.weight")->dims;
     dims[0] = 64;
@@ -168,8 +179,12 @@ static void deep(gguf_writer *w) {
     t->rank = 3;
     t->dims[2] = 1;
 }
-static void norm_in_f16(gguf_writer *w) { tensor(w, "blk.0.attn_norm.weight")->type = GR_DTYPE_F16; }
-static void matrix_in_i32(gguf_writer *w) { tensor(w, "blk.0.attn_v.weight")->type = GR_DTYPE_I32; }
+static void norm_in_f16(gguf_writer *w) {
+    tensor(w, "blk.0.attn_norm.weight")->type = GR_DTYPE_F16;
+}
+static void matrix_in_i32(gguf_writer *w) {
+    tensor(w, "blk.0.attn_v.weight")->type = GR_DTYPE_I32;
+}
 static void leftover(gguf_writer *w) {
     static const int64_t dims[1] = {64};
     gguf_tensor(w, "blk.0.attn_sinks.weight", GR_DTYPE_F32, 1, dims, NULL);
@@ -186,11 +201,16 @@ static void wide_head(gguf_writer *w) {
 static const struct {
     void (*spoil)(gguf_writer *writer);
     const char *tensor;
-} spoiled[] = {{missing, "blk.1.attn_k.weight"},       {missing_norm, "output_norm.weight"},
-               {narrow, "blk.1.ffn_up.weight"},        {turned, "blk.0.ffn_down.weight"},
-               {flat, "blk.0.attn_q.weight"},          {deep, "blk.0.attn_q.weight"},
-               {norm_in_f16, "blk.0.attn_norm.weight"}, {matrix_in_i32, "blk.0.attn_v.weight"},
-               {leftover, "blk.0.attn_sinks.weight"},  {short_bias, "blk.0.attn_q.bias"},
+} spoiled[] = {{missing, "blk.1.attn_k.weight"},
+               {missing_norm, "output_norm.weight"},
+               {narrow, "blk.1.ffn_up.weight"},
+               {turned, "blk.0.ffn_down.weight"},
+               {flat, "blk.0.attn_q.weight"},
+               {deep, "blk.0.attn_q.weight"},
+               {norm_in_f16, "blk.0.attn_norm.weight"},
+               {matrix_in_i32, "blk.0.attn_v.weight"},
+               {leftover, "blk.0.attn_sinks.weight"},
+               {short_bias, "blk.0.attn_q.bias"},
                {wide_head, "output.weight"}};
 
 static void test_wrong_tensors_are_named(void **state) {
@@ -210,10 +230,12 @@ static void test_wrong_tensors_are_named(void **state) {
     }
 }
 
-// Every corruption of one byte of a small model either is refused or gives a graph; nothing crashes.
+// Every corruption of one byte of a small model either is refused or gives a graph; nothing
+// crashes.
 static void test_corrupted_models_never_crash(void **state) {
     (void)state;
-    gguf_tiny tiny = {.layers = 1, .dim = 8, .ffn_dim = 8, .heads = 2, .kv_heads = 1, .vocab = 4, .window = 4};
+    gguf_tiny tiny = {
+        .layers = 1, .dim = 8, .ffn_dim = 8, .heads = 2, .kv_heads = 1, .vocab = 4, .window = 4};
     gguf_writer writer = tiny_writer(&tiny);
     size_t size, graphs = 0, refused = 0;
     uint8_t *bytes = gguf_writer_bytes(&writer, &size);

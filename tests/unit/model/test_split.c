@@ -44,7 +44,8 @@ static void remove_parts(const char *folder) {
     assert_int_equal(rmdir(folder), 0);
 }
 
-static gr_status open_part(const char *folder, uint32_t no, gr_model_file **out_file, gr_error *error) {
+static gr_status open_part(const char *folder, uint32_t no, gr_model_file **out_file,
+                           gr_error *error) {
     char path[128];
     snprintf(path, sizeof path, "%s/m-%05u-of-%05u.gguf", folder, no, PARTS);
     gr_error_init(error);
@@ -132,8 +133,10 @@ static void test_parts_that_disagree_are_refused(void **state) {
         gr_status status;
         const char *says;
     } cases[] = {
-        {wrong_number, GR_ERROR_CORRUPT, "m-00002-of-00003.gguf: at byte 0: expected split.no 1 of split.count 3, found 2"},
-        {wrong_total, GR_ERROR_CORRUPT, "expected split.tensors.count 3 tensors in all parts, found 4"},
+        {wrong_number, GR_ERROR_CORRUPT,
+         "m-00002-of-00003.gguf: at byte 0: expected split.no 1 of split.count 3, found 2"},
+        {wrong_total, GR_ERROR_CORRUPT,
+         "expected split.tensors.count 3 tensors in all parts, found 4"},
         {same_tensor, GR_ERROR_CORRUPT, "tensor 't0': expected once, found twice"},
         {huge_count, GR_ERROR_CORRUPT, "expected split.count from 1 to 200, found 65535"},
         {unlike_name, GR_ERROR_NOT_FOUND, "expected a name ending in -00001-of-00004.gguf"},
