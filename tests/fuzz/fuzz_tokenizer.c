@@ -39,7 +39,7 @@ static void check_tokens(const gr_tokenizer *tokenizer, const gr_tokens *tokens)
     }
 }
 
-// U+2581 and space are one to SentencePiece.
+// U+2581 and space are one to SentencePiece; either may come back.
 static size_t plain_text(bool spm, gr_str text, char *out_text) {
     size_t size = 0;
     for (size_t at = 0; at < text.size; size++) {
@@ -56,9 +56,10 @@ static void check_round(const gr_tokenizer *tokenizer, gr_str text, bool spm) {
     char *plain = malloc(text.size + 1), *back = malloc(text.size * 3 + 1);
     FUZZ_CHECK(plain && back);
     size_t wanted = plain_text(spm, text, plain), got = 0;
-    for (size_t i = 0; i < tokens.count && got <= text.size; i++)
+    for (size_t i = 0; i < tokens.count && got <= text.size * 3; i++)
         got += gr_tokenizer_piece(tokenizer, tokens.data[i], false, back + got,
                                   text.size * 3 - got);
+    got = plain_text(spm, (gr_str){back, got}, back);
     FUZZ_CHECK(got == wanted && !memcmp(plain, back, got));
     free(plain);
     free(back);
