@@ -429,6 +429,28 @@ static void test_fingerprint_follows_the_content(void **state) {
     gguf_writer_deinit(&writer);
 }
 
+// A file cut short on disk while it is open reads as zeros and says so; it kills nobody.
+static void test_a_file_cut_short_while_open_is_noticed(void **state) {
+    (void)state;
+    static const int64_t dims[1] = {1 << 20};
+    char path[64];
+    gguf_writer writer;
+    gr_model_file *file;
+    gr_error error;
+    gguf_writer_init(&writer);
+    gguf_tensor(&writer, "big", GR_DTYPE_F32, 1, dims, NULL);
+    save_temporary(&writer, path);
+    assert_int_equal(gr_model_file_open(path, &file, &error), GR_OK);
+    assert_false(gr_model_file_lost(file));
+    assert_int_equal(truncate(path, 4096), 0);
+    const volatile float *numbers = gr_model_file_tensor(file, "big")->data;
+    assert_true(numbers[(1 << 20) - 1] == 0.0f);
+    assert_true(gr_model_file_lost(file));
+    gr_model_file_close(file);
+    unlink(path);
+    gguf_writer_deinit(&writer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type_reads_back),
@@ -438,6 +460,7 @@ int main(void) {
         cmocka_unit_test(test_corrupted_head_never_crashes),
         cmocka_unit_test(test_what_is_no_model_is_refused),
         cmocka_unit_test(test_fingerprint_follows_the_content),
+        cmocka_unit_test(test_a_file_cut_short_while_open_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
