@@ -61,6 +61,9 @@ function(gregale_room name)
     gregale_presets()
   elseif(name STREQUAL "script" AND sources)
     target_link_libraries(gregale_script PUBLIC PkgConfig::LUA gregale_plugins)
+    target_compile_definitions(gregale_script PRIVATE
+      GREGALE_SCRIPT_SOURCE_LIB="${PROJECT_SOURCE_DIR}/scripts/lib"
+      GREGALE_SCRIPT_LIB="${CMAKE_INSTALL_FULL_DATADIR}/gregale/lib")
   elseif(name STREQUAL "engine" AND sources)
     # The engine asks for what was linked in by interface (gregale/linked/registry.h).
   endif()

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// generate.c: generation options, session:generate and session:stream.
+#include <string.h>
+
+#include "script/request.h"
+
+// Reads `stop`: text, or a list of texts. The array lies in a userdata left on the stack.
+static const char *const *read_stops(const gr_args *args) {
+    lua_State *L = args->L;
+    if (!gr_args_push(args, "stop"))
+        return NULL;
+    int list = lua_gettop(L);
+    bool single = lua_type(L, list) == LUA_TSTRING;
+    if (!single && lua_type(L, list) != LUA_TTABLE)
+        gr_arg_fail(L, args->function, "stop", "a string or a list of strings", list);
+    lua_Unsigned count = single ? 1 : lua_rawlen(L, list);
+    if (count > 1000)
+        luaL_error(L, "%s: stop: expected at most 1000 strings, got %I", args->function, (lua_Integer)count);
+    const char **stops = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *stops, 0);
+    for (lua_Unsigned i = 0; i < count; i++) {
+        if (single)
+            lua_pushvalue(L, list);
+        else
+            lua_rawgeti(L, list, (lua_Integer)i + 1);
+        stops[i] = gr_arg_name(L, -1, args->function, "stop");
+        if (!*stops[i])
+            gr_arg_fail(L, args->function, "stop", "text that is not empty", -1);
+        lua_pop(L, 1); // the options keep it
+    }
+    stops[count] = NULL;
+    return stops;
+}
+
+// The chain that `sampler` or `temperature` asks for, on the stack; NULL: the engine's default.
+static const char *read_sampler(const gr_args *args) {
+    lua_State *L = args->L;
+    char text[80];
+    const char *sampler = gr_args_text(args, "sampler", NULL);
+    double temperature = gr_args_number(args, "temperature", -1, 0, 100);
+    if (sampler && temperature >= 0)
+        luaL_error(L, "%s: temperature: expected none beside a sampler chain (put temperature(%f) into the chain)",
+                   args->function, temperature);
+    if (sampler || temperature < 0)
+        return sampler;
+    if (temperature == 0)
+        return "greedy";
+    snprintf(text, sizeof text, "top-k(40);top-p(0.95);temperature(%.6g)", temperature);
+    return lua_pushstring(L, text);
+}
+
+// ---- choose
+
+typedef struct choose_job {
+    gr_request_box *box;
+    const float *logits;
+    uint32_t vocab;
+    int32_t token;
+} choose_job;
+
+static int choose_protected(lua_State *L) {
+    choose_job *job = lua_touserdata(L, 1);
+    if (!gr_script_recall(L, job->box))
+        return luaL_error(L, "the stream is closed");
+    int request = lua_gettop(L);
+    lua_getiuservalue(L, request, 2);
+    lua_getiuservalue(L, request, 1);
+    gr_logits_push(L, -1, job->logits, job->vocab);
+    lua_remove(L, -2);
+    lua_call(L, 1, 1);
+    job->token = (int32_t)gr_arg_whole(L, -1, "choose function", "returned token", 0, job->vocab - 1u);
+    return 0;
+}
+
+// Keeps what choose raised, so that it is raised again as it was where the answer is read.
+static int keep_error(lua_State *L) {
+    const gr_request_box *box = lua_touserdata(L, 1);
+    if (!gr_script_recall(L, box))
+        return 0;
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, -2, 3);
+    return 0;
+}
+
+static gr_status choose(void *context, const gr_session *session, const float *logits, uint32_t vocab, int32_t *out_token,
+                        gr_error *error) {
+    choose_job job = {.box = context, .logits = logits, .vocab = vocab};
+    lua_State *L = job.box->script->active;
+    (void)session;
+    if (!L || !lua_checkstack(L, 8))
+        return gr_fail(error, GR_ERROR_SCRIPT, "script", "no Lua state to run the choose function on");
+    int top = lua_gettop(L);
+    lua_pushcfunction(L, choose_protected);
+    lua_pushlightuserdata(L, &job);
+    if (lua_pcall(L, 1, 0, 0) == LUA_OK) {
+        *out_token = job.token;
+        return GR_OK;
+    }
+    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the choose function raised an error";
+    gr_fail(error, GR_ERROR_SCRIPT, "script", "%s", message);
+    lua_pushcfunction(L, keep_error);
+    lua_pushlightuserdata(L, job.box);
+    lua_pushvalue(L, -3);
+    lua_pcall(L, 2, 0, 0);
+    lua_settop(L, top);
+    return GR_ERROR_SCRIPT;
+}
+
+// ---- Starting
+
+// Starts a request on the session at 1 with the options at 2; leaves its box on top of the stack.
+static gr_request_box *start(lua_State *L, const char *function) {
+    static const char *const known[] = {"max_tokens", "temperature", "sampler", "seed", "stop",
+                                        "ignore_end", "raw", "choose", NULL};
+    gr_session_box *session = gr_session_self(L, function);
+    gr_error error;
+    gr_call call;
+    gr_error_init(&error);
+    lua_settop(L, 2);
+    gr_args args = gr_args_open(L, 2, function, known);
+    gr_generate_options options = {.struct_size = sizeof options,
+                                   .max_tokens = (uint32_t)gr_args_whole(&args, "max_tokens", 0, 1, UINT32_MAX),
+                                   .seed = gr_args_whole(&args, "seed", 0, 1, UINT64_C(1) << 53),
+                                   .ignore_end = gr_args_flag(&args, "ignore_end", false),
+                                   .raw = gr_args_flag(&args, "raw", false),
+                                   .stop = read_stops(&args),
+                                   .sampler = read_sampler(&args)};
+    bool chooses = gr_args_push(&args, "choose");
+    if (chooses && lua_type(L, -1) != LUA_TFUNCTION)
+        gr_arg_fail(L, function, "choose", "a function", -1);
+    gr_request_box *box = gr_request_new(L, 1);
+    if (chooses) {
+        lua_pushvalue(L, -2);
+        lua_setiuservalue(L, -2, 2);
+        options.choose = choose;
+        options.choose_context = box;
+    }
+    gr_call_begin(L, function, session->session, false, &call);
+    gr_status status = gr_request_start(session->session, &options, &box->request, &error);
+    gr_call_end(&call);
+    if (status != GR_OK)
+        gr_raise(L, function, &error);
+    return box;
+}
+
+int gr_lua_session_stream(lua_State *L) {
+    start(L, "session:stream");
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushvalue(L, -3);
+    return 4; // the iterator, and the same as what a for loop closes
+}
+
+// Stack: session, options, ..., the request's box last (at `context`).
+static int generate_k(lua_State *L, int resumed, lua_KContext context) {
+    static const char function[] = "session:generate";
+    int index = (int)context;
+    (void)resumed;
+    gr_request_box *box = lua_touserdata(L, index);
+    for (;;) {
+        const char *text;
+        size_t bytes;
+        if (gr_request_take(L, function, index, &text, &bytes))
+            break;
+        if (gr_script_may_yield(L))
+            return lua_yieldk(L, 0, context, generate_k);
+        gr_request_step(L, function, index);
+    }
+    gr_request_push_text(L, box);
+    gr_request_push_info(L, box);
+    gr_request_box_close(box);
+    return 2;
+}
+
+int gr_lua_session_generate(lua_State *L) {
+    start(L, "session:generate");
+    return generate_k(L, LUA_OK, lua_gettop(L));
+}

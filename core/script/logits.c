@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// logits.c: gregale.logits: a typed view of a session's logits, indexed by token from 0, without a copy. The
+// session's generation changes when the numbers do; a view of an older one raises.
+#include <math.h>
+
+#include "script/internal.h"
+
+// User value 1: the session's box, so that its address stays good.
+typedef struct gr_logits_box {
+    gr_session_box *session_box;
+    gr_session *session; // to notice that the box was closed
+    const float *logits;
+    uint32_t vocab;
+    uint64_t generation;
+} gr_logits_box;
+
+void gr_logits_push(lua_State *L, int session_index, const float *logits, uint32_t vocab) {
+    session_index = lua_absindex(L, session_index);
+    gr_session_box *session_box = lua_touserdata(L, session_index);
+    gr_session *session = session_box->session;
+    uint64_t generation = session ? gr_session_generation(session) : 0;
+    gr_logits_box *box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = (gr_logits_box){session_box, session, logits, vocab, generation};
+    lua_pushvalue(L, session_index);
+    lua_setiuservalue(L, -2, 1);
+    luaL_setmetatable(L, GR_LUA_LOGITS);
+}
+
+static const gr_logits_box *self(lua_State *L, const char *function) {
+    const gr_logits_box *box = luaL_checkudata(L, 1, GR_LUA_LOGITS);
+    if (!box->session || box->session_box->session != box->session)
+        luaL_error(L, "%s: the session of these logits is closed", function);
+    if (gr_session_generation(box->session) != box->generation)
+        luaL_error(L, "%s: these logits are stale: the session went on since; ask it again", function);
+    return box;
+}
+
+static int argmax(lua_State *L) {
+    const gr_logits_box *box = self(L, "logits:argmax");
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < box->vocab; i++)
+        if (box->logits[i] > box->logits[best])
+            best = i;
+    lua_pushinteger(L, best);
+    lua_pushnumber(L, box->logits[best]);
+    return 2;
+}
+
+static double log_sum(const gr_logits_box *box) {
+    double largest = box->logits[0], sum = 0;
+    for (uint32_t i = 1; i < box->vocab; i++)
+        largest = box->logits[i] > largest ? box->logits[i] : largest;
+    for (uint32_t i = 0; i < box->vocab; i++)
+        sum += exp(box->logits[i] - largest);
+    return largest + log(sum);
+}
+
+static int log_probability(lua_State *L) {
+    static const char function[] = "logits:log_probability";
+    const gr_logits_box *box = self(L, function);
+    uint32_t token = (uint32_t)gr_arg_whole(L, 2, function, "token", 0, box->vocab - 1u);
+    lua_pushnumber(L, box->logits[token] - log_sum(box));
+    return 1;
+}
+
+// Inserts `token` into best[0, *count), sorted by logit descending, at most `limit` long.
+static void insert(const float *logits, uint32_t *best, uint32_t *count, uint32_t limit, uint32_t token) {
+    uint32_t at = *count;
+    if (at == limit && !(logits[token] > logits[best[at - 1]]))
+        return;
+    if (at < limit)
+        (*count)++;
+    else
+        at--;
+    for (; at > 0 && logits[token] > logits[best[at - 1]]; at--)
+        best[at] = best[at - 1];
+    best[at] = token;
+}
+
+// logits:top(n) -> {{token =, logit =, log_probability =}, ...}, best first
+static int top(lua_State *L) {
+    static const char function[] = "logits:top";
+    const gr_logits_box *box = self(L, function);
+    uint32_t limit = (uint32_t)gr_arg_whole(L, 2, function, "count", 1, box->vocab), count = 0;
+    double total = log_sum(box);
+    uint32_t *best = lua_newuserdatauv(L, limit * sizeof *best, 0);
+    for (uint32_t i = 0; i < box->vocab; i++)
+        insert(box->logits, best, &count, limit, i);
+    lua_createtable(L, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        lua_createtable(L, 0, 3);
+        float logit = self(L, function)->logits[best[i]]; // making a table may have run a finalizer
+        lua_pushinteger(L, best[i]);
+        lua_setfield(L, -2, "token");
+        lua_pushnumber(L, logit);
+        lua_setfield(L, -2, "logit");
+        lua_pushnumber(L, logit - total);
+        lua_setfield(L, -2, "log_probability");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+static int is_stale(lua_State *L) {
+    const gr_logits_box *box = luaL_checkudata(L, 1, GR_LUA_LOGITS);
+    bool closed = !box->session || box->session_box->session != box->session;
+    lua_pushboolean(L, closed || gr_session_generation(box->session) != box->generation);
+    return 1;
+}
+
+static int index_logits(lua_State *L) {
+    static const luaL_Reg methods[] = {{"argmax", argmax}, {"top", top}, {"log_probability", log_probability},
+                                       {"is_stale", is_stale}, {NULL, NULL}};
+    luaL_checkudata(L, 1, GR_LUA_LOGITS);
+    if (lua_type(L, 2) == LUA_TSTRING) {
+        const char *key = lua_tostring(L, 2);
+        for (const luaL_Reg *method = methods; method->name; method++) {
+            if (lua_rawequal(L, 2, (lua_pushstring(L, method->name), -1))) {
+                lua_pushcfunction(L, method->func);
+                return 1;
+            }
+            lua_pop(L, 1);
+        }
+        return luaL_error(L, "logits: no method is called \"%s\"", key);
+    }
+    const gr_logits_box *box = self(L, "logits");
+    lua_pushnumber(L, box->logits[gr_arg_whole(L, 2, "logits", "token", 0, box->vocab - 1u)]);
+    return 1;
+}
+
+static int length(lua_State *L) {
+    lua_pushinteger(L, self(L, "#logits")->vocab);
+    return 1;
+}
+
+void gr_logits_type(lua_State *L) {
+    static const luaL_Reg meta[] = {{"__index", index_logits}, {"__len", length}, {NULL, NULL}};
+    gr_push_type(L, GR_LUA_LOGITS, NULL, meta);
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// script.c: what the module keeps for one Lua state, and running a file in it.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lualib.h>
+
+#include "script/internal.h"
+
+static const char state_key = 0, boxes_key = 0; // their addresses are registry keys
+
+// ---- The state
+
+static int collect_script(lua_State *L) {
+    gr_script *script = lua_touserdata(L, 1);
+    gr_error error;
+    gr_error_init(&error);
+    if (script->engine && script->trace_path &&
+        gr_engine_trace_write(script->engine, script->trace_path, &error) != GR_OK && script->options.log)
+        script->options.log(script->options.log_context, GR_LOG_ERROR, error.message);
+    gr_engine_release(script->engine);
+    script->engine = NULL;
+    free(script->trace_path);
+    script->trace_path = NULL;
+    return 0;
+}
+
+// Puts `folder`/?.lua at the end of package.path, if the folder exists.
+static void add_path(lua_State *L, const char *folder) {
+    if (access(folder, R_OK | X_OK) != 0)
+        return;
+    lua_getglobal(L, "package");
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "path");
+        const char *path = lua_isstring(L, -1) ? lua_tostring(L, -1) : "";
+        lua_pushfstring(L, "%s;%s/?.lua;%s/?/init.lua", path, folder, folder);
+        lua_setfield(L, -3, "path");
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static void make_script(lua_State *L) {
+    gr_script *script = lua_newuserdatauv(L, sizeof *script, 0);
+    *script = (gr_script){.main = L, .options = {.struct_size = sizeof script->options, .log_level = GR_LOG_WARN}};
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    script->main = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, collect_script);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &boxes_key);
+}
+
+gr_script *gr_script_open(lua_State *L) {
+    luaL_checkstack(L, LUA_MINSTACK, "gregale");
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+    gr_script *script = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (script)
+        return script;
+    make_script(L);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, luaopen_gregale);
+    lua_setfield(L, -2, "gregale");
+    lua_pop(L, 1);
+#ifdef GREGALE_SCRIPT_SOURCE_LIB
+    add_path(L, GREGALE_SCRIPT_SOURCE_LIB);
+#endif
+#ifdef GREGALE_SCRIPT_LIB
+    add_path(L, GREGALE_SCRIPT_LIB);
+#endif
+    return gr_script_get(L);
+}
+
+gr_script *gr_script_get(lua_State *L) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+    gr_script *script = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (!script)
+        luaL_error(L, "gregale: the module was not opened in this Lua state");
+    return script;
+}
+
+void gr_script_set_log(gr_script *script, void (*log)(void *context, gr_log_level level, const char *line), void *context) {
+    script->options.log = log;
+    script->options.log_context = context;
+}
+
+gr_engine *gr_script_engine(lua_State *L, gr_script *script) {
+    gr_error error;
+    gr_error_init(&error);
+    if (!script->engine && gr_engine_create(&script->options, &script->engine, &error) != GR_OK)
+        gr_raise(L, "gregale", &error);
+    return script->engine;
+}
+
+void gr_script_remember(lua_State *L, const void *key, int index) {
+    index = lua_absindex(L, index);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    lua_pushvalue(L, index);
+    lua_rawsetp(L, -2, key);
+    lua_pop(L, 1);
+}
+
+bool gr_script_recall(lua_State *L, const void *key) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &boxes_key);
+    if (lua_rawgetp(L, -1, key) == LUA_TUSERDATA) {
+        lua_remove(L, -2);
+        return true;
+    }
+    lua_pop(L, 2);
+    return false;
+}
+
+// ---- Interrupts
+
+static void raise_interrupt(lua_State *L, lua_Debug *event) {
+    (void)event;
+    lua_sethook(L, NULL, 0, 0);
+    gr_script_check_interrupt(L, gr_script_get(L));
+}
+
+void gr_script_interrupt(gr_script *script) {
+    script->interrupted = 1;
+    lua_sethook(script->main, raise_interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+void gr_script_check_interrupt(lua_State *L, gr_script *script) {
+    if (!script->interrupted)
+        return;
+    script->interrupted = 0;
+    lua_sethook(script->main, NULL, 0, 0);
+    luaL_error(L, "interrupted");
+}
+
+bool gr_script_progress(void *context, double fraction, const char *what) {
+    (void)fraction;
+    (void)what;
+    return !((gr_script *)context)->interrupted;
+}
+
+// ---- Running a file
+
+static int add_traceback(lua_State *L) {
+    const char *message = lua_tostring(L, 1);
+    if (!message && luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
+        message = lua_tostring(L, -1);
+    if (!message)
+        message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+    luaL_traceback(L, L, message, 1);
+    return 1;
+}
+
+static void push_arguments(lua_State *L, const char *path, int argc, char *const *argv) {
+    lua_createtable(L, argc, 1);
+    lua_pushstring(L, path);
+    lua_rawseti(L, -2, 0);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setglobal(L, "arg");
+}
+
+typedef struct run_job {
+    const char *path;
+    int argc;
+    char *const *argv;
+} run_job;
+
+static int run_protected(lua_State *L) {
+    const run_job *job = lua_touserdata(L, 1);
+    push_arguments(L, job->path, job->argc, job->argv);
+    if (luaL_loadfile(L, strcmp(job->path, "-") == 0 ? NULL : job->path) != LUA_OK)
+        return lua_error(L);
+    luaL_checkstack(L, job->argc, "too many arguments");
+    for (int i = 0; i < job->argc; i++)
+        lua_pushstring(L, job->argv[i]);
+    lua_call(L, job->argc, 0);
+    return 0;
+}
+
+static bool ends_with_interrupt(const char *message) {
+    const char *end = strchr(message, '\n'), *found = strstr(message, "interrupted");
+    size_t line = end ? (size_t)(end - message) : strlen(message);
+    return found && (size_t)(found - message) + strlen("interrupted") == line;
+}
+
+gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv, char **out_message) {
+    run_job job = {path, argc, argv};
+    if (out_message)
+        *out_message = NULL;
+    if (strcmp(path, "-") != 0 && access(path, R_OK) != 0) {
+        char text[600];
+        gr_status status = errno == ENOENT ? GR_ERROR_NOT_FOUND : GR_ERROR_PERMISSION;
+        snprintf(text, sizeof text, "%.480s: cannot read the script: %s", path, strerror(errno));
+        if (out_message)
+            *out_message = strdup(text);
+        return status;
+    }
+    lua_pushcfunction(L, add_traceback);
+    lua_pushcfunction(L, run_protected);
+    lua_pushlightuserdata(L, &job);
+    bool failed = lua_pcall(L, 1, 0, -3) != LUA_OK;
+    gr_status status = GR_OK;
+    if (failed) {
+        const char *message = lua_tostring(L, -1) ? lua_tostring(L, -1) : "out of memory";
+        status = ends_with_interrupt(message) ? GR_ERROR_CANCELLED : GR_ERROR_SCRIPT;
+        if (out_message)
+            *out_message = strdup(message);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return status;
+}
