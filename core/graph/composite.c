@@ -1,94 +1,123 @@
 // SPDX-License-Identifier: Apache-2.0
-// composite.c: the blocks that a backend may run whole, each with its decomposition. A composite's results
-// are the very values that its decomposition yields, so that lowering changes no other node.
-#include "graph/internal.h"
+// composite.c: the composites and what they are made of. A composite's node comes first, then its
+// decomposition in preorder; its outputs are the very values that the decomposition ends with.
+#include "graph/builder.h"
 
-uint32_t gr_build_norm_matmul(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t weight, uint32_t bias, float eps) {
+typedef gr_attention_operands operands;
+
+// The operand list of QKV, which ATTN_BLOCK's begins with.
+enum { QKV_OPERANDS = 12 };
+static void list_qkv(const operands *o, uint32_t *in) {
+    const uint32_t list[QKV_OPERANDS] = {o->x,  o->norm, o->wq,        o->wk,    o->wv,     o->bq,
+                                         o->bk, o->bv,   o->positions, o->state, o->q_norm, o->k_norm};
+    for (uint32_t i = 0; i < QKV_OPERANDS; i++)
+        in[i] = list[i];
+}
+
+// Attributes as the graph's own, so that the primitives below carry the very same structs. A composite
+// inside another is given the graph's own already.
+static const gr_attrs_block *own_block(gr_builder *builder, const gr_attrs_block *attrs) {
+    if (builder->open_count)
+        return attrs;
+    gr_attrs_block *copy = gr_builder_attrs(builder, attrs, sizeof *attrs);
+    if (!copy)
+        return NULL;
+    copy->rope_q = gr_builder_rope(builder, attrs->rope_q);
+    copy->rope_k = attrs->rope_k == attrs->rope_q ? copy->rope_q : gr_builder_rope(builder, attrs->rope_k);
+    copy->attention = gr_builder_attention(builder, attrs->attention);
+    return builder->status == GR_OK ? copy : NULL;
+}
+
+static bool attention_given(gr_builder *builder, gr_op op, const gr_attrs_block *attrs) {
+    return (attrs && attrs->attention) || gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT,
+                                               "%s: the attention attributes are missing", gr_op_info_find(op)->name);
+}
+
+uint32_t gr_build_norm_matmul(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t weight, uint32_t bias,
+                              float eps) {
     const gr_attrs_norm attrs = {sizeof attrs, eps};
-    uint32_t node = gr_builder_open(builder, GR_OP_NORM_MATMUL, (uint32_t[]){x, norm, weight, bias}, 4, &attrs, sizeof attrs);
+    gr_builder_begin(builder, GR_OP_NORM_MATMUL, gr_builder_attrs(builder, &attrs, sizeof attrs), 4,
+                     (const uint32_t[]){x, norm, weight, bias});
     uint32_t y = gr_build_rms_norm(builder, x, norm, eps);
     y = gr_build_matmul(builder, y, weight, bias, GR_VALUE_NONE);
-    gr_builder_close(builder, node, &y, 1);
+    gr_builder_end(builder, 1, &y);
     return y;
 }
 
-// Normalises the heads of q or k where the model does, then rotates.
-static uint32_t norm_and_rotate(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t positions, float eps,
-                                const gr_attrs_rope *rope) {
-    if (norm != GR_VALUE_NONE)
-        x = gr_build_rms_norm(builder, x, norm, eps);
+// One of q, k, v: the product, then its own norm and rotation where the model has them.
+static uint32_t project(gr_builder *builder, uint32_t x, uint32_t weight, uint32_t bias) {
+    return gr_build_matmul(builder, x, weight, bias, GR_VALUE_NONE);
+}
+
+static uint32_t norm_heads(gr_builder *builder, uint32_t x, uint32_t norm, float eps) {
+    return norm == GR_VALUE_NONE ? x : gr_build_rms_norm(builder, x, norm, eps);
+}
+
+static uint32_t rotate(gr_builder *builder, uint32_t x, uint32_t positions, const gr_attrs_rope *rope) {
     return rope ? gr_build_rope(builder, x, positions, rope) : x;
 }
 
-static uint32_t qkv(gr_builder *builder, const gr_attention_operands *o, const gr_attrs_block *attrs, uint32_t *out_state) {
-    const uint32_t in[] = {o->x,  o->norm, o->wq,        o->wk,    o->wv,     o->bq,
-                           o->bk, o->bv,   o->positions, o->state, o->q_norm, o->k_norm};
-    uint32_t node = gr_builder_open(builder, GR_OP_QKV, in, 12, attrs, sizeof *attrs);
-    uint32_t y = gr_build_rms_norm(builder, o->x, o->norm, attrs->eps);
-    uint32_t q = gr_build_matmul(builder, y, o->wq, o->bq, GR_VALUE_NONE);
-    uint32_t k = gr_build_matmul(builder, y, o->wk, o->bk, GR_VALUE_NONE);
-    uint32_t v = gr_build_matmul(builder, y, o->wv, o->bv, GR_VALUE_NONE);
-    q = norm_and_rotate(builder, q, o->q_norm, o->positions, attrs->eps, attrs->rope_q);
-    k = norm_and_rotate(builder, k, o->k_norm, o->positions, attrs->eps, attrs->rope_k);
+uint32_t gr_build_qkv(gr_builder *builder, const operands *o, const gr_attrs_block *attrs, uint32_t *out_state) {
+    uint32_t in[QKV_OPERANDS];
+    *out_state = GR_VALUE_NONE;
+    if (!attention_given(builder, GR_OP_QKV, attrs) || !(attrs = own_block(builder, attrs)))
+        return GR_VALUE_NONE;
+    list_qkv(o, in);
+    gr_builder_begin(builder, GR_OP_QKV, attrs, QKV_OPERANDS, in);
+    uint32_t x = gr_build_rms_norm(builder, o->x, o->norm, attrs->eps);
+    uint32_t q = project(builder, x, o->wq, o->bq);
+    uint32_t k = project(builder, x, o->wk, o->bk);
+    uint32_t v = project(builder, x, o->wv, o->bv);
+    q = norm_heads(builder, q, o->q_norm, attrs->eps);
+    k = norm_heads(builder, k, o->k_norm, attrs->eps);
+    q = rotate(builder, q, o->positions, attrs->rope_q);
+    k = rotate(builder, k, o->positions, attrs->rope_k);
     *out_state = gr_build_kv_write(builder, k, v, o->state, attrs->attention);
-    gr_builder_close(builder, node, (uint32_t[]){q, *out_state}, 2);
+    gr_builder_end(builder, 2, (const uint32_t[]){q, *out_state});
     return q;
 }
 
-// Copies what a block's attributes point to into the graph.
-static gr_attrs_block keep(gr_builder *builder, const gr_attrs_block *attrs) {
-    gr_attrs_block kept = *attrs;
-    gr_attrs_rope *q = attrs->rope_q ? gr_build_alloc(builder, sizeof *q) : NULL;
-    gr_attrs_rope *k = attrs->rope_k ? gr_build_alloc(builder, sizeof *k) : NULL;
-    gr_attrs_attention *attention = gr_build_alloc(builder, sizeof *attention);
-    if (q)
-        *q = *attrs->rope_q;
-    if (k)
-        *k = *attrs->rope_k;
-    if (attention)
-        *attention = *attrs->attention;
-    kept.rope_q = q;
-    kept.rope_k = k;
-    kept.attention = attention;
-    return kept;
-}
-
-uint32_t gr_build_attention_block(gr_builder *builder, const gr_attention_operands *o, const gr_attrs_block *attrs,
+uint32_t gr_build_attention_block(gr_builder *builder, const operands *o, const gr_attrs_block *attrs,
                                   uint32_t *out_state) {
-    const uint32_t in[] = {o->x,  o->norm,      o->wq,    o->wk,     o->wv,     o->bq, o->bk,
-                           o->bv, o->positions, o->state, o->q_norm, o->k_norm, o->wo, o->bo};
+    uint32_t in[QKV_OPERANDS + 2] = {0};
     *out_state = GR_VALUE_NONE;
-    if (builder->status != GR_OK)
+    if (!attention_given(builder, GR_OP_ATTN_BLOCK, attrs) || !(attrs = own_block(builder, attrs)))
         return GR_VALUE_NONE;
-    const gr_attrs_block kept = keep(builder, attrs);
-    if (builder->status != GR_OK)
-        return GR_VALUE_NONE;
-    uint32_t node = gr_builder_open(builder, GR_OP_ATTN_BLOCK, in, 14, &kept, sizeof kept);
-    uint32_t q = qkv(builder, o, &kept, out_state);
-    uint32_t y = gr_build_attention(builder, q, *out_state, kept.attention);
+    list_qkv(o, in);
+    in[QKV_OPERANDS] = o->wo;
+    in[QKV_OPERANDS + 1] = o->bo;
+    gr_builder_begin(builder, GR_OP_ATTN_BLOCK, attrs, QKV_OPERANDS + 2, in);
+    uint32_t y = gr_build_qkv(builder, o, attrs, out_state);
+    y = gr_build_attention(builder, y, *out_state, attrs->attention);
     y = gr_build_matmul(builder, y, o->wo, o->bo, GR_VALUE_NONE);
     y = gr_build_add(builder, o->x, y);
-    gr_builder_close(builder, node, (uint32_t[]){y, *out_state}, 2);
+    gr_builder_end(builder, 2, (const uint32_t[]){y, *out_state});
     return y;
 }
 
-static uint32_t gated_ffn(gr_builder *builder, const uint32_t in[5], const gr_attrs_block *attrs) {
-    uint32_t node = gr_builder_open(builder, GR_OP_GATED_FFN, in, 5, attrs, sizeof *attrs);
-    uint32_t y = gr_build_rms_norm(builder, in[0], in[1], attrs->eps);
-    uint32_t gate = gr_build_matmul(builder, y, in[2], GR_VALUE_NONE, GR_VALUE_NONE);
-    uint32_t up = gr_build_matmul(builder, y, in[3], GR_VALUE_NONE, GR_VALUE_NONE);
-    y = gr_build_glu(builder, gate, up, attrs->activation);
-    y = gr_build_matmul(builder, y, in[4], GR_VALUE_NONE, GR_VALUE_NONE);
-    gr_builder_close(builder, node, &y, 1);
+uint32_t gr_build_gated_ffn(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate, uint32_t up,
+                            uint32_t down, const gr_attrs_block *attrs) {
+    if (!(attrs = own_block(builder, attrs)))
+        return GR_VALUE_NONE;
+    gr_builder_begin(builder, GR_OP_GATED_FFN, attrs, 5,
+                     (const uint32_t[]){x, norm, gate, up, down});
+    uint32_t h = gr_build_rms_norm(builder, x, norm, attrs->eps);
+    uint32_t g = gr_build_matmul(builder, h, gate, GR_VALUE_NONE, GR_VALUE_NONE);
+    uint32_t u = gr_build_matmul(builder, h, up, GR_VALUE_NONE, GR_VALUE_NONE);
+    uint32_t y = gr_build_glu(builder, g, u, attrs->activation);
+    y = gr_build_matmul(builder, y, down, GR_VALUE_NONE, GR_VALUE_NONE);
+    gr_builder_end(builder, 1, &y);
     return y;
 }
 
-uint32_t gr_build_ffn_block(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate, uint32_t up, uint32_t down,
-                            const gr_attrs_block *attrs) {
-    const uint32_t in[] = {x, norm, gate, up, down};
-    uint32_t node = gr_builder_open(builder, GR_OP_FFN_BLOCK, in, 5, attrs, sizeof *attrs);
-    uint32_t y = gated_ffn(builder, in, attrs);
+uint32_t gr_build_ffn_block(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate, uint32_t up,
+                            uint32_t down, const gr_attrs_block *attrs) {
+    if (!(attrs = own_block(builder, attrs)))
+        return GR_VALUE_NONE;
+    gr_builder_begin(builder, GR_OP_FFN_BLOCK, attrs, 5,
+                     (const uint32_t[]){x, norm, gate, up, down});
+    uint32_t y = gr_build_gated_ffn(builder, x, norm, gate, up, down, attrs);
     y = gr_build_add(builder, x, y);
-    gr_builder_close(builder, node, &y, 1);
+    gr_builder_end(builder, 1, &y);
     return y;
 }

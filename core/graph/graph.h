@@ -51,7 +51,8 @@ const gr_attrs_attention *gr_graph_cache_layer(const gr_graph *graph, uint32_t i
 // takes it as it is (a composite is then replaced by its decomposition; a primitive is an error).
 typedef int32_t (*gr_node_chooser)(void *context, uint32_t index);
 
-// A maximal run of nodes on one device, ready to compile. Values, nodes and arrays are owned by the plan.
+// A maximal run of nodes on one device, ready to compile. Values and nodes are owned by the plan; operand
+// lists and attributes by the graph. A composite whose parts fall into two segments is in neither.
 typedef struct gr_plan_segment {
     uint32_t device;
     gr_segment segment; // RUN flags set, offsets filled, EXPORT and IMPORT marked
@@ -63,7 +64,9 @@ typedef struct gr_plan gr_plan;
 // rows: chooses nodes (fusion off when `no_fusion`: every composite is decomposed), cuts into segments
 // at device changes, and gives every activation that is materialised an arena offset, reusing the bytes
 // of dead values (values live in two segments or marked output are never overlapped while needed).
-// All segments share one arena layout and one value numbering.
+// All segments share one arena layout and one value numbering. A node's output never overlaps its inputs;
+// whatever is touched inside a composite that was decomposed stays intact to the composite's end, so that a
+// backend may fuse its parts. The graph must outlive the plan.
 gr_status gr_plan_create(const gr_graph *graph, gr_node_chooser chooser, void *context, bool no_fusion,
                          uint32_t rows, uint32_t seqs, uint32_t outputs, gr_plan **out_plan, gr_error *error);
 void gr_plan_destroy(gr_plan *plan);
@@ -73,7 +76,7 @@ uint64_t gr_plan_arena_bytes(const gr_plan *plan);
 // Offset and size (at the plan's maxima) of an output value in the arena.
 uint64_t gr_plan_offset(const gr_plan *plan, uint32_t value);
 
-// Element count of `value` for a step of these sizes.
+// Element count of `value` for a step of these sizes; 0 for a state, UINT64_MAX when it overflows.
 uint64_t gr_value_elements(const gr_value *value, uint32_t rows, uint32_t seqs, uint32_t outputs);
 
 // ---- The table behind ops.def ----
@@ -87,12 +90,13 @@ typedef struct gr_op_info {
 } gr_op_info;
 const gr_op_info *gr_op_info_find(gr_op op); // NULL when unknown
 
-// Bytes read and written, and operations (a multiply and an add are two), by one primitive node for a
-// step of these sizes; attention counts `visible` keys a row. For traces and benchmarks.
+// Bytes read and written, and operations (a multiply and an add are two), by one node (a composite: the
+// sum of its primitives, unfused) for a step of these sizes; attention counts `visible` keys a row, of
+// 16-bit numbers. For placement, traces and benchmarks.
 void gr_node_cost(const gr_segment *segment, uint32_t index, uint32_t rows, uint32_t outputs, uint64_t visible,
                   uint64_t *out_bytes, uint64_t *out_operations);
 
-// Writes the graph in Graphviz dot form; returns bytes needed, excluding the NUL.
+// Writes the graph in Graphviz dot form; returns bytes needed, excluding the NUL; 0 without memory.
 size_t gr_graph_dot(const gr_graph *graph, char *out_text, size_t capacity);
 
 #endif

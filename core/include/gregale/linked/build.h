@@ -43,6 +43,9 @@ uint32_t gr_build_rope(gr_builder *builder, uint32_t x, uint32_t positions, cons
 uint32_t gr_build_kv_write(gr_builder *builder, uint32_t k, uint32_t v, uint32_t state,
                            const gr_attrs_attention *attrs);
 uint32_t gr_build_attention(gr_builder *builder, uint32_t q, uint32_t state, const gr_attrs_attention *attrs);
+// Keys are the step's own rows; attrs->flags has GR_ATTENTION_DENSE.
+uint32_t gr_build_attention_dense(gr_builder *builder, uint32_t q, uint32_t k, uint32_t v,
+                                  const gr_attrs_attention *attrs);
 uint32_t gr_build_glu(gr_builder *builder, uint32_t gate, uint32_t up, gr_activation activation);
 uint32_t gr_build_add(gr_builder *builder, uint32_t a, uint32_t b);
 uint32_t gr_build_mul(gr_builder *builder, uint32_t a, uint32_t b);
@@ -61,6 +64,12 @@ typedef struct gr_attention_operands {
 
 uint32_t gr_build_norm_matmul(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t weight, uint32_t bias,
                               float eps);
+// The rotated queries; sets *out_state to the state with the step's keys and values. wo, bo are not read.
+uint32_t gr_build_qkv(gr_builder *builder, const gr_attention_operands *operands, const gr_attrs_block *attrs,
+                      uint32_t *out_state);
+// Wdown(act(Wgate norm(x)) * Wup norm(x)).
+uint32_t gr_build_gated_ffn(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate, uint32_t up,
+                            uint32_t down, const gr_attrs_block *attrs);
 // x + Wo attention(QKV(norm(x))); sets *out_state to the state after the write.
 uint32_t gr_build_attention_block(gr_builder *builder, const gr_attention_operands *operands,
                                   const gr_attrs_block *attrs, uint32_t *out_state);
