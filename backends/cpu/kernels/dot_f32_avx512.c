@@ -7,5 +7,5 @@ CPU_INLINE __m512 load(const uint8_t *row, uint64_t i, __mmask16 mask) {
 }
 
 void dot_f32_avx512(const cpu_dot_float_args *args) {
-    cpu_dot_float(args, load);
+    cpu_dot_float(args, 4, load);
 }

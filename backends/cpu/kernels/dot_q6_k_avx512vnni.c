@@ -59,10 +59,13 @@ CPU_INLINE void body(const cpu_dot_rows_args *args, const uint32_t tokens) {
         __m512i scales[4];
         cpu_columns4(&rows, at + offsetof(gr_block_q6_k, scales), scales);
         __m512 d = cpu_high_halves(cpu_column(&rows, at + offsetof(gr_block_q6_k, d) - 2));
-        cpu_panel_ahead(args, at, sizeof(gr_block_q6_k));
+        cpu_panel_ahead(args, at, 52);
         part(&rows, at, a, g, tokens, load0, scales[0], d, sums);
+        cpu_panel_ahead(args, at + 52, 52);
         part(&rows, at, a, g + 4, tokens, load1, scales[1], d, sums);
+        cpu_panel_ahead(args, at + 104, 52);
         part(&rows, at, a, g + 8, tokens, load2, scales[2], d, sums);
+        cpu_panel_ahead(args, at + 156, 54);
         part(&rows, at, a, g + 12, tokens, load3, scales[3], d, sums);
     }
     cpu_rows_end(args, tokens, sums);

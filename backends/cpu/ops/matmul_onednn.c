@@ -7,7 +7,8 @@
 #include "onednn/onednn.h"
 #include "ops/matmul.h"
 
-#define ROWS_MIN 16 // fewer go through matmul_float.c
+#define ROWS_MIN 16     // fewer go through matmul_float.c
+#define ROWS_MIN_F16 128 // expanding pays later
 #define SIZES 16
 #define COLUMNS 256
 #define COLUMNS_F16 64
@@ -77,19 +78,23 @@ static void run_columns(const cpu_call *call, const cpu_task *task, uint64_t row
         add_bias(call, rows, begin, end);
 }
 
+static uint64_t rows_min(gr_dtype dtype) {
+    return dtype == GR_DTYPE_F16 ? ROWS_MIN_F16 : ROWS_MIN;
+}
+
+bool cpu_matmul_onednn_used(const cpu_call *call, uint64_t rows) {
+    return call->onednn && rows >= rows_min(call->weight[CPU_MATMUL_W]->dtype);
+}
+
 static void run(const cpu_call *call, const cpu_task *task) {
     uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step), width = cpu_width(&call->node.out[0]);
     uint64_t begin, end;
-    if (rows < ROWS_MIN) {
+    if (!cpu_matmul_onednn_used(call, rows)) {
         cpu_matmul_float_run(call, task);
         return;
     }
     while (cpu_matmul_take(call, task, width, ((const plan *)call->onednn)->columns, &begin, &end))
         run_columns(call, task, rows, begin, end);
-}
-
-bool cpu_matmul_onednn_used(const cpu_call *call, uint64_t rows) {
-    return call->onednn && rows >= ROWS_MIN;
 }
 
 // Makes the products; false when oneDNN declines one.
@@ -99,7 +104,7 @@ static bool plan_fill(cpu_builder *b, const cpu_call *bound, plan *p, uint64_t *
     p->columns = dtype == GR_DTYPE_F16 ? COLUMNS_F16 : COLUMNS;
     cpu_onednn_shape shape = {.bf16 = dtype == GR_DTYPE_BF16, .workers = b->program->threads,
                               .k = cpu_width(&bound->node.in[0]), .y_stride = width};
-    for (uint64_t rows = ROWS_MIN; p->sizes < SIZES; rows *= 2) {
+    for (uint64_t rows = rows_min(dtype); p->sizes < SIZES; rows *= 2) {
         uint32_t i = p->sizes++;
         p->rows[i] = shape.m = rows < most ? rows : most;
         for (int last = 0; last < 2; last++) {
@@ -122,7 +127,7 @@ static bool plan_fill(cpu_builder *b, const cpu_call *bound, plan *p, uint64_t *
 bool cpu_matmul_onednn_emit(cpu_builder *b, const cpu_call *bound, gr_status *out_status, gr_error *error) {
     uint64_t most = cpu_rows(&bound->node.in[0], &b->maxima), k = cpu_width(&bound->node.in[0]), scratch = 0;
     gr_dtype dtype = bound->weight[CPU_MATMUL_W]->dtype;
-    if (most < ROWS_MIN || !cpu_matmul_onednn_wanted(b->device, &bound->node))
+    if (most < rows_min(dtype) || !cpu_matmul_onednn_wanted(b->device, &bound->node))
         return false;
     cpu_onednn *onednn = cpu_device_onednn(b->device);
     plan p = {0};
