@@ -14,16 +14,16 @@
 
 enum { READ_BYTES = 256 << 20, ROUNDS = 7, MULTIPLIES = 1 << 21 };
 
-typedef struct job {
-    void (*work)(struct job *job);
+typedef struct limit_job {
+    void (*work)(struct limit_job *job);
     const unsigned char *data;
     uint64_t result; // keeps the compiler from dropping the work
     pthread_t thread;
     pthread_barrier_t *start;
     uint64_t begin_ns, end_ns;
-} job;
+} limit_job;
 
-static void read_all(job *job) {
+static void read_all(limit_job *job) {
     const uint64_t *words = (const uint64_t *)(const void *)job->data;
     uint64_t a = 0, b = 0, c = 0, d = 0;
     for (size_t i = 0; i < READ_BYTES / 8; i += 8) {
@@ -37,7 +37,7 @@ static void read_all(job *job) {
 
 #if defined(__x86_64__)
 // Sixteen independent accumulators hide the latency of the multiply.
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) static void multiply_avx512(job *job) {
+__attribute__((target("avx512f,avx512bw,avx512vnni"))) static void multiply_avx512(limit_job *job) {
     __m512i sum[16], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8((char)(job->result & 1));
     for (int i = 0; i < 16; i++)
         sum[i] = _mm512_setzero_si512();
@@ -52,7 +52,7 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) static void multiply_avx5
     job->result = (uint64_t)(uint32_t)_mm512_reduce_add_epi32(total);
 }
 
-__attribute__((target("avx2"))) static void multiply_avx2(job *job) {
+__attribute__((target("avx2"))) static void multiply_avx2(limit_job *job) {
     __m256i sum[8], x = _mm256_set1_epi8(3), y = _mm256_set1_epi8((char)(job->result & 1)), ones = _mm256_set1_epi16(1);
     for (int i = 0; i < 8; i++)
         sum[i] = _mm256_setzero_si256();
@@ -69,7 +69,7 @@ __attribute__((target("avx2"))) static void multiply_avx2(job *job) {
 #endif
 
 static void *start_job(void *argument) {
-    job *job = argument;
+    limit_job *job = argument;
     pthread_barrier_wait(job->start);
     job->begin_ns = gr_os_now_ns();
     job->work(job);
@@ -78,7 +78,7 @@ static void *start_job(void *argument) {
 }
 
 // Seconds from the first start to the last end of one round; the caller's thread is the first.
-static double one_round(job *jobs, uint32_t threads) {
+static double one_round(limit_job *jobs, uint32_t threads) {
     pthread_barrier_t start;
     uint32_t started = 0;
     pthread_barrier_init(&start, NULL, threads);
@@ -103,7 +103,7 @@ static double one_round(job *jobs, uint32_t threads) {
     return (double)(end - begin) * 1e-9;
 }
 
-static double best_rate(job *jobs, uint32_t threads, double amount) {
+static double best_rate(limit_job *jobs, uint32_t threads, double amount) {
     double best = 0;
     for (int i = 0; i < ROUNDS; i++) {
         double seconds = one_round(jobs, threads);
@@ -113,21 +113,21 @@ static double best_rate(job *jobs, uint32_t threads, double amount) {
     return best;
 }
 
-static double measure_read(job *jobs, uint32_t threads) {
+static double measure_read(limit_job *jobs, uint32_t threads) {
     unsigned char *data = gr_os_alloc((uint64_t)READ_BYTES * threads);
     if (!data)
         return 0;
     memset(data, 1, (size_t)READ_BYTES * threads);
     for (uint32_t i = 0; i < threads; i++)
-        jobs[i] = (job){.work = read_all, .data = data + (size_t)i * READ_BYTES};
+        jobs[i] = (limit_job){.work = read_all, .data = data + (size_t)i * READ_BYTES};
     double rate = best_rate(jobs, threads, READ_BYTES);
     gr_os_free(data, (uint64_t)READ_BYTES * threads);
     return rate;
 }
 
-static double measure_int8(job *jobs, uint32_t threads, const char **out_path) {
+static double measure_int8(limit_job *jobs, uint32_t threads, const char **out_path) {
     double operations = 0;
-    void (*work)(job *) = NULL;
+    void (*work)(limit_job *) = NULL;
     *out_path = "";
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512vnni"))
@@ -138,13 +138,13 @@ static double measure_int8(job *jobs, uint32_t threads, const char **out_path) {
     if (!work)
         return 0;
     for (uint32_t i = 0; i < threads; i++)
-        jobs[i] = (job){.work = work};
+        jobs[i] = (limit_job){.work = work};
     return best_rate(jobs, threads, operations * MULTIPLIES);
 }
 
 gr_limits gr_limits_measure(uint32_t threads) {
     gr_limits limits = {0};
-    job *jobs = calloc(threads, sizeof *jobs);
+    limit_job *jobs = calloc(threads, sizeof *jobs);
     if (!jobs)
         return limits;
     limits.read_bytes_per_second = measure_read(jobs, threads);

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake --install: the command, libgregale, public headers, backends, scripts, presets; pkg-config and
+# find_package(gregale) for embedders (gregale::gregale) and backend authors (gregale::sdk).
+
+include(CMakePackageConfigHelpers)
+
+add_library(sdk INTERFACE)
+target_include_directories(sdk INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+install(TARGETS gregale sdk EXPORT gregale-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT gregale-targets NAMESPACE gregale:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
+if(TARGET gregale-cli)
+  install(TARGETS gregale-cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+
+file(GLOB public_headers ${PROJECT_SOURCE_DIR}/core/include/gregale/*.h ${PROJECT_SOURCE_DIR}/core/include/gregale/*.def)
+install(FILES ${public_headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gregale)
+install(DIRECTORY scripts/pipelines scripts/lib DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
+
+configure_package_config_file(cmake/gregale-config.cmake.in ${PROJECT_BINARY_DIR}/gregale-config.cmake
+                              INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/gregale-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/gregale-config.cmake ${PROJECT_BINARY_DIR}/gregale-config-version.cmake
+        cmake/GregaleBackend.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
+configure_file(cmake/gregale.pc.in ${PROJECT_BINARY_DIR}/gregale.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/gregale.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# The command line as people and scripts use it: answers, JSON, exit codes, one clear line for bad input.
+# Usage: command-line.sh PATH_TO_GREGALE
+set -uo pipefail
+gregale=$1
+model=$(dirname "$0")/../../configs/models/breeze/breeze-q8_0.gguf
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bad=0
+
+# expect CODE "what" COMMAND...: runs it; the exit code must be CODE; a failure says one line on stderr.
+expect() {
+  local code=$1 what=$2
+  shift 2
+  "$@" >"$work/out" 2>"$work/err" </dev/null
+  local got=$?
+  [ $got -eq "$code" ] || { echo "$what: exit code $got, expected $code"; cat "$work/err"; bad=1; }
+  if [ "$code" -ne 0 ] && [ "$(wc -l <"$work/err")" -ne 1 ]; then
+    echo "$what: expected one line on standard error, found:"; cat "$work/err"; bad=1
+  fi
+}
+contains() { grep -q -- "$2" "$work/$1" || { echo "expected '$2' in:"; cat "$work/$1"; bad=1; }; }
+
+expect 0 "version" "$gregale" --version
+expect 0 "help" "$gregale" --help
+contains out "perplexity"
+expect 2 "unknown command" "$gregale" frobnicate
+expect 2 "bad option value" "$gregale" run "$model" -p x --seed twelve
+expect 2 "no prompt argument" "$gregale" run
+expect 3 "missing file" "$gregale" run /nonexistent.gguf -p x
+contains err "/nonexistent.gguf"
+expect 5 "unknown device" "$gregale" run "$model" -p x --device warp
+contains err "cpu"
+head -c 1000 "$model" >"$work/cut.gguf"
+expect 3 "truncated file" "$gregale" info "$work/cut.gguf"
+contains err "cut.gguf"
+head -c 4096 /dev/urandom >"$work/noise.gguf"
+expect 3 "garbage" "$gregale" info "$work/noise.gguf"
+expect 3 "directory" "$gregale" info "$work"
+expect 3 "base model in chat" "$gregale" chat "$model"
+
+expect 0 "info" "$gregale" info "$model" --context 8192
+contains out "window .*64 on every layer"
+expect 0 "info --json" "$gregale" info "$model" --json
+python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); assert d["windows"]==[64]*4, d' "$work/out" || bad=1
+expect 0 "window off" "$gregale" info "$model" --sliding-window off
+contains out "window .*none"
+expect 0 "greedy run" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0
+cp "$work/out" "$work/first"
+expect 0 "greedy run on ref" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0 --device ref
+cmp -s "$work/first" "$work/out" || { echo "cpu and ref disagree on 8 greedy tokens"; bad=1; }
+expect 0 "json run" "$gregale" run "$model" --raw -p "And" --max-tokens 4 --seed 5 --json
+python3 -c 'import json,sys; lines=[json.loads(l) for l in open(sys.argv[1])]; assert lines[-1]["type"]=="done" and lines[-1]["generated_tokens"]==4 and lines[-1]["seed"]==5' "$work/out" || bad=1
+expect 0 "same seed, same text" "$gregale" run "$model" --raw -p "And" --max-tokens 16 --seed 5
+cp "$work/out" "$work/first"
+expect 0 "same seed, same text" "$gregale" run "$model" --raw -p "And" --max-tokens 16 --seed 5
+cmp -s "$work/first" "$work/out" || { echo "the same seed gave another text"; bad=1; }
+expect 4 "context too small" "$gregale" run "$model" --raw -p "And it came to pass in those days that there went out a decree" --context 4
+expect 0 "not UTF-8" sh -c "printf 'a\\377b' | '$gregale' run '$model' --raw --max-tokens 1 --temperature 0 -p \"\$(printf 'a\\377b')\""
+expect 0 "tokenize" "$gregale" tokenize "$model" -p "In the beginning"
+expect 0 "perplexity" sh -c "head -c 3000 '$(dirname "$0")/../golden/models/breeze-heldout.txt' | '$gregale' perplexity '$model' -"
+contains out "perplexity"
+expect 0 "devices --json" "$gregale" devices --json
+python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$work/out" || bad=1
+expect 0 "trace" "$gregale" run "$model" --raw -p "And" --max-tokens 2 --trace "$work/trace.json"
+python3 -c 'import json,sys; t=json.load(open(sys.argv[1])); assert any(e["name"]=="MATMUL" for e in t)' "$work/trace.json" || bad=1
+expect 0 "bench" "$gregale" bench "$model" --prompt 16 --gen 4 --repeat 1 --json
+contains out decode_tokens_per_second
+exit $bad
