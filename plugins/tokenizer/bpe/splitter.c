@@ -47,6 +47,10 @@ const gr_split_kind *gr_split_kind_find(gr_str name) {
     return NULL;
 }
 
+static gr_status no_memory(gr_error *error) {
+    return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, ORIGIN, "no memory to cut text into words");
+}
+
 gr_status gr_splitter_init(gr_splitter *splitter, const gr_split_kind *kind, gr_error *error) {
     *splitter = (gr_splitter){0};
     for (int pass = 0; pass < 2 && kind->patterns[pass]; pass++) {
@@ -54,10 +58,12 @@ gr_status gr_splitter_init(gr_splitter *splitter, const gr_split_kind *kind, gr_
         PCRE2_SIZE where;
         pcre2_code *code = pcre2_compile((PCRE2_SPTR)kind->patterns[pass], PCRE2_ZERO_TERMINATED,
                                          PCRE2_UTF | PCRE2_UCP, &number, &where, NULL);
+        if (!code && number == PCRE2_ERROR_HEAP_FAILED)
+            return no_memory(error);
         if (!code)
             return gr_fail(error, GR_ERROR_INTERNAL, ORIGIN,
-                           "PCRE2 refuses pattern %d of %s (error %d at %zu)", pass, kind->names[0],
-                           number, (size_t)where);
+                           "PCRE2 refuses pattern %d of %s (error %d at %zu)", pass,
+                           kind->names[0], number, (size_t)where);
         (void)pcre2_jit_compile(code,
                                 PCRE2_JIT_COMPLETE); // where it may not, the interpreter matches
         splitter->codes[pass] = code;
@@ -100,6 +106,8 @@ static gr_status cut(const split_run *run, int pass, const char *text, size_t si
     const PCRE2_SIZE *span = pcre2_get_ovector_pointer(run->match);
     for (size_t at = 0; at < size;) {
         int found = find(run, code, text, size, at);
+        if (found == PCRE2_ERROR_NOMEMORY)
+            return no_memory(run->error);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH)
             return gr_fail(run->error, GR_ERROR_INTERNAL, ORIGIN,
                            "PCRE2 fails with %d on a text of %zu bytes", found, size);
@@ -155,7 +163,7 @@ gr_status gr_splitter_visit(const gr_splitter *splitter, gr_str text, gr_word_vi
         pcre2_set_depth_limit(run.limits, UINT32_MAX);
         status = visit_runs(&run, text);
     } else {
-        (void)gr_fail(error, status, ORIGIN, "no memory to cut text into words");
+        (void)no_memory(error);
     }
     pcre2_match_data_free(run.match);
     pcre2_match_context_free(run.limits);
