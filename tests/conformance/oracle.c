@@ -72,7 +72,9 @@ static void matmul(cf_rig *rig, const gr_node *node) {
     cf_plant plant = rig->suite->plant;
     const double *x = in(rig, node, 0), *w = in(rig, node, 1), *bias = in(rig, node, 2), *index = in(rig, node, 3);
     double *y = out(rig, node, 0);
+    double *energy = cf_rig_alloc(rig, cf_rig_count(rig, &rig->values[node->out[0]], false) * sizeof *energy);
     int64_t k_all = width(rig, node->in[1]), n_all = width(rig, node->out[0]);
+    rig->energy[node->out[0]] = energy;
     int64_t k_end = plant == CF_PLANT_LAST_K ? k_all - 1 : k_all, experts = rig->values[node->in[1]].dims[0];
     for (int64_t m = 0; m < rows(rig, node->out[0]); m++) {
         int64_t e = index ? (int64_t)index[m] : 0;
@@ -80,9 +82,14 @@ static void matmul(cf_rig *rig, const gr_node *node) {
             e = (e + 1) % experts;
         for (int64_t n = 0; n < n_all; n++) {
             double sum = bias && plant != CF_PLANT_BIAS ? bias[e * n_all + n] : 0.0;
-            for (int64_t k = 0; k < k_end; k++)
-                sum += x[m * k_all + k] * w[(e * n_all + n) * k_all + k];
+            double squares = 0;
+            for (int64_t k = 0; k < k_end; k++) {
+                double term = x[m * k_all + k] * w[(e * n_all + n) * k_all + k];
+                sum += term;
+                squares += term * term;
+            }
             y[m * n_all + n] = sum;
+            energy[m * n_all + n] = squares;
         }
     }
 }
@@ -215,8 +222,21 @@ static double activation(gr_activation kind, double x) {
     return x > 0 ? x : 0;
 }
 
+// GELU is a difference: x/2 + x/2 erf(..), and is judged by the size of its terms.
+static void gelu_energy(cf_rig *rig, const gr_node *node, const double *gate, const double *up) {
+    gr_activation kind = ((const gr_attrs_glu *)node->attrs)->activation;
+    uint64_t count = cf_rig_count(rig, &rig->values[node->out[0]], false);
+    if (kind != GR_ACTIVATION_GELU && kind != GR_ACTIVATION_GELU_TANH)
+        return;
+    double *energy = rig->energy[node->out[0]] = cf_rig_alloc(rig, count * sizeof *energy);
+    for (uint64_t i = 0; i < count; i++)
+        energy[i] = 0.25 * gate[i] * gate[i] * up[i] * up[i];
+}
+
 static void pointwise(cf_rig *rig, const gr_node *node) {
     const double *a = in(rig, node, 0), *b = in(rig, node, 1);
+    if (node->op == GR_OP_GLU)
+        gelu_energy(rig, node, a, b);
     double *y = out(rig, node, 0);
     uint64_t count = cf_rig_count(rig, &rig->values[node->out[0]], false);
     for (uint64_t i = 0; i < count; i++) {

@@ -131,6 +131,9 @@ typedef struct cf_rig {
     gr_segment segment;
     void *data[CF_MAX_VALUES];      // weights; initial contents of input activations (step's sizes)
     double *exact[CF_MAX_VALUES];   // the oracle's result, NULL where none
+    // Of products: sum of (x*w)^2 for each element, the energy it would have if its terms had random signs.
+    // Errors are measured against it where terms cancel, which says nothing about the arithmetic. Else NULL.
+    double *energy[CF_MAX_VALUES];
     bool written[CF_MAX_VALUES];    // an output of a node that runs, or of its subtree
     gr_weight *weights[CF_MAX_VALUES];
     uint32_t rows_max, seqs_max, outputs_max;
