@@ -44,8 +44,9 @@ gr_status gr_team_create(const gr_topology *topology, uint32_t threads, gr_team 
 void gr_team_destroy(gr_team *team);
 // For a team with a worker that hangs: lets go of the threads without joining; their memory is never freed.
 void gr_team_abandon(gr_team *team);
-// Pins the calling thread to worker 0's processor, when the team is pinned. Only for a thread of our own
-// that runs the team: an application's thread keeps its affinity.
+// Pins the calling thread to worker 0's processor for good, when the team is pinned; threads and processes
+// it starts inherit that. Only for a thread of our own: gr_team_run leaves its caller's affinity as it is,
+// and moves it for the length of a run only when it stands on a worker's processor.
 void gr_team_bind_caller(const gr_team *team);
 uint32_t gr_team_size(const gr_team *team);
 // As gr_host.team_run and gr_host.team_barrier in backend.h.

@@ -9,6 +9,9 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 #include "base/os.h"
 #include "host/internal.h"
@@ -98,11 +101,15 @@ static void send_all(int pipe, const void *bytes, size_t count) {
     }
 }
 
-// The helper's surroundings: no terminal to write on, no core file, signals as the system has them.
+// The helper's surroundings: no terminal to write on, no core file, signals as the system has them, and no
+// life beyond the parent's.
 static void isolate(void) {
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGINT, SIGTERM};
     struct rlimit none = {0, 0};
     sigset_t empty;
+#ifdef __linux__
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
     setrlimit(RLIMIT_CORE, &none);
     for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++)
         signal(fatal[i], SIG_DFL);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finding and loading plugins: broken ones are refused one by one with a reason, the rest work.
 #include <dirent.h>
+#include <sys/wait.h>
 
 #include "base/os.h"
 #include "fixtures.h"
@@ -268,6 +269,7 @@ static void test_no_descriptors_or_children_are_left(void **state) {
             closedir(open_files);
     }
     assert_int_equal(before, after);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); // not even a dead one
 }
 
 int main(void) {

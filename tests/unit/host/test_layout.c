@@ -40,6 +40,9 @@ static void test_numa_nodes_share_the_load(void **state) {
     EXPECT(t, 4, 0, 2, 8, 10); // two a node, neighbours together
     EXPECT(t, 5, 0, 2, 4, 8, 10);
     gr_topology_destroy(t);
+    t = machine(MACHINE("uneven"));
+    EXPECT(t, 4, 0, 2, 4, 5); // two a node, although the second node has fewer caches
+    gr_topology_destroy(t);
 }
 
 static void test_caches_share_the_load(void **state) {
@@ -55,6 +58,11 @@ static void test_fast_cores_first(void **state) {
     EXPECT(t, 0, 0, 2, 4, 6);                   // fast cores alone, being half of all
     EXPECT(t, 6, 0, 2, 4, 6, 8, 10);            // then slow cores
     EXPECT(t, 9, 0, 1, 2, 4, 6, 8, 10, 12, 14); // siblings last
+    gr_topology_destroy(t);
+    t = machine(MACHINE("fast-last")); // wherever they are numbered
+    EXPECT(t, 0, 8, 10, 12, 14);
+    EXPECT(t, 2, 8, 10);
+    EXPECT(t, 5, 0, 8, 10, 12, 14);
     gr_topology_destroy(t);
 }
 
