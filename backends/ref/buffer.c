@@ -13,7 +13,8 @@ static gr_status buffer_make(gr_device *device, uint8_t *data, uint64_t bytes, b
     return GR_OK;
 }
 
-gr_status ref_buffer_alloc(gr_device *device, uint64_t bytes, gr_buffer **out_buffer, gr_error *error) {
+gr_status ref_buffer_alloc(gr_device *device, uint64_t bytes, gr_buffer **out_buffer,
+                           gr_error *error) {
     *out_buffer = NULL;
     const gr_host *host = device->host;
     uint8_t *data = bytes ? host->memory_alloc(host, bytes) : NULL;
@@ -30,8 +31,8 @@ gr_status ref_buffer_import(gr_device *device, void *memory, uint64_t bytes, gr_
                             gr_error *error) {
     *out_buffer = NULL;
     if (!memory && bytes)
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "import of %llu bytes at no address",
-                       (unsigned long long)bytes);
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "import of %llu bytes at no address", (unsigned long long)bytes);
     return buffer_make(device, memory, bytes, false, out_buffer, error);
 }
 
@@ -44,10 +45,11 @@ void ref_buffer_destroy(gr_device *device, gr_buffer *buffer) {
     host->memory_free(host, buffer, sizeof *buffer);
 }
 
-static gr_status range_check(const gr_buffer *buffer, uint64_t offset, const void *memory, uint64_t bytes,
-                             gr_error *error) {
+static gr_status range_check(const gr_buffer *buffer, uint64_t offset, const void *memory,
+                             uint64_t bytes, gr_error *error) {
     if (!buffer || (bytes && !memory))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "copy without a buffer or an address");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "copy without a buffer or an address");
     if (offset > buffer->bytes || bytes > buffer->bytes - offset)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "ref",
                        "copy of %llu bytes at %llu: the buffer has %llu", (unsigned long long)bytes,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dtype_float.c: half precision (IEEE 754 binary16 and bfloat16), the choice of decoder, and encoding.
+// dtype_float.c: half precision (IEEE 754 binary16 and bfloat16), the choice of decoder, and
+// encoding.
 #include "ref.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -129,7 +130,8 @@ void ref_decode_row(gr_dtype dtype, const void *source, uint64_t n, float *out) 
         decoder_of(dtype)(source, n, out);
 }
 
-// The scale is the largest magnitude over 127; values are divided by it before it is rounded to F16.
+// The scale is the largest magnitude over 127; values are divided by it before it is rounded to
+// F16.
 static void encode_q8_0(const float *source, uint64_t n, void *out) {
     gr_block_q8_0 *block = out;
     for (uint64_t i = 0; i < n; i += 32, block++, source += 32) {
@@ -161,7 +163,8 @@ void ref_encode_row(gr_dtype dtype, const float *source, uint64_t n, void *out) 
         encode_q8_0(source, n, out);
     } else {
         for (uint64_t i = 0; i < n; i++)
-            to[i] = dtype == GR_DTYPE_F16 ? ref_float_to_half(source[i]) : ref_float_to_bfloat(source[i]);
+            to[i] = dtype == GR_DTYPE_F16 ? ref_float_to_half(source[i])
+                                          : ref_float_to_bfloat(source[i]);
     }
 }
 
@@ -175,5 +178,6 @@ double ref_dot(const float *a, const float *b, uint64_t n) {
     }
     for (; i < n; i++)
         sums[i % 8] += (double)a[i] * (double)b[i];
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
+           ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }

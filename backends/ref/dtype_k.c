@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// dtype_k.c: the "k" family: 256 values, two levels of scales: Q2_K to Q6_K (layouts: gregale/dtype.h).
+// dtype_k.c: the "k" family: 256 values, two levels of scales: Q2_K to Q6_K (layouts:
+// gregale/dtype.h).
 #include "ref.h"
 
-// Sixteen groups of 16 values; a byte of `scales` holds a 4-bit scale and a 4-bit minimum. Within each
-// half of 128 values, 32 bytes of qs hold four layers of 2 bits.
+// Sixteen groups of 16 values; a byte of `scales` holds a 4-bit scale and a 4-bit minimum. Within
+// each half of 128 values, 32 bytes of qs hold four layers of 2 bits.
 void ref_decode_q2_k(const void *source, uint64_t n, float *out) {
     const gr_block_q2_k *block = source;
     for (uint64_t i = 0; i < n; i += 256, block++, out += 256) {
@@ -24,7 +25,8 @@ static int q3_scale(const uint8_t *scales, int group) {
     return (low | high << 4) - 32;
 }
 
-// As Q2_K, with a third bit in hmask: bit (half*4+layer) of byte j%32; where it is 0, 4 is taken off.
+// As Q2_K, with a third bit in hmask: bit (half*4+layer) of byte j%32; where it is 0, 4 is taken
+// off.
 void ref_decode_q3_k(const void *source, uint64_t n, float *out) {
     const gr_block_q3_k *block = source;
     for (uint64_t i = 0; i < n; i += 256, block++, out += 256) {
@@ -86,8 +88,9 @@ void ref_decode_q5_k(const void *source, uint64_t n, float *out) {
     }
 }
 
-// Sixteen groups of 16 with signed 8-bit scales. Within each half of 128 values, quarter 0 and 1 take
-// the low nibbles of 64 bytes of ql, quarter 2 and 3 the high ones; two more bits come from qh.
+// Sixteen groups of 16 with signed 8-bit scales. Within each half of 128 values, quarter 0 and 1
+// take the low nibbles of 64 bytes of ql, quarter 2 and 3 the high ones; two more bits come from
+// qh.
 void ref_decode_q6_k(const void *source, uint64_t n, float *out) {
     const gr_block_q6_k *block = source;
     for (uint64_t i = 0; i < n; i += 256, block++, out += 256) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dtype_q.c: blocks of 32 values with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 (layouts: gregale/dtype.h).
+// dtype_q.c: blocks of 32 values with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 (layouts:
+// gregale/dtype.h).
 #include "ref.h"
 
 void ref_decode_q4_0(const void *source, uint64_t n, float *out) {

@@ -4,7 +4,8 @@
 
 #include "ref.h"
 
-// A newer host may offer more services than we know; that is no request, so its tail is not checked.
+// A newer host may offer more services than we know; that is no request, so its tail is not
+// checked.
 static bool host_ok(const gr_host *host) {
     return host && host->struct_size >= offsetof(gr_host, get_extension) &&
            host->abi_major == GR_ABI_MAJOR && host->log && host->now_ns && host->memory_alloc &&
@@ -20,7 +21,8 @@ static gr_status ref_probe(const gr_host *host, void *out_facts, uint32_t capaci
     *out_count = 1;
     if (!capacity)
         return GR_OK;
-    gr_device_facts facts = {.struct_size = sizeof facts, .kind = GR_DEVICE_REFERENCE, .numa_node = -1};
+    gr_device_facts facts = {
+        .struct_size = sizeof facts, .kind = GR_DEVICE_REFERENCE, .numa_node = -1};
     facts.flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT | GR_DEVICE_ALIASES_WEIGHTS |
                   GR_DEVICE_BATCH_INVARIANT | GR_DEVICE_FALLBACK;
     if (host->topology)
@@ -32,14 +34,16 @@ static gr_status ref_probe(const gr_host *host, void *out_facts, uint32_t capaci
     return GR_OK;
 }
 
-static gr_status ref_open(const gr_host *host, uint32_t ordinal, gr_device **out_device, gr_error *error) {
+static gr_status ref_open(const gr_host *host, uint32_t ordinal, gr_device **out_device,
+                          gr_error *error) {
     if (!out_device)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "open: no output");
     *out_device = NULL;
     if (!host_ok(host))
         return gr_fail(error, GR_ERROR_INCOMPATIBLE, "ref", "open: the host's table is incomplete");
     if (ordinal != 0)
-        return gr_fail(error, GR_ERROR_NOT_FOUND, "ref", "device %u: there is only device 0", ordinal);
+        return gr_fail(error, GR_ERROR_NOT_FOUND, "ref", "device %u: there is only device 0",
+                       ordinal);
     gr_device *device = host->memory_alloc(host, sizeof *device);
     if (!device)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref", "no memory for a device");

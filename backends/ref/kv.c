@@ -8,8 +8,11 @@ static const char *kv_measure(const gr_kv_desc *desc, gr_kv *kv) {
         return "the cache holds F32, F16, BF16 or Q8_0";
     if (!desc->page_tokens || (desc->page_tokens & (desc->page_tokens - 1)))
         return "page_tokens is not a power of two";
-    *kv = (gr_kv){.layers = desc->layers, .page_tokens = desc->page_tokens, .kv_heads = desc->kv_heads,
-                  .dtype = desc->dtype, .dim = {desc->k_dim, desc->v_dim}};
+    *kv = (gr_kv){.layers = desc->layers,
+                  .page_tokens = desc->page_tokens,
+                  .kv_heads = desc->kv_heads,
+                  .dtype = desc->dtype,
+                  .dim = {desc->k_dim, desc->v_dim}};
     for (int part = 0; part < 2; part++) {
         kv->head_bytes[part] = gr_dtype_row_bytes(desc->dtype, kv->dim[part]);
         if (kv->dim[part] && !kv->head_bytes[part])
@@ -17,7 +20,9 @@ static const char *kv_measure(const gr_kv_desc *desc, gr_kv *kv) {
         if (__builtin_mul_overflow(kv->head_bytes[part], kv->kv_heads, &kv->row_bytes[part]))
             return "its size overflows";
     }
-    if (__builtin_mul_overflow(kv->row_bytes[0] + kv->row_bytes[1], kv->page_tokens, &kv->layer_bytes) ||
+    uint64_t both = 0;
+    if (__builtin_add_overflow(kv->row_bytes[0], kv->row_bytes[1], &both) ||
+        __builtin_mul_overflow(both, kv->page_tokens, &kv->layer_bytes) ||
         __builtin_mul_overflow(kv->layer_bytes, kv->layers, &kv->page_bytes))
         return "its size overflows";
     return NULL;
@@ -33,15 +38,18 @@ static gr_status pages_alloc(gr_device *device, const gr_kv *kv, uint32_t pages,
     if (!overflow)
         *out_data = device->host->memory_alloc(device->host, bytes);
     if (!*out_data)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref", "no memory for %u cache pages of %llu bytes",
-                       pages, (unsigned long long)kv->page_bytes);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref",
+                       "no memory for %u cache pages of %llu bytes", pages,
+                       (unsigned long long)kv->page_bytes);
     return GR_OK;
 }
 
-gr_status ref_kv_create(gr_device *device, const gr_kv_desc *desc_in, gr_kv **out_kv, gr_error *error) {
+gr_status ref_kv_create(gr_device *device, const gr_kv_desc *desc_in, gr_kv **out_kv,
+                        gr_error *error) {
     *out_kv = NULL;
     if (!desc_in || !ref_struct_ok(desc_in, sizeof *desc_in, sizeof *desc_in, SIZE_MAX))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "cache: its description has another layout");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "cache: its description has another layout");
     gr_kv made;
     const char *why = kv_measure(desc_in, &made);
     if (why)
@@ -96,13 +104,14 @@ uint8_t *ref_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t pag
            (part ? kv->row_bytes[0] * kv->page_tokens : 0) + kv->row_bytes[part] * slot;
 }
 
-gr_status ref_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from, uint32_t to,
-                           uint32_t slots, gr_error *error) {
+gr_status ref_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from,
+                           uint32_t to, uint32_t slots, gr_error *error) {
     (void)device;
     (void)queue;
     if (from >= kv->pages || to >= kv->pages || slots > kv->page_tokens)
-        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "ref", "copy of %u slots, page %u to %u: %u pages of %u",
-                       slots, from, to, kv->pages, kv->page_tokens);
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "ref",
+                       "copy of %u slots, page %u to %u: %u pages of %u", slots, from, to,
+                       kv->pages, kv->page_tokens);
     for (uint32_t layer = 0; layer < kv->layers && from != to; layer++) {
         for (uint32_t part = 0; part < 2; part++) {
             if (slots && kv->row_bytes[part])
@@ -121,20 +130,23 @@ static gr_status region_check(const gr_kv *kv, const gr_kv_region *region_in, gr
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "cache region: another layout");
     ref_struct_read(region_in, sizeof *out_region, out_region);
     const gr_kv_region *r = out_region;
-    if (r->layer >= kv->layers || r->part > 1 || r->page >= kv->pages || r->slot > kv->page_tokens ||
-        r->count > kv->page_tokens - r->slot)
+    if (r->layer >= kv->layers || r->part > 1 || r->page >= kv->pages ||
+        r->slot > kv->page_tokens || r->count > kv->page_tokens - r->slot)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "ref",
-                       "cache region: layer %u of %u, part %u, page %u of %u, slots %u+%u of %u", r->layer,
-                       kv->layers, r->part, r->page, kv->pages, r->slot, r->count, kv->page_tokens);
+                       "cache region: layer %u of %u, part %u, page %u of %u, slots %u+%u of %u",
+                       r->layer, kv->layers, r->part, r->page, kv->pages, r->slot, r->count,
+                       kv->page_tokens);
     if (dtype != GR_DTYPE_F32 && dtype != kv->dtype)
         return gr_fail(error, GR_ERROR_UNSUPPORTED, "ref", "cache region as %s: the pool holds %s",
                        gr_dtype_name(dtype), gr_dtype_name(kv->dtype));
     uint64_t expected = gr_dtype_row_bytes(dtype, kv->dim[r->part]) * kv->kv_heads * r->count;
     if (bytes != expected || (bytes && !values))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "cache region: %llu bytes given, %llu expected",
-                       (unsigned long long)bytes, (unsigned long long)expected);
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "cache region: %llu bytes given, %llu expected", (unsigned long long)bytes,
+                       (unsigned long long)expected);
     if (dtype == GR_DTYPE_F32 && (uintptr_t)values % sizeof(float))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "cache region: values are not aligned");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "cache region: values are not aligned");
     return GR_OK;
 }
 
@@ -150,7 +162,8 @@ gr_status ref_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv
     if (dtype == kv->dtype)
         memcpy(values, source, bytes);
     else
-        ref_decode_row(kv->dtype, source, (uint64_t)kv->dim[r.part] * kv->kv_heads * r.count, values);
+        ref_decode_row(kv->dtype, source, (uint64_t)kv->dim[r.part] * kv->kv_heads * r.count,
+                       values);
     return GR_OK;
 }
 
@@ -166,6 +179,7 @@ gr_status ref_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_k
     if (dtype == kv->dtype)
         memcpy(target, values, bytes);
     else
-        ref_encode_row(kv->dtype, values, (uint64_t)kv->dim[r.part] * kv->kv_heads * r.count, target);
+        ref_encode_row(kv->dtype, values, (uint64_t)kv->dim[r.part] * kv->kv_heads * r.count,
+                       target);
     return GR_OK;
 }

@@ -29,14 +29,15 @@ void ref_struct_fill(void *object, const void *filled, size_t known) {
     if (size > known)
         size = (uint32_t)known;
     if (size > sizeof size)
-        memcpy((char *)object + sizeof size, (const char *)filled + sizeof size, size - sizeof size);
+        memcpy((char *)object + sizeof size, (const char *)filled + sizeof size,
+               size - sizeof size);
 }
 
 static const ref_op *const ops[] = {
-    &ref_op_embed, &ref_op_rms_norm, &ref_op_matmul,  &ref_op_rope,        &ref_op_kv_write,
-    &ref_op_attention, &ref_op_glu,  &ref_op_add,     &ref_op_mul,         &ref_op_scale,
-    &ref_op_softmax, &ref_op_gather_rows, &ref_op_mask_bits, &ref_op_topk, &ref_op_cast,
-    &ref_op_copy,
+    &ref_op_embed,     &ref_op_rms_norm,  &ref_op_matmul,  &ref_op_rope,
+    &ref_op_kv_write,  &ref_op_attention, &ref_op_glu,     &ref_op_add,
+    &ref_op_mul,       &ref_op_scale,     &ref_op_softmax, &ref_op_gather_rows,
+    &ref_op_mask_bits, &ref_op_topk,      &ref_op_cast,    &ref_op_copy,
 };
 
 const ref_op *ref_op_find(gr_op op) {
@@ -57,7 +58,7 @@ typedef struct op_row {
 static const op_row *op_row_find(gr_op op) {
     enum { PRIMITIVE = 0, COMPOSITE = 1 };
     static const op_row rows[] = {
-#define GR_OP(number, name, level, min_in, max_in, min_out, max_out, attrs, backward) \
+#define GR_OP(number, name, level, min_in, max_in, min_out, max_out, attrs, backward)              \
     {number, level, min_in, max_in, min_out, max_out},
 #include "gregale/ops.def"
 #undef GR_OP
@@ -134,8 +135,9 @@ const char *ref_node_read(const gr_segment *segment, uint32_t index, ref_node *o
     const ref_op *op = ref_op_find(node.op);
     if (!op)
         return "unknown op";
-    if (node.in_count < row->min_in || node.in_count > row->max_in || node.out_count < row->min_out ||
-        node.out_count > row->max_out || !node.in || !node.out || (node.flags & ~(uint32_t)GR_NODE_RUN))
+    if (node.in_count < row->min_in || node.in_count > row->max_in ||
+        node.out_count < row->min_out || node.out_count > row->max_out || !node.in || !node.out ||
+        (node.flags & ~(uint32_t)GR_NODE_RUN))
         return "operand count or flags are not the op's";
     out_node->op = node.op;
     out_node->in_count = node.in_count;
@@ -152,7 +154,8 @@ const char *ref_node_read(const gr_segment *segment, uint32_t index, ref_node *o
     }
     for (uint32_t i = 0; i < node.out_count && !why; i++) {
         why = operand_read(segment, node.out[i], &out_node->out[i]);
-        if (!why && out_node->out[i].kind != GR_VALUE_ACTIVATION && out_node->out[i].kind != GR_VALUE_STATE)
+        if (!why && out_node->out[i].kind != GR_VALUE_ACTIVATION &&
+            out_node->out[i].kind != GR_VALUE_STATE)
             why = "an output is neither an activation nor a state";
     }
     return why ? why : op->check(out_node);
@@ -225,7 +228,8 @@ gr_status ref_admit_index(const ref_call *call, unsigned in, uint64_t limit, con
     for (uint64_t i = 0; i < count; i++) {
         if (index[i] < 0 || (uint64_t)index[i] >= limit)
             return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "ref", "%s: row %llu asks for %d of %llu",
-                           call->op->name, (unsigned long long)i, index[i], (unsigned long long)limit);
+                           call->op->name, (unsigned long long)i, index[i],
+                           (unsigned long long)limit);
     }
     return GR_OK;
 }

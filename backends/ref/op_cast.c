@@ -8,7 +8,8 @@ static bool is_float(gr_dtype dtype) {
 
 static const char *check_cast(const ref_node *node) {
     const gr_value *x = &node->in[0], *out = &node->out[0];
-    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION || !ref_same_shape(x, out))
+    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION ||
+        !ref_same_shape(x, out))
         return "x and the output must be activations of one shape";
     if (!is_float(x->dtype) || !is_float(out->dtype) || out->dtype != node->attrs.cast.dtype)
         return "casts are between F32, F16 and BF16, as attrs.dtype says";
@@ -17,7 +18,8 @@ static const char *check_cast(const ref_node *node) {
 
 static void cast(const ref_call *call, const ref_task *task) {
     gr_dtype from = call->node.in[0].dtype, to = call->node.out[0].dtype;
-    uint64_t from_bytes = gr_dtype_block_bytes(from), to_bytes = gr_dtype_block_bytes(to), begin, end;
+    uint64_t from_bytes = gr_dtype_block_bytes(from), to_bytes = gr_dtype_block_bytes(to), begin,
+             end;
     ref_slice(ref_count(&call->node.in[0], task->run), task, &begin, &end);
     for (uint64_t i = begin; i < end; i++) {
         float value;
@@ -28,8 +30,8 @@ static void cast(const ref_call *call, const ref_task *task) {
 
 static const char *check_copy(const ref_node *node) {
     const gr_value *x = &node->in[0], *out = &node->out[0];
-    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION || !ref_same_shape(x, out) ||
-        x->dtype != out->dtype)
+    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION ||
+        !ref_same_shape(x, out) || x->dtype != out->dtype)
         return "x and the output must be activations of one shape and dtype";
     if (gr_dtype_block(x->dtype) != 1)
         return "copies are of unblocked types";
@@ -43,5 +45,7 @@ static void copy(const ref_call *call, const ref_task *task) {
         memmove(call->out[0] + begin * size, call->in[0] + begin * size, (end - begin) * size);
 }
 
-const ref_op ref_op_cast = {GR_OP_CAST, "CAST", sizeof(gr_attrs_cast), check_cast, NULL, NULL, cast, NULL};
-const ref_op ref_op_copy = {GR_OP_COPY, "COPY", sizeof(gr_attrs_none), check_copy, NULL, NULL, copy, NULL};
+const ref_op ref_op_cast = {GR_OP_CAST, "CAST", sizeof(gr_attrs_cast), check_cast, NULL, NULL,
+                            cast,       NULL};
+const ref_op ref_op_copy = {GR_OP_COPY, "COPY", sizeof(gr_attrs_none), check_copy, NULL, NULL,
+                            copy,       NULL};

@@ -25,11 +25,13 @@ static void run(const ref_call *call, const ref_task *task) {
     ref_slice(ref_rows(&call->node.out[0], task->run), task, &begin, &end);
     for (uint64_t t = begin; t < end; t++) {
         if (tokens[t] < 0 || tokens[t] >= table->dims[0])
-            memset(out + t * width, 0xff, width * sizeof *out); // NaN: a computed token out of range
+            memset(out + t * width, 0xff,
+                   width * sizeof *out); // NaN: a computed token out of range
         else
-            ref_decode_row(table->dtype, table->data + (uint64_t)tokens[t] * table->row_bytes, width,
-                           out + t * width);
+            ref_decode_row(table->dtype, table->data + (uint64_t)tokens[t] * table->row_bytes,
+                           width, out + t * width);
     }
 }
 
-const ref_op ref_op_embed = {GR_OP_EMBED, "EMBED", sizeof(gr_attrs_none), check, NULL, admit, run, NULL};
+const ref_op ref_op_embed = {GR_OP_EMBED, "EMBED", sizeof(gr_attrs_none), check, NULL, admit,
+                             run,         NULL};

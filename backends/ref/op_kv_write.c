@@ -6,8 +6,8 @@
 static const char *check(const ref_node *node) {
     const gr_attrs_attention *a = &node->attrs.attention;
     const gr_value *k = &node->in[0], *v = &node->in[1];
-    if (!ref_is_matrix(k, GR_DTYPE_F32) || !ref_is_matrix(v, GR_DTYPE_F32) || k->dims[0] != GR_DIM_T ||
-        v->dims[0] != GR_DIM_T)
+    if (!ref_is_matrix(k, GR_DTYPE_F32) || !ref_is_matrix(v, GR_DTYPE_F32) ||
+        k->dims[0] != GR_DIM_T || v->dims[0] != GR_DIM_T)
         return "k and v must be F32 [T,...]";
     if ((uint64_t)k->dims[1] != (uint64_t)a->kv_heads * a->k_dim ||
         (uint64_t)v->dims[1] != (uint64_t)a->kv_heads * a->v_dim)
@@ -23,7 +23,8 @@ static gr_status admit(const ref_call *call, const ref_run *run, gr_error *error
     gr_status status = ref_pages_open(call, run, &pages, error);
     for (uint32_t t = 0; t < run->step.rows && status == GR_OK; t++) {
         int64_t position = run->step.positions[t];
-        status = ref_pages_admit(&pages, call, (uint32_t)run->step.row_seq[t], position, position, error);
+        status = ref_pages_admit(&pages, call, (uint32_t)run->step.row_seq[t], position, position,
+                                 error);
     }
     return status;
 }
@@ -52,5 +53,5 @@ static uint64_t operations(const ref_call *call, const ref_run *run_) {
     return ref_count(&call->node.in[0], run_) + ref_count(&call->node.in[1], run_);
 }
 
-const ref_op ref_op_kv_write = {GR_OP_KV_WRITE, "KV_WRITE", sizeof(gr_attrs_attention), check, NULL, admit,
-                                run, operations};
+const ref_op ref_op_kv_write = {
+    GR_OP_KV_WRITE, "KV_WRITE", sizeof(gr_attrs_attention), check, NULL, admit, run, operations};

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// op_matmul.c: MATMUL: y[m,n] = sum over k of x[m,k] * W[n,k], plus bias[n]. With an index operand, W is
-// [E,N,K], the bias [E,N], and row m uses matrix index[m]; a negative index means "none" and gives zeros,
-// one beyond E gives NaN. A weight row is expanded once and used for all rows of x.
+// op_matmul.c: MATMUL: y[m,n] = sum over k of x[m,k] * W[n,k], plus bias[n]. With an index operand,
+// W is [E,N,K], the bias [E,N], and row m uses matrix index[m]; a negative index means "none" and
+// gives zeros, one beyond E gives NaN. A weight row is expanded once and used for all rows of x.
 #include "ref.h"
 
 enum { X, W, BIAS, INDEX };
 
 static const char *check(const ref_node *node) {
-    const gr_value *x = &node->in[X], *w = &node->in[W], *y = &node->out[0], *bias = &node->in[BIAS];
+    const gr_value *x = &node->in[X], *w = &node->in[W], *y = &node->out[0],
+                   *bias = &node->in[BIAS];
     bool indexed = node->has_in[INDEX];
     if (w->kind != GR_VALUE_WEIGHT || w->rank != (indexed ? 3u : 2u))
         return indexed ? "W must be a weight [E,N,K]" : "W must be a weight [N,K]";
@@ -20,10 +21,11 @@ static const char *check(const ref_node *node) {
         return "the index must be I32 [M]";
     if (!node->has_in[BIAS])
         return NULL;
-    if (bias->kind == GR_VALUE_WEIGHT && bias->dtype == GR_DTYPE_F32 && indexed && bias->rank == 2 &&
-        bias->dims[0] == w->dims[0] && bias->dims[1] == n)
+    if (bias->kind == GR_VALUE_WEIGHT && bias->dtype == GR_DTYPE_F32 && indexed &&
+        bias->rank == 2 && bias->dims[0] == w->dims[0] && bias->dims[1] == n)
         return NULL;
-    return !indexed && ref_is_vector(bias, n) ? NULL : "the bias must be F32 [N], or [E,N] with an index";
+    return !indexed && ref_is_vector(bias, n) ? NULL
+                                              : "the bias must be F32 [N], or [E,N] with an index";
 }
 
 static uint64_t scratch(const ref_node *node) {
@@ -61,8 +63,8 @@ static void columns(const ref_call *call, const ref_task *task, uint64_t e, cons
 }
 
 // Columns [begin, end) of rows whose index names no matrix.
-static void unmatched(const ref_call *call, const ref_task *task, const int32_t *index, uint64_t begin,
-                      uint64_t end) {
+static void unmatched(const ref_call *call, const ref_task *task, const int32_t *index,
+                      uint64_t begin, uint64_t end) {
     float *y = (float *)(void *)call->out[0];
     uint64_t rows = ref_rows(&call->node.in[X], task->run), n_all = ref_width(&call->node.out[0]);
     for (uint64_t m = 0; m < rows; m++) {
@@ -95,5 +97,5 @@ static uint64_t operations(const ref_call *call, const ref_run *run_) {
     return 2 * ref_count(&call->node.out[0], run_) * ref_width(&call->node.in[W]);
 }
 
-const ref_op ref_op_matmul = {GR_OP_MATMUL, "MATMUL", sizeof(gr_attrs_none), check, scratch, admit, run,
-                              operations};
+const ref_op ref_op_matmul = {GR_OP_MATMUL, "MATMUL",  sizeof(gr_attrs_none), check, scratch, admit,
+                              run,          operations};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// op_rms_norm.c: RMS_NORM: x / sqrt(mean(x^2) + eps) * weight over each D values (arXiv 1910.07467).
+// op_rms_norm.c: RMS_NORM: x / sqrt(mean(x^2) + eps) * weight over each D values (arXiv
+// 1910.07467).
 #include "ref.h"
 
 static const char *check(const ref_node *node) {
@@ -35,5 +36,5 @@ static uint64_t operations(const ref_call *call, const ref_run *run_) {
     return 4 * ref_count(&call->node.in[0], run_);
 }
 
-const ref_op ref_op_rms_norm = {GR_OP_RMS_NORM, "RMS_NORM", sizeof(gr_attrs_norm), check, NULL, NULL, run,
-                                operations};
+const ref_op ref_op_rms_norm = {
+    GR_OP_RMS_NORM, "RMS_NORM", sizeof(gr_attrs_norm), check, NULL, NULL, run, operations};

@@ -56,4 +56,5 @@ static uint64_t operations(const ref_call *call, const ref_run *run_) {
     return 3 * ref_count(&call->node.in[0], run_);
 }
 
-const ref_op ref_op_rope = {GR_OP_ROPE, "ROPE", sizeof(gr_attrs_rope), check, NULL, admit, run, operations};
+const ref_op ref_op_rope = {GR_OP_ROPE, "ROPE",    sizeof(gr_attrs_rope), check, NULL, admit,
+                            run,        operations};

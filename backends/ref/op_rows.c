@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// op_rows.c: GATHER_ROWS (some rows of a matrix) and MASK_BITS (forbidden entries become -infinity).
+// op_rows.c: GATHER_ROWS (some rows of a matrix) and MASK_BITS (forbidden entries become
+// -infinity).
 #include "ref.h"
 
 static const char *check_gather(const ref_node *node) {
@@ -32,8 +33,9 @@ static const char *check_mask(const ref_node *node) {
     if (!ref_is_matrix(x, GR_DTYPE_F32) || !ref_is_matrix(&node->out[0], GR_DTYPE_F32) ||
         !ref_same_shape(x, &node->out[0]))
         return "x and the output must be F32 [R,V]";
-    if ((bits->kind != GR_VALUE_STEP && bits->kind != GR_VALUE_ACTIVATION) || bits->dtype != GR_DTYPE_I32 ||
-        bits->rank != 2 || bits->dims[0] != x->dims[0] || bits->dims[1] != (x->dims[1] + 31) / 32)
+    if ((bits->kind != GR_VALUE_STEP && bits->kind != GR_VALUE_ACTIVATION) ||
+        bits->dtype != GR_DTYPE_I32 || bits->rank != 2 || bits->dims[0] != x->dims[0] ||
+        bits->dims[1] != (x->dims[1] + 31) / 32)
         return "bits must be I32 [R,ceil(V/32)]";
     return NULL;
 }
@@ -53,7 +55,13 @@ static void mask(const ref_call *call, const ref_task *task) {
     }
 }
 
-const ref_op ref_op_gather_rows = {GR_OP_GATHER_ROWS, "GATHER_ROWS", sizeof(gr_attrs_none), check_gather,
-                                   NULL, admit_gather, gather, NULL};
-const ref_op ref_op_mask_bits = {GR_OP_MASK_BITS, "MASK_BITS", sizeof(gr_attrs_none), check_mask, NULL, NULL,
-                                 mask, NULL};
+const ref_op ref_op_gather_rows = {GR_OP_GATHER_ROWS,
+                                   "GATHER_ROWS",
+                                   sizeof(gr_attrs_none),
+                                   check_gather,
+                                   NULL,
+                                   admit_gather,
+                                   gather,
+                                   NULL};
+const ref_op ref_op_mask_bits = {
+    GR_OP_MASK_BITS, "MASK_BITS", sizeof(gr_attrs_none), check_mask, NULL, NULL, mask, NULL};

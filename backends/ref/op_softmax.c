@@ -37,5 +37,5 @@ static uint64_t operations(const ref_call *call, const ref_run *run_) {
     return 4 * ref_count(&call->node.in[0], run_);
 }
 
-const ref_op ref_op_softmax = {GR_OP_SOFTMAX, "SOFTMAX", sizeof(gr_attrs_none), check, NULL, NULL, run,
-                               operations};
+const ref_op ref_op_softmax = {GR_OP_SOFTMAX, "SOFTMAX", sizeof(gr_attrs_none), check, NULL, NULL,
+                               run,           operations};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// op_topk.c: TOPK: the k largest of each row, descending, ties by lower index, NaN below everything.
+// op_topk.c: TOPK: the k largest of each row, descending, ties by lower index, NaN below
+// everything.
 #include "ref.h"
 
 static const char *check(const ref_node *node) {
@@ -49,4 +50,5 @@ static uint64_t operations(const ref_call *call, const ref_run *run_) {
     return ref_count(&call->node.in[0], run_);
 }
 
-const ref_op ref_op_topk = {GR_OP_TOPK, "TOPK", sizeof(gr_attrs_topk), check, NULL, NULL, run, operations};
+const ref_op ref_op_topk = {GR_OP_TOPK, "TOPK",    sizeof(gr_attrs_topk), check, NULL, NULL,
+                            run,        operations};

@@ -14,7 +14,8 @@ static uint64_t value_bytes(const binder *b, const gr_value *value) {
     uint64_t rows = 1;
     for (uint32_t i = 0; i + 1 < value->rank; i++)
         rows *= ref_dim(value->dims[i], &b->maxima);
-    return rows * gr_dtype_row_bytes(value->dtype, ref_dim(value->dims[value->rank - 1], &b->maxima));
+    return rows *
+           gr_dtype_row_bytes(value->dtype, ref_dim(value->dims[value->rank - 1], &b->maxima));
 }
 
 static const char *bind_activation(const binder *b, const gr_value *value, uint8_t **out_data) {
@@ -34,7 +35,8 @@ static const char *bind_activation(const binder *b, const gr_value *value, uint8
 
 static const char *bind_weight(const binder *b, const gr_value *value, const gr_weight **out_weight,
                                uint8_t **out_data) {
-    if (value->index >= b->desc->weight_count || !b->desc->weights || !b->desc->weights[value->index])
+    if (value->index >= b->desc->weight_count || !b->desc->weights ||
+        !b->desc->weights[value->index])
         return "a weight was not given";
     const gr_weight *weight = b->desc->weights[value->index];
     if (weight->dtype != value->dtype || weight->rank != value->rank ||
@@ -53,7 +55,8 @@ static const char *bind_state(const binder *b, const gr_value *value, ref_call *
     if (value->index >= desc->cache_layer_count || !desc->cache_layers ||
         desc->cache_layer_stride < sizeof(uint32_t))
         return "a cache layer was not given";
-    const void *from = (const char *)desc->cache_layers + (size_t)value->index * desc->cache_layer_stride;
+    const void *from =
+        (const char *)desc->cache_layers + (size_t)value->index * desc->cache_layer_stride;
     if (!ref_struct_ok(from, offsetof(gr_cache_layer, reserved), sizeof(gr_cache_layer),
                        desc->cache_layer_stride))
         return "a cache layer has another layout";
@@ -94,7 +97,8 @@ static gr_status node_fail(const binder *b, gr_status code, uint32_t index, cons
                            gr_error *error) {
     gr_op number = gr_segment_node(b->segment, index)->op;
     const ref_op *op = ref_op_find(number);
-    return gr_fail(error, code, "ref", "node %u (op %u %s): %s", index, number, op ? op->name : "", why);
+    return gr_fail(error, code, "ref", "node %u (op %u %s): %s", index, number, op ? op->name : "",
+                   why);
 }
 
 // The next node to run at or after *index, which moves past it and its subtree. False at the end.
@@ -133,35 +137,45 @@ static gr_status fill_calls(const binder *b, gr_program *program, gr_error *erro
 }
 
 static bool desc_ok(const gr_program_desc *desc) {
-    return desc && ref_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX) && desc->segment && desc->step &&
-           desc->threads;
+    return desc && ref_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX) && desc->segment &&
+           desc->step && desc->threads;
 }
 
 static bool segment_ok(const gr_segment *segment) {
     return ref_struct_ok(segment, sizeof *segment, sizeof *segment, SIZE_MAX) &&
-           (!segment->node_count || (segment->nodes && segment->node_stride >= offsetof(gr_node, layer))) &&
-           (!segment->value_count || (segment->values && segment->value_stride >= sizeof(gr_value)));
+           (!segment->node_count ||
+            (segment->nodes && segment->node_stride >= offsetof(gr_node, layer))) &&
+           (!segment->value_count ||
+            (segment->values && segment->value_stride >= sizeof(gr_value)));
 }
 
-gr_status ref_program_compile(gr_device *device, const gr_program_desc *desc, gr_program **out_program,
-                              gr_program_info *out_info, gr_error *error) {
+gr_status ref_program_compile(gr_device *device, const gr_program_desc *desc,
+                              gr_program **out_program, gr_program_info *out_info,
+                              gr_error *error) {
     *out_program = NULL;
     gr_program_info info = {.struct_size = sizeof info};
     ref_struct_fill(out_info, &info, sizeof info);
     if (!desc_ok(desc) || !segment_ok(desc->segment))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "program: incomplete or of another layout");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "program: incomplete or of another layout");
     uint32_t index = 0, node, count = 0;
     while (next_run(desc->segment, &index, &node))
         count++;
     uint64_t bytes = sizeof(gr_program) + (uint64_t)count * sizeof(ref_call);
     gr_program *program = device->host->memory_alloc(device->host, bytes);
     if (!program)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref", "no memory for a program of %u nodes", count);
-    *program = (gr_program){.step = desc->step, .rows_max = desc->rows_max, .seqs_max = desc->seqs_max,
-                            .outputs_max = desc->outputs_max, .threads = desc->threads, .bytes = bytes,
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref", "no memory for a program of %u nodes",
+                       count);
+    *program = (gr_program){.step = desc->step,
+                            .rows_max = desc->rows_max,
+                            .seqs_max = desc->seqs_max,
+                            .outputs_max = desc->outputs_max,
+                            .threads = desc->threads,
+                            .bytes = bytes,
                             .call_count = count};
     binder b = {.desc = desc, .segment = desc->segment};
-    b.maxima = (gr_step){.rows = desc->rows_max, .seqs = desc->seqs_max, .outputs = desc->outputs_max};
+    b.maxima =
+        (gr_step){.rows = desc->rows_max, .seqs = desc->seqs_max, .outputs = desc->outputs_max};
     gr_status status = fill_calls(&b, program, error);
     if (status != GR_OK) {
         ref_program_destroy(device, program);

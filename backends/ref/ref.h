@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // ref.h: the inside of the reference backend. Stands on gregale/*.h and libc alone.
 //
-// How it works. program_compile checks every node that runs and binds its operands to addresses, which
-// gives a list of calls. submit checks the step block against each call (so that nothing is half done
-// when it refuses), then enters the team once: every worker walks the list, takes its slice of each
-// call, and waits for the others before the next. Results never depend on the slicing: one output
-// element is always computed by one worker, in one order.
+// How it works. program_compile checks every node that runs and binds its operands to addresses,
+// which gives a list of calls. submit checks the step block against each call (so that nothing is
+// half done when it refuses), then enters the team once: every worker walks the list, takes its
+// slice of each call, and waits for the others before the next. Results never depend on the
+// slicing: one output element is always computed by one worker, in one order.
 #ifndef GREGALE_BACKENDS_REF_H
 #define GREGALE_BACKENDS_REF_H
 
@@ -33,7 +33,7 @@ struct gr_weight {
     const uint8_t *data; // the model file's bytes, or `copy`
     uint8_t *copy;       // own memory when the source was not aligned, else NULL
     uint64_t bytes;
-    uint64_t row_bytes;  // of the last dimension
+    uint64_t row_bytes; // of the last dimension
     gr_dtype dtype;
     uint32_t rank;
     int64_t dims[GR_MAX_RANK];
@@ -111,7 +111,7 @@ typedef struct ref_run {
     const gr_program *program;
     gr_step step; // a copy, with what a shorter struct lacks set to zero
     uint8_t *scratch;
-    bool alone;   // no team: no barriers
+    bool alone; // no team: no barriers
 } ref_run;
 
 // One worker's share of a run.
@@ -149,12 +149,13 @@ const ref_op *ref_op_find(gr_op op);
 
 // Reads node `index` with its values and attributes. Returns NULL, or why it cannot be run.
 const char *ref_node_read(const gr_segment *segment, uint32_t index, ref_node *out_node);
-// Whether a struct of `known` bytes (to us) can be read: at least `least` bytes, and nothing set beyond
-// what we know. `limit` is the room it lies in.
+// Whether a struct of `known` bytes (to us) can be read: at least `least` bytes, and nothing set
+// beyond what we know. `limit` is the room it lies in.
 bool ref_struct_ok(const void *object, size_t least, size_t known, size_t limit);
 // Copies a struct into `copy` of `known` bytes; what it lacks becomes zero.
 void ref_struct_read(const void *object, size_t known, void *copy);
-// Fills a caller's struct from `filled` as far as its struct_size goes; its struct_size stays. NULL is legal.
+// Fills a caller's struct from `filled` as far as its struct_size goes; its struct_size stays. NULL
+// is legal.
 void ref_struct_fill(void *object, const void *filled, size_t known);
 
 // ---- Shapes ----
@@ -165,7 +166,8 @@ uint64_t ref_dim(int64_t dim, const gr_step *step);
 uint64_t ref_rows(const gr_value *value, const ref_run *run);
 uint64_t ref_width(const gr_value *value);
 uint64_t ref_count(const gr_value *value, const ref_run *run);
-// For `check`: an activation matrix of `dtype`; equal shapes; an I32 value from the arena or the step.
+// For `check`: an activation matrix of `dtype`; equal shapes; an I32 value from the arena or the
+// step.
 bool ref_is_matrix(const gr_value *value, gr_dtype dtype);
 bool ref_same_shape(const gr_value *a, const gr_value *b);
 bool ref_is_index(const gr_value *value, int64_t rows);
@@ -209,8 +211,10 @@ double ref_dot(const float *a, const float *b, uint64_t n);
 
 // ---- The table's calls ----
 
-void ref_node_support(gr_device *device, const gr_segment *segment, uint32_t index, gr_support *out_support);
-gr_status ref_buffer_alloc(gr_device *device, uint64_t bytes, gr_buffer **out_buffer, gr_error *error);
+void ref_node_support(gr_device *device, const gr_segment *segment, uint32_t index,
+                      gr_support *out_support);
+gr_status ref_buffer_alloc(gr_device *device, uint64_t bytes, gr_buffer **out_buffer,
+                           gr_error *error);
 gr_status ref_buffer_import(gr_device *device, void *memory, uint64_t bytes, gr_buffer **out_buffer,
                             gr_error *error);
 void ref_buffer_destroy(gr_device *device, gr_buffer *buffer);
@@ -228,8 +232,8 @@ gr_status ref_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_k
 void ref_kv_destroy(gr_device *device, gr_kv *kv);
 gr_status ref_kv_resize(gr_device *device, gr_kv *kv, uint32_t pages, gr_error *error);
 uint64_t ref_kv_page_bytes(gr_device *device, const gr_kv *kv);
-gr_status ref_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from, uint32_t to,
-                           uint32_t slots, gr_error *error);
+gr_status ref_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from,
+                           uint32_t to, uint32_t slots, gr_error *error);
 gr_status ref_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
                       gr_dtype dtype, void *values, uint64_t bytes, gr_error *error);
 gr_status ref_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
@@ -237,8 +241,8 @@ gr_status ref_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_k
 // Address of one position of one layer; part 0 is K, 1 is V. Arguments must be in range.
 uint8_t *ref_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t page, uint32_t slot);
 
-gr_status ref_program_compile(gr_device *device, const gr_program_desc *desc, gr_program **out_program,
-                              gr_program_info *out_info, gr_error *error);
+gr_status ref_program_compile(gr_device *device, const gr_program_desc *desc,
+                              gr_program **out_program, gr_program_info *out_info, gr_error *error);
 void ref_program_destroy(gr_device *device, gr_program *program);
 
 gr_status ref_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue, gr_error *error);

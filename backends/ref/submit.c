@@ -5,7 +5,8 @@
 
 #include "ref.h"
 
-gr_status ref_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue, gr_error *error) {
+gr_status ref_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue,
+                           gr_error *error) {
     *out_queue = NULL;
     gr_queue *queue = device->host->memory_alloc(device->host, sizeof *queue);
     if (!queue)
@@ -60,7 +61,8 @@ static void fence_signal(gr_fence *fence, uint64_t value) {
     pthread_mutex_unlock(&fence->lock);
 }
 
-// The moment `timeout_ns` from now, on the clock that the fences wait by; false when it is beyond time.
+// The moment `timeout_ns` from now, on the clock that the fences wait by; false when it is beyond
+// time.
 static bool deadline(uint64_t timeout_ns, struct timespec *out_moment) {
 #ifdef __APPLE__
     clock_gettime(CLOCK_REALTIME, out_moment);
@@ -94,12 +96,16 @@ gr_status ref_fence_wait(gr_device *device, gr_fence *fence, uint64_t value, uin
     pthread_mutex_unlock(&fence->lock);
     if (reached)
         return GR_OK;
-    return gr_fail(error, GR_ERROR_TIMEOUT, "ref", "the fence has not reached %llu", (unsigned long long)value);
+    return gr_fail(error, GR_ERROR_TIMEOUT, "ref", "the fence has not reached %llu",
+                   (unsigned long long)value);
 }
 
 static void record(const ref_run *run, const ref_call *call, uint64_t start_ns) {
-    gr_trace_event event = {.struct_size = sizeof event, .op = call->node.op, .layer = call->node.layer,
-                            .implementation = "ref", .start_ns = start_ns};
+    gr_trace_event event = {.struct_size = sizeof event,
+                            .op = call->node.op,
+                            .layer = call->node.layer,
+                            .implementation = "ref",
+                            .start_ns = start_ns};
     const gr_value *out = &call->node.out[0];
     const gr_value *rows = out->kind == GR_VALUE_STATE ? &call->node.in[0] : out;
     event.rows = (uint32_t)ref_rows(rows, run);
@@ -107,13 +113,16 @@ static void record(const ref_run *run, const ref_call *call, uint64_t start_ns) 
         if (call->weight[i])
             event.bytes += call->weight[i]->bytes;
         else if (call->node.has_in[i] && call->node.in[i].kind != GR_VALUE_STATE)
-            event.bytes += ref_count(&call->node.in[i], run) * gr_dtype_block_bytes(call->node.in[i].dtype);
+            event.bytes +=
+                ref_count(&call->node.in[i], run) * gr_dtype_block_bytes(call->node.in[i].dtype);
     }
     for (uint32_t i = 0; i < call->node.out_count; i++) {
         if (call->node.out[i].kind == GR_VALUE_ACTIVATION)
-            event.bytes += ref_count(&call->node.out[i], run) * gr_dtype_block_bytes(call->node.out[i].dtype);
+            event.bytes +=
+                ref_count(&call->node.out[i], run) * gr_dtype_block_bytes(call->node.out[i].dtype);
     }
-    event.operations = call->op->operations ? call->op->operations(call, run) : ref_count(rows, run);
+    event.operations =
+        call->op->operations ? call->op->operations(call, run) : ref_count(rows, run);
     event.end_ns = run->host->now_ns(run->host);
     run->host->trace(run->host, &event);
 }
@@ -147,8 +156,8 @@ static gr_status rows_check(const gr_step *step, gr_error *error) {
     for (uint32_t s = 0; s < step->seqs && step->rows; s++) {
         int32_t begin = step->seq_rows[s], end = step->seq_rows[s + 1];
         if (begin < 0 || end < begin || (uint32_t)end > step->rows || (s == 0 && begin != 0))
-            return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "step: sequence %u owns rows %d to %d of %u",
-                           s, begin, end, step->rows);
+            return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                           "step: sequence %u owns rows %d to %d of %u", s, begin, end, step->rows);
         for (int32_t t = begin; t < end; t++) {
             if (step->row_seq[t] != (int32_t)s || step->positions[t] < 0 ||
                 (t > begin && step->positions[t] - 1 != step->positions[t - 1]))
@@ -158,15 +167,16 @@ static gr_status rows_check(const gr_step *step, gr_error *error) {
         }
     }
     if (step->rows && (!step->seqs || step->seq_rows[step->seqs] != (int32_t)step->rows))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "step: its sequences do not cover its %u rows",
-                       step->rows);
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "step: its sequences do not cover its %u rows", step->rows);
     return GR_OK;
 }
 
 static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr_error *error) {
     if (!queue || !submit || !ref_struct_ok(submit, sizeof *submit, sizeof *submit, SIZE_MAX) ||
         !submit->program || (submit->wait_count && (!submit->waits || !submit->wait_values)))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "submit: incomplete or of another layout");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "submit: incomplete or of another layout");
     for (uint32_t i = 0; i < submit->wait_count; i++) {
         // Steps run inside submit, so a value that is not there yet would never come.
         if (!submit->waits[i] || fence_value(submit->waits[i]) < submit->wait_values[i])
@@ -179,7 +189,8 @@ static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr
     uint64_t scratch = program->scratch_per_thread * program->threads;
     if (scratch && (!submit->scratch || submit->scratch->bytes < scratch ||
                     (uintptr_t)submit->scratch->data % 8))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "submit: %llu bytes of aligned scratch are needed",
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "submit: %llu bytes of aligned scratch are needed",
                        (unsigned long long)scratch);
     const gr_step *step = program->step;
     if (!ref_struct_ok(step, sizeof *step, sizeof *step, SIZE_MAX))
@@ -187,8 +198,8 @@ static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr
     if (step->rows > program->rows_max || step->seqs > program->seqs_max ||
         step->outputs > program->outputs_max || step->rows > INT32_MAX)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "ref",
-                       "step of %u rows, %u sequences, %u outputs: the program takes %u, %u, %u", step->rows,
-                       step->seqs, step->outputs, program->rows_max, program->seqs_max,
+                       "step of %u rows, %u sequences, %u outputs: the program takes %u, %u, %u",
+                       step->rows, step->seqs, step->outputs, program->rows_max, program->seqs_max,
                        program->outputs_max);
     return rows_check(step, error);
 }

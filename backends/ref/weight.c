@@ -5,7 +5,8 @@
 #include "ref.h"
 
 // Sizes of a description, or why it cannot be.
-static const char *desc_measure(const gr_weight_desc *desc, uint64_t *out_row_bytes, uint64_t *out_bytes) {
+static const char *desc_measure(const gr_weight_desc *desc, uint64_t *out_row_bytes,
+                                uint64_t *out_bytes) {
     if (desc->rank < 1 || desc->rank > GR_MAX_RANK)
         return "its rank is not 1 to 4";
     if (!ref_can_decode(desc->dtype))
@@ -30,13 +31,15 @@ static const char *desc_measure(const gr_weight_desc *desc, uint64_t *out_row_by
     return NULL;
 }
 
-gr_status ref_weight_import(gr_device *device, const gr_weight_desc *desc_in, gr_weight **out_weight,
-                            gr_weight_info *out_info, gr_error *error) {
+gr_status ref_weight_import(gr_device *device, const gr_weight_desc *desc_in,
+                            gr_weight **out_weight, gr_weight_info *out_info, gr_error *error) {
     *out_weight = NULL;
     gr_weight_info info = {.struct_size = sizeof info};
     ref_struct_fill(out_info, &info, sizeof info);
-    if (!desc_in || !ref_struct_ok(desc_in, offsetof(gr_weight_desc, name), sizeof *desc_in, SIZE_MAX))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref", "weight: its description has another layout");
+    if (!desc_in ||
+        !ref_struct_ok(desc_in, offsetof(gr_weight_desc, name), sizeof *desc_in, SIZE_MAX))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "ref",
+                       "weight: its description has another layout");
     gr_weight_desc desc;
     ref_struct_read(desc_in, sizeof desc, &desc);
     const char *name = desc.name ? desc.name : "a weight";
@@ -48,15 +51,19 @@ gr_status ref_weight_import(gr_device *device, const gr_weight_desc *desc_in, gr
     gr_weight *weight = host->memory_alloc(host, sizeof *weight);
     if (!weight)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref", "%s: no memory", name);
-    *weight = (gr_weight){.data = desc.data, .bytes = bytes, .row_bytes = row_bytes,
-                          .dtype = desc.dtype, .rank = desc.rank};
+    *weight = (gr_weight){.data = desc.data,
+                          .bytes = bytes,
+                          .row_bytes = row_bytes,
+                          .dtype = desc.dtype,
+                          .rank = desc.rank};
     memcpy(weight->dims, desc.dims, sizeof weight->dims);
-    if (bytes && (uintptr_t)desc.data % 8) { // a file may place a tensor anywhere; C may not read it there
+    if (bytes &&
+        (uintptr_t)desc.data % 8) { // a file may place a tensor anywhere; C may not read it there
         weight->copy = host->memory_alloc(host, bytes);
         if (!weight->copy) {
             host->memory_free(host, weight, sizeof *weight);
-            return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref", "%s: no memory for %llu bytes", name,
-                           (unsigned long long)bytes);
+            return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "ref", "%s: no memory for %llu bytes",
+                           name, (unsigned long long)bytes);
         }
         memcpy(weight->copy, desc.data, bytes);
         weight->data = weight->copy;

@@ -16,8 +16,8 @@ static uint32_t bits_of(float value) {
     return bits;
 }
 
-// Shifting exponent and mantissa into place leaves the exponent 112 short: one multiplication by 2^112
-// sets it right and turns subnormals into normals. Infinity and NaN are put back by hand.
+// Shifting exponent and mantissa into place leaves the exponent 112 short: one multiplication by
+// 2^112 sets it right and turns subnormals into normals. Infinity and NaN are put back by hand.
 float gr_f16_to_f32(uint16_t bits) {
     uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = (uint32_t)(bits & 0x7fff) << 13;
     if (rest >= 0x0f800000u)
@@ -58,7 +58,8 @@ uint16_t gr_bf16_from_f32(float value) {
 }
 
 bool gr_tensor_can_convert(gr_dtype dtype) {
-    return dtype == GR_DTYPE_F32 || dtype == GR_DTYPE_F16 || dtype == GR_DTYPE_BF16 || dtype == GR_DTYPE_Q8_0;
+    return dtype == GR_DTYPE_F32 || dtype == GR_DTYPE_F16 || dtype == GR_DTYPE_BF16 ||
+           dtype == GR_DTYPE_Q8_0;
 }
 
 static gr_status check(gr_dtype dtype, uint64_t n) {
@@ -100,7 +101,8 @@ gr_status gr_tensor_dequantise_row(gr_dtype dtype, const void *source, uint64_t 
 
 static void shrink_halves(gr_dtype dtype, const float *source, uint64_t n, char *out) {
     for (uint64_t i = 0; i < n; i++) {
-        uint16_t bits = dtype == GR_DTYPE_F16 ? gr_f16_from_f32(source[i]) : gr_bf16_from_f32(source[i]);
+        uint16_t bits =
+            dtype == GR_DTYPE_F16 ? gr_f16_from_f32(source[i]) : gr_bf16_from_f32(source[i]);
         memcpy(out + i * sizeof bits, &bits, sizeof bits);
     }
 }
@@ -117,7 +119,10 @@ static void shrink_block(const float *source, gr_block_q8_0 *block) {
     block->d = gr_f16_from_f32(scale > 65504.0f ? 65504.0f : scale);
     for (int j = 0; j < 32; j++) {
         float level = roundf(source[j] * inverse);
-        block->qs[j] = level >= 127.0f ? 127 : level <= -127.0f ? -127 : level == level ? (int8_t)level : 0;
+        block->qs[j] = level >= 127.0f    ? 127
+                       : level <= -127.0f ? -127
+                       : level == level   ? (int8_t)level
+                                          : 0;
     }
 }
 

@@ -1,23 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// cache.c: a pool and page tables for a case, and whether KV_WRITE did what it should and nothing else.
+// cache.c: a pool and page tables for a case, and whether KV_WRITE did what it should and nothing
+// else.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "suite.h"
 
-static uint64_t region_bytes(const gr_kv_desc *desc, gr_dtype dtype, uint32_t part, uint32_t count) {
+static uint64_t region_bytes(const gr_kv_desc *desc, gr_dtype dtype, uint32_t part,
+                             uint32_t count) {
     return gr_dtype_row_bytes(dtype, part ? desc->v_dim : desc->k_dim) * desc->kv_heads * count;
 }
 
 // Bytes of one whole page of one layer, K and V, in the pool's dtype.
 static uint64_t layer_bytes(const gr_kv_desc *desc) {
-    return region_bytes(desc, desc->dtype, 0, desc->page_tokens) + region_bytes(desc, desc->dtype, 1, desc->page_tokens);
+    return region_bytes(desc, desc->dtype, 0, desc->page_tokens) +
+           region_bytes(desc, desc->dtype, 1, desc->page_tokens);
 }
 
-static gr_kv_region region_of(uint32_t layer, uint32_t part, uint32_t page, uint32_t slot, uint32_t count) {
-    return (gr_kv_region){.struct_size = sizeof(gr_kv_region), .layer = layer, .part = part, .page = page,
-                          .slot = slot, .count = count};
+static gr_kv_region region_of(uint32_t layer, uint32_t part, uint32_t page, uint32_t slot,
+                              uint32_t count) {
+    return (gr_kv_region){.struct_size = sizeof(gr_kv_region),
+                          .layer = layer,
+                          .part = part,
+                          .page = page,
+                          .slot = slot,
+                          .count = count};
 }
 
 // Reads or writes every byte of the pool in canonical order.
@@ -32,10 +40,10 @@ static bool whole_pool(cf_rig *rig, uint8_t *bytes, bool write) {
                 gr_kv_region region = region_of(layer, part, page, 0, desc->page_tokens);
                 uint64_t size = region_bytes(desc, desc->dtype, part, desc->page_tokens);
                 gr_status status =
-                    write ? backend->kv_write(rig->suite->device, NULL, rig->cache.kv, &region, desc->dtype,
-                                              bytes, size, &error)
-                          : backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &region, desc->dtype,
-                                             bytes, size, &error);
+                    write ? backend->kv_write(rig->suite->device, NULL, rig->cache.kv, &region,
+                                              desc->dtype, bytes, size, &error)
+                          : backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &region,
+                                             desc->dtype, bytes, size, &error);
                 if (status != GR_OK) {
                     cf_fail(rig->suite, rig->name, "whole pool: %s", error.message);
                     return false;
@@ -47,7 +55,8 @@ static bool whole_pool(cf_rig *rig, uint8_t *bytes, bool write) {
     return true;
 }
 
-bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32_t *out_page, uint32_t *out_slot) {
+bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32_t *out_page,
+                       uint32_t *out_slot) {
     const gr_step_group *group = &rig->groups[rig->cache_layer.group];
     int64_t tokens = group->page_tokens, entry = position / tokens - group->first_page[seq];
     if (position < 0 || entry < 0 || entry >= group->page_count[seq])
@@ -57,17 +66,18 @@ bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32
     return true;
 }
 
-static bool position_access(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, float *values, bool write) {
+static bool position_access(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
+                            float *values, bool write) {
     const gr_backend *backend = rig->suite->backend;
     uint32_t page, slot;
     if (!cf_rig_cache_slot(rig, seq, position, &page, &slot))
         return false;
     gr_kv_region region = region_of(rig->cache.layer, part, page, slot, 1);
     uint64_t size = region_bytes(&rig->cache.desc, GR_DTYPE_F32, part, 1);
-    gr_status status = write ? backend->kv_write(rig->suite->device, NULL, rig->cache.kv, &region, GR_DTYPE_F32,
-                                                 values, size, NULL)
-                             : backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &region, GR_DTYPE_F32,
-                                                values, size, NULL);
+    gr_status status = write ? backend->kv_write(rig->suite->device, NULL, rig->cache.kv, &region,
+                                                 GR_DTYPE_F32, values, size, NULL)
+                             : backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &region,
+                                                GR_DTYPE_F32, values, size, NULL);
     return status == GR_OK;
 }
 
@@ -79,7 +89,8 @@ bool cf_rig_cache_snapshot(cf_rig *rig) {
     return whole_pool(rig, rig->kv_before, false);
 }
 
-bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, const float *values) {
+bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
+                        const float *values) {
     return position_access(rig, seq, position, part, (float *)(uintptr_t)values, true);
 }
 
@@ -98,7 +109,8 @@ static void shuffle(cf_random *random, int32_t *list, uint32_t count) {
     }
 }
 
-// Page tables of one group; returns how many physical pages they use, at most `pages` (from a shuffled list).
+// Page tables of one group; returns how many physical pages they use, at most `pages` (from a
+// shuffled list).
 static uint32_t make_tables(cf_rig *rig, gr_step_group *group, const int32_t *physical) {
     const gr_step *step = &rig->step;
     uint32_t tokens = rig->cache.desc.page_tokens, stride = 1, used = 0;
@@ -116,8 +128,12 @@ static uint32_t make_tables(cf_rig *rig, gr_step_group *group, const int32_t *ph
         for (int32_t i = 0; i < count[s]; i++, used++)
             table[s * stride + (uint32_t)i] = physical ? physical[used] : 0;
     }
-    *group = (gr_step_group){.struct_size = sizeof *group, .page_tokens = tokens, .page_table_stride = stride,
-                             .run_stride = sizeof(gr_page_run), .page_table = table, .first_page = first,
+    *group = (gr_step_group){.struct_size = sizeof *group,
+                             .page_tokens = tokens,
+                             .page_table_stride = stride,
+                             .run_stride = sizeof(gr_page_run),
+                             .page_table = table,
+                             .first_page = first,
                              .page_count = count};
     return used;
 }
@@ -147,12 +163,15 @@ bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window) {
     rig->cache.desc = *desc;
     rig->cache.window = window;
     rig->cache.layer = cf_below(&rig->random, desc->layers);
-    rig->cache_layer = (gr_cache_layer){.struct_size = sizeof rig->cache_layer, .group = cf_below(&rig->random, 2),
+    rig->cache_layer = (gr_cache_layer){.struct_size = sizeof rig->cache_layer,
+                                        .group = cf_below(&rig->random, 2),
                                         .layer = rig->cache.layer};
-    gr_step_group *own = &rig->groups[rig->cache_layer.group], *other = &rig->groups[1 - rig->cache_layer.group];
+    gr_step_group *own = &rig->groups[rig->cache_layer.group],
+                  *other = &rig->groups[1 - rig->cache_layer.group];
     uint32_t used = make_tables(rig, own, NULL);
     rig->cache.desc.pages = used + 2;
-    if (rig->suite->backend->kv_create(rig->suite->device, &rig->cache.desc, &rig->cache.kv, &error)) {
+    if (rig->suite->backend->kv_create(rig->suite->device, &rig->cache.desc, &rig->cache.kv,
+                                       &error)) {
         cf_skip(rig->suite, rig->name, false, error.message);
         return false;
     }
@@ -169,15 +188,17 @@ bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window) {
     uint64_t bytes = layer_bytes(desc) * desc->layers * rig->cache.desc.pages;
     rig->kv_before = cf_rig_alloc(rig, bytes);
     memset(rig->kv_before, 0xff, bytes);
-    return whole_pool(rig, rig->kv_before, true) && fill_past(rig) && whole_pool(rig, rig->kv_before, false);
+    return whole_pool(rig, rig->kv_before, true) && fill_past(rig) &&
+           whole_pool(rig, rig->kv_before, false);
 }
 
 // Which sequence and position of the step's own rows lie in a slot; false when none.
 static bool row_in_slot(const cf_rig *rig, uint32_t page, uint32_t slot, uint32_t *out_row) {
     for (uint32_t t = 0; t < rig->step.rows; t++) {
         uint32_t p, s;
-        if (cf_rig_cache_slot(rig, (uint32_t)rig->step.row_seq[t], rig->step.positions[t], &p, &s) && p == page &&
-            s == slot) {
+        if (cf_rig_cache_slot(rig, (uint32_t)rig->step.row_seq[t], rig->step.positions[t], &p,
+                              &s) &&
+            p == page && s == slot) {
             *out_row = t;
             return true;
         }
@@ -189,7 +210,8 @@ static bool row_in_slot(const cf_rig *rig, uint32_t page, uint32_t slot, uint32_
 static double stored_tolerance(const cf_rig *rig, double value, double largest) {
     gr_dtype dtype = rig->cache.desc.dtype;
     double slack = sqrt(cf_rig_limit(rig)) * 12;
-    if (rig->values[rig->nodes[0].in[0]].kind == GR_VALUE_ACTIVATION && rig->nodes[0].op == GR_OP_KV_WRITE)
+    if (rig->values[rig->nodes[0].in[0]].kind == GR_VALUE_ACTIVATION &&
+        rig->nodes[0].op == GR_OP_KV_WRITE)
         slack = 0.0; // its inputs are exact
     if (dtype == GR_DTYPE_Q8_0)
         return largest / 127 * 0.52 + largest * 1e-3 + largest * slack;
@@ -197,40 +219,45 @@ static double stored_tolerance(const cf_rig *rig, double value, double largest) 
            (slack > 0 ? fabs(value) * (dtype == GR_DTYPE_F16 ? 1e-3 : 8e-3) : 0);
 }
 
-static bool check_row(cf_rig *rig, const gr_node *write, uint32_t t, uint32_t part, char *why, size_t capacity) {
+static bool check_row(cf_rig *rig, const gr_node *write, uint32_t t, uint32_t part, char *why,
+                      size_t capacity) {
     const gr_kv_desc *desc = &rig->cache.desc;
     uint32_t width = desc->kv_heads * (part ? desc->v_dim : desc->k_dim);
     const double *exact = rig->exact[write->in[part]] + (uint64_t)t * width;
     float *stored = malloc((width + 1) * sizeof *stored);
-    bool good = stored && cf_rig_cache_read(rig, (uint32_t)rig->step.row_seq[t], rig->step.positions[t], part, stored);
+    bool good = stored && cf_rig_cache_read(rig, (uint32_t)rig->step.row_seq[t],
+                                            rig->step.positions[t], part, stored);
     for (uint32_t i = 0; i < width && good; i++) {
         double largest = 0;
         for (uint32_t j = i / 32 * 32; j < width && j < i / 32 * 32 + 32; j++)
             largest = fmax(largest, fabs(exact[j]));
         good = fabs((double)stored[i] - exact[i]) <= stored_tolerance(rig, exact[i], largest);
         if (!good)
-            snprintf(why, capacity, "cache: row %u %s[%u] holds %.9g, expected %.9g", t, part ? "V" : "K", i,
-                     (double)stored[i], exact[i]);
+            snprintf(why, capacity, "cache: row %u %s[%u] holds %.9g, expected %.9g", t,
+                     part ? "V" : "K", i, (double)stored[i], exact[i]);
     }
     free(stored);
     return good;
 }
 
-static bool check_slots(cf_rig *rig, const gr_node *write, const uint8_t *now, char *why, size_t capacity) {
+static bool check_slots(cf_rig *rig, const gr_node *write, const uint8_t *now, char *why,
+                        size_t capacity) {
     const gr_kv_desc *desc = &rig->cache.desc;
     const uint8_t *was = rig->kv_before;
     for (uint32_t page = 0; page < desc->pages; page++) {
         for (uint32_t layer = 0; layer < desc->layers; layer++) {
             for (uint32_t part = 0; part < 2; part++) {
                 uint64_t size = region_bytes(desc, desc->dtype, part, 1);
-                for (uint32_t slot = 0; slot < desc->page_tokens; slot++, was += size, now += size) {
+                for (uint32_t slot = 0; slot < desc->page_tokens;
+                     slot++, was += size, now += size) {
                     uint32_t t;
-                    bool own = write && layer == rig->cache.layer && row_in_slot(rig, page, slot, &t);
+                    bool own =
+                        write && layer == rig->cache.layer && row_in_slot(rig, page, slot, &t);
                     if (own && !check_row(rig, write, t, part, why, capacity))
                         return false;
                     if (!own && memcmp(was, now, size)) {
-                        snprintf(why, capacity, "cache: layer %u page %u slot %u %s changed", layer, page, slot,
-                                 part ? "V" : "K");
+                        snprintf(why, capacity, "cache: layer %u page %u slot %u %s changed", layer,
+                                 page, slot, part ? "V" : "K");
                         return false;
                     }
                 }

@@ -22,17 +22,24 @@ static const char *flag_names(gr_attention_flags flags) {
 }
 
 static void describe(const shape *s, const char *kind, char *name, size_t capacity) {
-    size_t at = (size_t)snprintf(name, capacity, "ATTENTION%s heads=%u:%u dim=%u,%u W=%u page=%u %s%s%s", kind, s->heads,
-                                 s->kv_heads, s->k_dim, s->v_dim, s->window, s->page, gr_dtype_name(s->dtype),
-                                 flag_names(s->flags), s->softcap != 0.0f ? " softcap" : "");
+    size_t at = (size_t)snprintf(
+        name, capacity, "ATTENTION%s heads=%u:%u dim=%u,%u W=%u page=%u %s%s%s", kind, s->heads,
+        s->kv_heads, s->k_dim, s->v_dim, s->window, s->page, gr_dtype_name(s->dtype),
+        flag_names(s->flags), s->softcap != 0.0f ? " softcap" : "");
     for (uint32_t i = 0; i < s->seqs && at < capacity; i++)
         at += (size_t)snprintf(name + at, capacity - at, " %d+%u", s->past[i], s->rows[i]);
 }
 
 static gr_attrs_attention attrs_of(const shape *s) {
-    return (gr_attrs_attention){.struct_size = sizeof(gr_attrs_attention), .heads = s->heads,
-                                .kv_heads = s->kv_heads, .k_dim = s->k_dim, .v_dim = s->v_dim, .window = s->window,
-                                .flags = s->flags, .scale = 1.0f / sqrtf((float)s->k_dim), .softcap = s->softcap};
+    return (gr_attrs_attention){.struct_size = sizeof(gr_attrs_attention),
+                                .heads = s->heads,
+                                .kv_heads = s->kv_heads,
+                                .k_dim = s->k_dim,
+                                .v_dim = s->v_dim,
+                                .window = s->window,
+                                .flags = s->flags,
+                                .scale = 1.0f / sqrtf((float)s->k_dim),
+                                .softcap = s->softcap};
 }
 
 static bool begin(cf_rig *rig, cf_suite *suite, const shape *s, const char *kind) {
@@ -46,8 +53,13 @@ static bool begin(cf_rig *rig, cf_suite *suite, const shape *s, const char *kind
     cf_rig_sequences(rig, s->seqs, s->rows, s->past);
     if (s->flags & GR_ATTENTION_DENSE)
         return true;
-    gr_kv_desc desc = {.struct_size = sizeof desc, .layers = 2, .page_tokens = s->page, .kv_heads = s->kv_heads,
-                       .k_dim = s->k_dim, .v_dim = s->v_dim, .dtype = s->dtype};
+    gr_kv_desc desc = {.struct_size = sizeof desc,
+                       .layers = 2,
+                       .page_tokens = s->page,
+                       .kv_heads = s->kv_heads,
+                       .k_dim = s->k_dim,
+                       .v_dim = s->v_dim,
+                       .dtype = s->dtype};
     if (cf_rig_cache(rig, &desc, s->window))
         return true;
     cf_rig_end(rig);
@@ -55,7 +67,8 @@ static bool begin(cf_rig *rig, cf_suite *suite, const shape *s, const char *kind
 }
 
 // Writes the step's keys and values, then attends. Dense attention takes them as operands.
-static void nodes(cf_rig *rig, const shape *s, const gr_attrs_attention *attrs, uint32_t q, uint32_t k, uint32_t v) {
+static void nodes(cf_rig *rig, const shape *s, const gr_attrs_attention *attrs, uint32_t q,
+                  uint32_t k, uint32_t v) {
     uint32_t y = cf_rig_value(rig, GR_DTYPE_F32, GR_DIM_T, (int64_t)s->heads * s->v_dim);
     if (s->flags & GR_ATTENTION_DENSE) {
         cf_rig_node(rig, GR_OP_ATTENTION, attrs, 3, (uint32_t[]){q, k, v}, 1, &y);
@@ -72,15 +85,17 @@ static void random_case(cf_suite *suite, const shape *s) {
         return;
     gr_attrs_attention attrs = attrs_of(s);
     // Scores spread over several units, so that attention is peaked.
-    uint32_t q = cf_rig_input(&rig, GR_DIM_T, (int64_t)s->heads * s->k_dim, s->softcap != 0.0f ? 6.0 : 2.5);
+    uint32_t q =
+        cf_rig_input(&rig, GR_DIM_T, (int64_t)s->heads * s->k_dim, s->softcap != 0.0f ? 6.0 : 2.5);
     uint32_t k = cf_rig_input(&rig, GR_DIM_T, (int64_t)s->kv_heads * s->k_dim, 1.0);
     uint32_t v = cf_rig_input(&rig, GR_DIM_T, (int64_t)s->kv_heads * s->v_dim, 1.0);
     nodes(&rig, s, &attrs, q, k, v);
     cf_rig_finish(&rig);
 }
 
-// A query at position p, and a dominant key `back` positions before it that carries large values: it must
-// win when back < W and leave no trace when back = W. The key may lie in the cache or in the step.
+// A query at position p, and a dominant key `back` positions before it that carries large values:
+// it must win when back < W and leave no trace when back = W. The key may lie in the cache or in
+// the step.
 static void needle(cf_suite *suite, shape s, int32_t p, int32_t back, uint32_t rows) {
     cf_rig rig;
     char kind[48];
@@ -89,7 +104,8 @@ static void needle(cf_suite *suite, shape s, int32_t p, int32_t back, uint32_t r
     s.rows[0] = rows;
     s.past[0] = p + 1 - (int32_t)rows;
     // Where the window has rolled past it, the page may be gone: then there is nothing to plant.
-    if (at < 0 || s.past[0] < 0 || (at < s.past[0] && s.window && at < s.past[0] - (int32_t)s.window + 1))
+    if (at < 0 || s.past[0] < 0 ||
+        (at < s.past[0] && s.window && at < s.past[0] - (int32_t)s.window + 1))
         return;
     snprintf(kind, sizeof kind, " needle p=%d at p-%d", p, back);
     if (!begin(&rig, suite, &s, kind))
@@ -101,7 +117,8 @@ static void needle(cf_suite *suite, shape s, int32_t p, int32_t back, uint32_t r
     float *queries = (float *)rig.data[q] + (size_t)(rows - 1) * s.heads * s.k_dim;
     float *key = cf_rig_alloc(&rig, s.kv_heads * s.k_dim * sizeof *key);
     float *value = cf_rig_alloc(&rig, s.kv_heads * s.v_dim * sizeof *value);
-    for (uint32_t i = 0; i < s.heads * s.k_dim; i++) // every query head of the row points the same way
+    for (uint32_t i = 0; i < s.heads * s.k_dim;
+         i++) // every query head of the row points the same way
         queries[i] = 1.0f;
     for (uint32_t i = 0; i < s.kv_heads * s.k_dim; i++) // score: sqrt(dim) * 20 / sqrt(dim)
         key[i] = 20.0f / sqrtf((float)s.k_dim);
@@ -109,8 +126,10 @@ static void needle(cf_suite *suite, shape s, int32_t p, int32_t back, uint32_t r
         value[i] = 30.0f + (float)(i % 7);
     if (at >= s.past[0]) {
         size_t row = (size_t)(at - s.past[0]);
-        memcpy((float *)rig.data[k] + row * s.kv_heads * s.k_dim, key, s.kv_heads * s.k_dim * sizeof *key);
-        memcpy((float *)rig.data[v] + row * s.kv_heads * s.v_dim, value, s.kv_heads * s.v_dim * sizeof *value);
+        memcpy((float *)rig.data[k] + row * s.kv_heads * s.k_dim, key,
+               s.kv_heads * s.k_dim * sizeof *key);
+        memcpy((float *)rig.data[v] + row * s.kv_heads * s.v_dim, value,
+               s.kv_heads * s.v_dim * sizeof *value);
     } else {
         cf_rig_cache_write(&rig, 0, at, 0, key);
         cf_rig_cache_write(&rig, 0, at, 1, value);
@@ -121,7 +140,13 @@ static void needle(cf_suite *suite, shape s, int32_t p, int32_t back, uint32_t r
 }
 
 static void needles(cf_suite *suite, gr_dtype dtype, uint32_t window, uint32_t page) {
-    shape s = {.heads = 4, .kv_heads = 2, .k_dim = 64, .v_dim = 64, .window = window, .page = page, .dtype = dtype};
+    shape s = {.heads = 4,
+               .kv_heads = 2,
+               .k_dim = 64,
+               .v_dim = 64,
+               .window = window,
+               .page = page,
+               .dtype = dtype};
     int32_t w = (int32_t)window;
     const int32_t positions[] = {0, w - 1, w, w + 1, 2 * w + 3};
     const int32_t backs[] = {0, 1, w - 2, w - 1, w};
@@ -141,9 +166,16 @@ static void geometries(cf_suite *suite) {
     static const uint32_t dims[][2] = {{64, 64}, {128, 128}, {32, 96}, {96, 96}};
     for (uint32_t h = 0; h < 5; h++) {
         for (uint32_t d = 0; d < 4; d++) {
-            shape s = {.heads = heads[h][0], .kv_heads = heads[h][1], .k_dim = dims[d][0], .v_dim = dims[d][1],
-                       .window = h % 2 ? 24 : 0, .page = 16, .dtype = GR_DTYPE_F16, .seqs = 2,
-                       .rows = {1, 5}, .past = {40, 0}};
+            shape s = {.heads = heads[h][0],
+                       .kv_heads = heads[h][1],
+                       .k_dim = dims[d][0],
+                       .v_dim = dims[d][1],
+                       .window = h % 2 ? 24 : 0,
+                       .page = 16,
+                       .dtype = GR_DTYPE_F16,
+                       .seqs = 2,
+                       .rows = {1, 5},
+                       .past = {40, 0}};
             random_case(suite, &s);
         }
     }
@@ -151,7 +183,13 @@ static void geometries(cf_suite *suite) {
 
 // Row counts of the step, split over one to four sequences, some of them far past their window.
 static void ragged(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t window, uint32_t seqs) {
-    shape s = {.heads = 6, .kv_heads = 2, .k_dim = 64, .v_dim = 64, .window = window, .page = 16, .dtype = dtype,
+    shape s = {.heads = 6,
+               .kv_heads = 2,
+               .k_dim = 64,
+               .v_dim = 64,
+               .window = window,
+               .page = 16,
+               .dtype = dtype,
                .seqs = seqs};
     cf_random random = {suite->seed + dtype * 31 + rows * 7 + window + seqs};
     for (uint32_t i = 0; i < rows; i++)
@@ -166,20 +204,52 @@ static void variants(cf_suite *suite) {
                                                GR_ATTENTION_DENSE | GR_ATTENTION_BIDIRECTIONAL};
     for (uint32_t f = 0; f < 4; f++) {
         for (uint32_t window = 0; window <= 9; window += 3) {
-            shape s = {.heads = 4, .kv_heads = 2, .k_dim = 64, .v_dim = 64, .window = window, .page = 8,
-                       .dtype = GR_DTYPE_F32, .flags = flags[f], .softcap = window == 3 ? 20.0f : 0.0f, .seqs = 3,
-                       .rows = {7, 0, 12}, .past = {0, 9, 30}};
+            shape s = {.heads = 4,
+                       .kv_heads = 2,
+                       .k_dim = 64,
+                       .v_dim = 64,
+                       .window = window,
+                       .page = 8,
+                       .dtype = GR_DTYPE_F32,
+                       .flags = flags[f],
+                       .softcap = window == 3 ? 20.0f : 0.0f,
+                       .seqs = 3,
+                       .rows = {7, 0, 12},
+                       .past = {0, 9, 30}};
             random_case(suite, &s);
         }
     }
-    shape far = {.heads = 2, .kv_heads = 1, .k_dim = 64, .v_dim = 64, .window = 16, .page = 16,
-                 .dtype = GR_DTYPE_BF16, .seqs = 2, .rows = {1, 3}, .past = {200000, 131070}};
+    shape far = {.heads = 2,
+                 .kv_heads = 1,
+                 .k_dim = 64,
+                 .v_dim = 64,
+                 .window = 16,
+                 .page = 16,
+                 .dtype = GR_DTYPE_BF16,
+                 .seqs = 2,
+                 .rows = {1, 3},
+                 .past = {200000, 131070}};
     random_case(suite, &far);
-    shape one = {.heads = 2, .kv_heads = 2, .k_dim = 64, .v_dim = 64, .window = 1, .page = 16,
-                 .dtype = GR_DTYPE_F32, .seqs = 1, .rows = {4}, .past = {33}};
+    shape one = {.heads = 2,
+                 .kv_heads = 2,
+                 .k_dim = 64,
+                 .v_dim = 64,
+                 .window = 1,
+                 .page = 16,
+                 .dtype = GR_DTYPE_F32,
+                 .seqs = 1,
+                 .rows = {4},
+                 .past = {33}};
     random_case(suite, &one);
-    shape wide = {.heads = 2, .kv_heads = 1, .k_dim = 64, .v_dim = 64, .page = 64, .dtype = GR_DTYPE_F16, .seqs = 1,
-                  .rows = {2}, .past = {700}};
+    shape wide = {.heads = 2,
+                  .kv_heads = 1,
+                  .k_dim = 64,
+                  .v_dim = 64,
+                  .page = 64,
+                  .dtype = GR_DTYPE_F16,
+                  .seqs = 1,
+                  .rows = {2},
+                  .past = {700}};
     random_case(suite, &wide);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// case_blocks.c: composites. Each is built with its decomposition and run three ways: whole, with its inner
-// composites whole, and as primitives. The oracle always evaluates the primitives.
+// case_blocks.c: composites. Each is built with its decomposition and run three ways: whole, with
+// its inner composites whole, and as primitives. The oracle always evaluates the primitives.
 #include <math.h>
 #include <string.h>
 
@@ -43,17 +43,18 @@ static uint32_t norm_weight(tree *t) {
     return id;
 }
 
-static gr_node *add_node(tree *t, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in,
-                         uint32_t out_count, const uint32_t *out) {
+static gr_node *add_node(tree *t, gr_op op, const void *attrs, uint32_t in_count,
+                         const uint32_t *in, uint32_t out_count, const uint32_t *out) {
     gr_node *node = cf_rig_node(&t->rig, op, attrs, in_count, in, out_count, out);
     bool composite = op >= GR_OP_NORM_MATMUL;
-    node->flags = t->depth == t->run_depth || (!composite && t->depth < t->run_depth) ? GR_NODE_RUN : 0;
+    node->flags =
+        t->depth == t->run_depth || (!composite && t->depth < t->run_depth) ? GR_NODE_RUN : 0;
     return node;
 }
 
 // Opens a composite; what is added until close_composite is its decomposition.
-static uint32_t open_composite(tree *t, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in,
-                               uint32_t out_count, const uint32_t *out) {
+static uint32_t open_composite(tree *t, gr_op op, const void *attrs, uint32_t in_count,
+                               const uint32_t *in, uint32_t out_count, const uint32_t *out) {
     add_node(t, op, attrs, in_count, in, out_count, out);
     t->depth++;
     return t->rig.node_count - 1;
@@ -64,16 +65,19 @@ static void close_composite(tree *t, uint32_t node) {
     t->depth--;
 }
 
-static uint32_t primitive(tree *t, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in, int64_t width) {
+static uint32_t primitive(tree *t, gr_op op, const void *attrs, uint32_t in_count,
+                          const uint32_t *in, int64_t width) {
     uint32_t out = activation(t, width);
     add_node(t, op, attrs, in_count, in, 1, &out);
     return out;
 }
 
 static void norm_matmul(tree *t, bool bias) {
-    uint32_t x = cf_rig_input(&t->rig, GR_DIM_T, D, 1.0), norm = norm_weight(t), w = matrix(t, 96, D);
+    uint32_t x = cf_rig_input(&t->rig, GR_DIM_T, D, 1.0), norm = norm_weight(t),
+             w = matrix(t, 96, D);
     uint32_t b = bias ? vector(t, 96) : GR_VALUE_NONE, y = activation(t, 96);
-    uint32_t whole = open_composite(t, GR_OP_NORM_MATMUL, &t->norm, bias ? 4 : 3, (uint32_t[]){x, norm, w, b}, 1, &y);
+    uint32_t whole = open_composite(t, GR_OP_NORM_MATMUL, &t->norm, bias ? 4 : 3,
+                                    (uint32_t[]){x, norm, w, b}, 1, &y);
     uint32_t normed = primitive(t, GR_OP_RMS_NORM, &t->norm, 2, (uint32_t[]){x, norm}, D);
     add_node(t, GR_OP_MATMUL, &no_attrs, bias ? 3 : 2, (uint32_t[]){normed, w, b}, 1, &y);
     close_composite(t, whole);
@@ -91,14 +95,15 @@ static void gated_ffn(tree *t, const uint32_t *in, uint32_t y) {
 }
 
 static void ffn(tree *t, bool block) {
-    uint32_t in[] = {cf_rig_input(&t->rig, GR_DIM_T, D, 1.0), norm_weight(t), matrix(t, F, D), matrix(t, F, D),
-                     matrix(t, D, F)};
+    uint32_t in[] = {cf_rig_input(&t->rig, GR_DIM_T, D, 1.0), norm_weight(t), matrix(t, F, D),
+                     matrix(t, F, D), matrix(t, D, F)};
     uint32_t y = activation(t, D);
     if (!block) {
         gated_ffn(t, in, y);
         return;
     }
-    uint32_t whole = open_composite(t, GR_OP_FFN_BLOCK, &t->block, 5, in, 1, &y), inner = activation(t, D);
+    uint32_t whole = open_composite(t, GR_OP_FFN_BLOCK, &t->block, 5, in, 1, &y),
+             inner = activation(t, D);
     gated_ffn(t, in, inner);
     add_node(t, GR_OP_ADD, &no_attrs, 2, (uint32_t[]){in[0], inner}, 1, &y);
     close_composite(t, whole);
@@ -107,15 +112,20 @@ static void ffn(tree *t, bool block) {
 enum { X, NORM, WQ, WK, WV, BQ, BK, BV, POSITIONS, STATE, Q_NORM, K_NORM, WO, BO, OPERANDS };
 
 // One of q, k, v: projection, norm of each head where there is one.
-static uint32_t projection(tree *t, uint32_t x, uint32_t w, uint32_t bias, uint32_t norm, uint32_t heads) {
+static uint32_t projection(tree *t, uint32_t x, uint32_t w, uint32_t bias, uint32_t norm,
+                           uint32_t heads) {
     bool biased = bias != GR_VALUE_NONE;
-    uint32_t y = primitive(t, GR_OP_MATMUL, &no_attrs, biased ? 3 : 2, (uint32_t[]){x, w, bias}, heads * DIM);
-    return norm == GR_VALUE_NONE ? y : primitive(t, GR_OP_RMS_NORM, &t->norm, 2, (uint32_t[]){y, norm}, heads * DIM);
+    uint32_t y = primitive(t, GR_OP_MATMUL, &no_attrs, biased ? 3 : 2, (uint32_t[]){x, w, bias},
+                           heads * DIM);
+    return norm == GR_VALUE_NONE
+               ? y
+               : primitive(t, GR_OP_RMS_NORM, &t->norm, 2, (uint32_t[]){y, norm}, heads * DIM);
 }
 
 static void qkv(tree *t, const uint32_t *in, uint32_t q_out, uint32_t state_out) {
     bool normed = in[Q_NORM] != GR_VALUE_NONE;
-    uint32_t whole = open_composite(t, GR_OP_QKV, &t->block, normed ? 12 : 10, in, 2, (uint32_t[]){q_out, state_out});
+    uint32_t whole = open_composite(t, GR_OP_QKV, &t->block, normed ? 12 : 10, in, 2,
+                                    (uint32_t[]){q_out, state_out});
     uint32_t x = primitive(t, GR_OP_RMS_NORM, &t->norm, 2, in, D);
     uint32_t q = projection(t, x, in[WQ], in[BQ], in[Q_NORM], HEADS);
     uint32_t k = projection(t, x, in[WK], in[BK], in[K_NORM], KV_HEADS);
@@ -127,23 +137,33 @@ static void qkv(tree *t, const uint32_t *in, uint32_t q_out, uint32_t state_out)
 }
 
 static void attention(tree *t, bool block, bool extras) {
-    uint32_t in[OPERANDS] = {
-        cf_rig_input(&t->rig, GR_DIM_T, D, 1.0), norm_weight(t),
-        matrix(t, HEADS * DIM, D), matrix(t, KV_HEADS * DIM, D), matrix(t, KV_HEADS * DIM, D),
-        extras ? vector(t, HEADS * DIM) : GR_VALUE_NONE, extras ? vector(t, KV_HEADS * DIM) : GR_VALUE_NONE,
-        extras ? vector(t, KV_HEADS * DIM) : GR_VALUE_NONE, cf_rig_field(&t->rig, GR_STEP_POSITIONS, CF_NONE),
-        cf_rig_state(&t->rig), extras ? vector(t, DIM) : GR_VALUE_NONE, extras ? vector(t, DIM) : GR_VALUE_NONE,
-        matrix(t, D, HEADS * DIM), extras ? vector(t, D) : GR_VALUE_NONE};
+    uint32_t in[OPERANDS] = {cf_rig_input(&t->rig, GR_DIM_T, D, 1.0),
+                             norm_weight(t),
+                             matrix(t, HEADS * DIM, D),
+                             matrix(t, KV_HEADS * DIM, D),
+                             matrix(t, KV_HEADS * DIM, D),
+                             extras ? vector(t, HEADS * DIM) : GR_VALUE_NONE,
+                             extras ? vector(t, KV_HEADS * DIM) : GR_VALUE_NONE,
+                             extras ? vector(t, KV_HEADS * DIM) : GR_VALUE_NONE,
+                             cf_rig_field(&t->rig, GR_STEP_POSITIONS, CF_NONE),
+                             cf_rig_state(&t->rig),
+                             extras ? vector(t, DIM) : GR_VALUE_NONE,
+                             extras ? vector(t, DIM) : GR_VALUE_NONE,
+                             matrix(t, D, HEADS * DIM),
+                             extras ? vector(t, D) : GR_VALUE_NONE};
     uint32_t q = activation(t, HEADS * DIM), state = cf_rig_state(&t->rig);
     if (!block) {
         qkv(t, in, q, state);
         return;
     }
-    uint32_t y = activation(t, D), attended = activation(t, HEADS * DIM), projected = activation(t, D);
-    uint32_t whole = open_composite(t, GR_OP_ATTN_BLOCK, &t->block, extras ? 14 : 13, in, 2, (uint32_t[]){y, state});
+    uint32_t y = activation(t, D), attended = activation(t, HEADS * DIM),
+             projected = activation(t, D);
+    uint32_t whole = open_composite(t, GR_OP_ATTN_BLOCK, &t->block, extras ? 14 : 13, in, 2,
+                                    (uint32_t[]){y, state});
     qkv(t, in, q, state);
     add_node(t, GR_OP_ATTENTION, &t->attention, 2, (uint32_t[]){q, state}, 1, &attended);
-    add_node(t, GR_OP_MATMUL, &no_attrs, extras ? 3 : 2, (uint32_t[]){attended, in[WO], in[BO]}, 1, &projected);
+    add_node(t, GR_OP_MATMUL, &no_attrs, extras ? 3 : 2, (uint32_t[]){attended, in[WO], in[BO]}, 1,
+             &projected);
     add_node(t, GR_OP_ADD, &no_attrs, 2, (uint32_t[]){in[X], projected}, 1, &y);
     close_composite(t, whole);
 }
@@ -154,25 +174,43 @@ static void set_attrs(tree *t, gr_dtype dtype, uint32_t window) {
     t->glu = (gr_attrs_glu){.struct_size = sizeof t->glu, .activation = GR_ACTIVATION_SILU};
     for (uint32_t i = 0; i < DIM / 2; i++)
         t->inv_freq[i] = pow(10000.0, -2.0 * i / DIM);
-    t->rope = (gr_attrs_rope){.struct_size = sizeof t->rope, .head_dim = DIM, .rotary_dim = DIM,
-                              .pairing = GR_ROPE_INTERLEAVED, .magnitude = 1.0f, .inv_freq = t->inv_freq};
-    t->attention = (gr_attrs_attention){.struct_size = sizeof t->attention, .heads = HEADS, .kv_heads = KV_HEADS,
-                                        .k_dim = DIM, .v_dim = DIM, .window = window,
+    t->rope = (gr_attrs_rope){.struct_size = sizeof t->rope,
+                              .head_dim = DIM,
+                              .rotary_dim = DIM,
+                              .pairing = GR_ROPE_INTERLEAVED,
+                              .magnitude = 1.0f,
+                              .inv_freq = t->inv_freq};
+    t->attention = (gr_attrs_attention){.struct_size = sizeof t->attention,
+                                        .heads = HEADS,
+                                        .kv_heads = KV_HEADS,
+                                        .k_dim = DIM,
+                                        .v_dim = DIM,
+                                        .window = window,
                                         .scale = 1.0f / sqrtf((float)DIM)};
-    t->block = (gr_attrs_block){.struct_size = sizeof t->block, .eps = 1e-5f, .activation = GR_ACTIVATION_SILU,
-                                .rope_q = &t->rope, .rope_k = &t->rope, .attention = &t->attention};
+    t->block = (gr_attrs_block){.struct_size = sizeof t->block,
+                                .eps = 1e-5f,
+                                .activation = GR_ACTIVATION_SILU,
+                                .rope_q = &t->rope,
+                                .rope_k = &t->rope,
+                                .attention = &t->attention};
 }
 
-static const char *const op_names[] = {"NORM_MATMUL", "QKV", "GATED_FFN", "ATTN_BLOCK", "FFN_BLOCK"};
+static const char *const op_names[] = {"NORM_MATMUL", "QKV", "GATED_FFN", "ATTN_BLOCK",
+                                       "FFN_BLOCK"};
 
-static void block_case(cf_suite *suite, gr_op op, gr_dtype dtype, uint32_t rows, bool extras, uint32_t run_depth) {
+static void block_case(cf_suite *suite, gr_op op, gr_dtype dtype, uint32_t rows, bool extras,
+                       uint32_t run_depth) {
     static tree t; // large
     memset(&t, 0, sizeof t);
     char name[128];
     const char *op_name = op_names[op - GR_OP_NORM_MATMUL];
     const char *kv_name = rows % 2 ? "F16" : "F32";
-    snprintf(name, sizeof name, "%s %s T=%u%s %s, cache %s", op_name, gr_dtype_name(dtype), rows, extras ? " biases" : "",
-             run_depth == 0 ? "whole" : run_depth == 1 ? "opened" : "as primitives", kv_name);
+    snprintf(name, sizeof name, "%s %s T=%u%s %s, cache %s", op_name, gr_dtype_name(dtype), rows,
+             extras ? " biases" : "",
+             run_depth == 0   ? "whole"
+             : run_depth == 1 ? "opened"
+                              : "as primitives",
+             kv_name);
     bool cached = op == GR_OP_QKV || op == GR_OP_ATTN_BLOCK;
     if (!cf_rig_begin(&t.rig, suite, op_name, name, rows, 0))
         return;
@@ -180,8 +218,13 @@ static void block_case(cf_suite *suite, gr_op op, gr_dtype dtype, uint32_t rows,
     t.run_depth = run_depth;
     t.rig.slack = run_depth ? 10.0 : 1.0;
     cf_rig_sequences(&t.rig, 2, (uint32_t[]){rows - rows / 3, rows / 3}, (int32_t[]){0, 29});
-    gr_kv_desc desc = {.struct_size = sizeof desc, .layers = 1, .page_tokens = 8, .kv_heads = KV_HEADS, .k_dim = DIM,
-                       .v_dim = DIM, .dtype = rows % 2 ? GR_DTYPE_F16 : GR_DTYPE_F32};
+    gr_kv_desc desc = {.struct_size = sizeof desc,
+                       .layers = 1,
+                       .page_tokens = 8,
+                       .kv_heads = KV_HEADS,
+                       .k_dim = DIM,
+                       .v_dim = DIM,
+                       .dtype = rows % 2 ? GR_DTYPE_F16 : GR_DTYPE_F32};
     if (cached && !cf_rig_cache(&t.rig, &desc, t.attention.window)) {
         cf_rig_end(&t.rig);
         return;
@@ -196,7 +239,8 @@ static void block_case(cf_suite *suite, gr_op op, gr_dtype dtype, uint32_t rows,
 }
 
 void cf_cases_blocks(cf_suite *suite) {
-    static const gr_dtype dtypes[] = {GR_DTYPE_F32, GR_DTYPE_BF16, GR_DTYPE_Q4_0, GR_DTYPE_Q4_K, GR_DTYPE_Q8_0};
+    static const gr_dtype dtypes[] = {GR_DTYPE_F32, GR_DTYPE_BF16, GR_DTYPE_Q4_0, GR_DTYPE_Q4_K,
+                                      GR_DTYPE_Q8_0};
     for (gr_op op = GR_OP_NORM_MATMUL; op <= GR_OP_FFN_BLOCK; op++) {
         for (uint32_t d = 0; d < 5; d++) {
             for (uint32_t r = 0; r < CF_ROW_COUNTS; r += suite->deep ? 1 : 3) {

@@ -5,7 +5,15 @@
 
 #include "suite.h"
 
-enum { LAYERS = 3, TOKENS = 8, HEADS = 2, K_DIM = 64, V_DIM = 32, PAGES = 5, MOST = TOKENS * HEADS * K_DIM };
+enum {
+    LAYERS = 3,
+    TOKENS = 8,
+    HEADS = 2,
+    K_DIM = 64,
+    V_DIM = 32,
+    PAGES = 5,
+    MOST = TOKENS * HEADS * K_DIM
+};
 
 typedef struct pool {
     cf_suite *suite;
@@ -23,8 +31,13 @@ static void check(pool *p, const char *what, bool good) {
         cf_fail(p->suite, name, "not so");
 }
 
-static gr_kv_region region(uint32_t layer, uint32_t part, uint32_t page, uint32_t slot, uint32_t count) {
-    return (gr_kv_region){.struct_size = sizeof(gr_kv_region), .layer = layer, .part = part, .page = page, .slot = slot,
+static gr_kv_region region(uint32_t layer, uint32_t part, uint32_t page, uint32_t slot,
+                           uint32_t count) {
+    return (gr_kv_region){.struct_size = sizeof(gr_kv_region),
+                          .layer = layer,
+                          .part = part,
+                          .page = page,
+                          .slot = slot,
                           .count = count};
 }
 
@@ -33,11 +46,13 @@ static uint64_t bytes_of(gr_dtype dtype, const gr_kv_region *r) {
 }
 
 static gr_status get(pool *p, gr_kv_region r, gr_dtype dtype, void *values) {
-    return p->suite->backend->kv_read(p->suite->device, NULL, p->kv, &r, dtype, values, bytes_of(dtype, &r), NULL);
+    return p->suite->backend->kv_read(p->suite->device, NULL, p->kv, &r, dtype, values,
+                                      bytes_of(dtype, &r), NULL);
 }
 
 static gr_status put(pool *p, gr_kv_region r, gr_dtype dtype, const void *values) {
-    return p->suite->backend->kv_write(p->suite->device, NULL, p->kv, &r, dtype, values, bytes_of(dtype, &r), NULL);
+    return p->suite->backend->kv_write(p->suite->device, NULL, p->kv, &r, dtype, values,
+                                       bytes_of(dtype, &r), NULL);
 }
 
 // Own dtype in, own dtype out: every bit. As F32: what the bits mean.
@@ -48,17 +63,21 @@ static void round_trip(pool *p, cf_random *random) {
     bool bits = true, meaning = true, again = true;
     for (uint32_t layer = 0; layer < LAYERS; layer++) {
         for (uint32_t part = 0; part < 2; part++) {
-            gr_kv_region r = region(layer, part, cf_below(random, PAGES), 1 + layer, TOKENS - 2 - layer);
-            uint64_t count = (uint64_t)r.count * HEADS * (part ? V_DIM : K_DIM), size = bytes_of(p->dtype, &r);
+            gr_kv_region r =
+                region(layer, part, cf_below(random, PAGES), 1 + layer, TOKENS - 2 - layer);
+            uint64_t count = (uint64_t)r.count * HEADS * (part ? V_DIM : K_DIM),
+                     size = bytes_of(p->dtype, &r);
             cf_fill(random, p->dtype, in, count);
-            bits = bits && !put(p, r, p->dtype, in) && !get(p, r, p->dtype, out) && !memcmp(in, out, size);
+            bits = bits && !put(p, r, p->dtype, in) && !get(p, r, p->dtype, out) &&
+                   !memcmp(in, out, size);
             cf_decode(p->dtype, in, count, exact, CF_PLANT_NONE);
             meaning = meaning && !get(p, r, GR_DTYPE_F32, wide);
             for (uint64_t i = 0; i < count && meaning; i++)
                 meaning = fabs((double)wide[i] - exact[i]) <= 1e-6 * fabs(exact[i]);
             if (p->dtype == GR_DTYPE_Q8_0)
                 continue; // quantising what was quantised need not give the same blocks
-            again = again && !put(p, r, GR_DTYPE_F32, wide) && !get(p, r, p->dtype, out) && !memcmp(in, out, size);
+            again = again && !put(p, r, GR_DTYPE_F32, wide) && !get(p, r, p->dtype, out) &&
+                    !memcmp(in, out, size);
         }
     }
     check(p, "own dtype round-trips exactly", bits);
@@ -102,32 +121,49 @@ static bool marked(pool *p, uint32_t page, uint32_t slot, uint32_t count, uint32
 static void copies(pool *p) {
     const gr_backend *b = p->suite->backend;
     gr_device *device = p->suite->device;
-    check(p, "pages are marked", mark(p, PAGES) && marked(p, 0, 0, TOKENS, 0) && marked(p, PAGES - 1, 0, TOKENS, PAGES - 1));
+    check(p, "pages are marked",
+          mark(p, PAGES) && marked(p, 0, 0, TOKENS, 0) &&
+              marked(p, PAGES - 1, 0, TOKENS, PAGES - 1));
     bool copied = !b->kv_copy_page(device, NULL, p->kv, 1, 3, 5, NULL);
-    check(p, "copy of 5 slots copies 5 slots", copied && marked(p, 3, 0, 5, 1) && marked(p, 3, 5, TOKENS - 5, 3) && marked(p, 1, 0, TOKENS, 1));
-    check(p, "copy of no slots", !b->kv_copy_page(device, NULL, p->kv, 0, 2, 0, NULL) && marked(p, 2, 0, TOKENS, 2));
-    check(p, "copy out of range is refused", b->kv_copy_page(device, NULL, p->kv, 0, PAGES, 1, NULL) != GR_OK &&
-          b->kv_copy_page(device, NULL, p->kv, PAGES, 0, 1, NULL) != GR_OK && b->kv_copy_page(device, NULL, p->kv, 0, 1, TOKENS + 1, NULL) != GR_OK);
-    check(p, "growing keeps the pages", !b->kv_resize(device, p->kv, PAGES + 40, NULL) && marked(p, 4, 0, TOKENS, 4) &&
-          mark(p, PAGES + 40) && marked(p, PAGES + 39, 0, TOKENS, PAGES + 39));
-    check(p, "shrinking keeps the rest", !b->kv_resize(device, p->kv, 2, NULL) && marked(p, 1, 0, TOKENS, 1) &&
-          !marked(p, 2, 0, 1, 2));
-    check(p, "page bytes cover what a page holds", b->kv_page_bytes(device, p->kv) >=
-          (gr_dtype_row_bytes(p->dtype, K_DIM) + gr_dtype_row_bytes(p->dtype, V_DIM)) * HEADS * TOKENS * LAYERS);
+    check(p, "copy of 5 slots copies 5 slots",
+          copied && marked(p, 3, 0, 5, 1) && marked(p, 3, 5, TOKENS - 5, 3) &&
+              marked(p, 1, 0, TOKENS, 1));
+    check(p, "copy of no slots",
+          !b->kv_copy_page(device, NULL, p->kv, 0, 2, 0, NULL) && marked(p, 2, 0, TOKENS, 2));
+    check(p, "copy out of range is refused",
+          b->kv_copy_page(device, NULL, p->kv, 0, PAGES, 1, NULL) != GR_OK &&
+              b->kv_copy_page(device, NULL, p->kv, PAGES, 0, 1, NULL) != GR_OK &&
+              b->kv_copy_page(device, NULL, p->kv, 0, 1, TOKENS + 1, NULL) != GR_OK);
+    check(p, "growing keeps the pages",
+          !b->kv_resize(device, p->kv, PAGES + 40, NULL) && marked(p, 4, 0, TOKENS, 4) &&
+              mark(p, PAGES + 40) && marked(p, PAGES + 39, 0, TOKENS, PAGES + 39));
+    check(p, "shrinking keeps the rest",
+          !b->kv_resize(device, p->kv, 2, NULL) && marked(p, 1, 0, TOKENS, 1) &&
+              !marked(p, 2, 0, 1, 2));
+    check(p, "page bytes cover what a page holds",
+          b->kv_page_bytes(device, p->kv) >=
+              (gr_dtype_row_bytes(p->dtype, K_DIM) + gr_dtype_row_bytes(p->dtype, V_DIM)) * HEADS *
+                  TOKENS * LAYERS);
 }
 
 static void refusals(pool *p) {
     static float values[MOST * 2];
-    const gr_kv_region bad[] = {region(LAYERS, 0, 0, 0, 1), region(0, 2, 0, 0, 1), region(0, 0, PAGES, 0, 1),
-                                region(0, 0, 0, TOKENS, 1), region(0, 0, 0, 1, TOKENS), region(0, 0, 0, 2, UINT32_MAX - 1)};
+    const gr_kv_region bad[] = {region(LAYERS, 0, 0, 0, 1), region(0, 2, 0, 0, 1),
+                                region(0, 0, PAGES, 0, 1),  region(0, 0, 0, TOKENS, 1),
+                                region(0, 0, 0, 1, TOKENS), region(0, 0, 0, 2, UINT32_MAX - 1)};
     bool refused = true;
     for (uint32_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        refused = refused && get(p, bad[i], GR_DTYPE_F32, values) != GR_OK && put(p, bad[i], GR_DTYPE_F32, values) != GR_OK;
+        refused = refused && get(p, bad[i], GR_DTYPE_F32, values) != GR_OK &&
+                  put(p, bad[i], GR_DTYPE_F32, values) != GR_OK;
     check(p, "regions out of range are refused", refused);
     gr_kv_region fine = region(0, 0, 0, 0, 1);
-    check(p, "a wrong size is refused", p->suite->backend->kv_read(p->suite->device, NULL, p->kv, &fine, GR_DTYPE_F32, values, 4, NULL) != GR_OK);
-    check(p, "a foreign dtype is refused", p->dtype == GR_DTYPE_Q8_0 || get(p, fine, GR_DTYPE_Q8_0, values) != GR_OK);
-    check(p, "no slots is a no-op", get(p, region(0, 0, 0, TOKENS, 0), GR_DTYPE_F32, values) == GR_OK);
+    check(p, "a wrong size is refused",
+          p->suite->backend->kv_read(p->suite->device, NULL, p->kv, &fine, GR_DTYPE_F32, values, 4,
+                                     NULL) != GR_OK);
+    check(p, "a foreign dtype is refused",
+          p->dtype == GR_DTYPE_Q8_0 || get(p, fine, GR_DTYPE_Q8_0, values) != GR_OK);
+    check(p, "no slots is a no-op",
+          get(p, region(0, 0, 0, TOKENS, 0), GR_DTYPE_F32, values) == GR_OK);
 }
 
 void cf_cases_cache(cf_suite *suite) {
@@ -137,8 +173,14 @@ void cf_cases_cache(cf_suite *suite) {
     for (uint32_t d = 0; d < 4; d++) {
         pool p = {.suite = suite, .dtype = dtypes[d]};
         cf_random random = {suite->seed + d};
-        gr_kv_desc desc = {.struct_size = sizeof desc, .layers = LAYERS, .page_tokens = TOKENS, .kv_heads = HEADS,
-                           .k_dim = K_DIM, .v_dim = V_DIM, .dtype = dtypes[d], .pages = PAGES};
+        gr_kv_desc desc = {.struct_size = sizeof desc,
+                           .layers = LAYERS,
+                           .page_tokens = TOKENS,
+                           .kv_heads = HEADS,
+                           .k_dim = K_DIM,
+                           .v_dim = V_DIM,
+                           .dtype = dtypes[d],
+                           .pages = PAGES};
         gr_error error;
         gr_error_init(&error);
         if (suite->backend->kv_create(suite->device, &desc, &p.kv, &error)) {
@@ -151,10 +193,12 @@ void cf_cases_cache(cf_suite *suite) {
         suite->backend->kv_destroy(suite->device, p.kv);
         gr_kv *none = p.kv;
         desc.dtype = GR_DTYPE_Q4_K;
-        check(&p, "no pool of another dtype", suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
+        check(&p, "no pool of another dtype",
+              suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
         desc.dtype = dtypes[d];
         desc.pages = UINT32_MAX;
         desc.layers = UINT32_MAX;
-        check(&p, "no pool beyond all memory", suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
+        check(&p, "no pool beyond all memory",
+              suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
     }
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// case_golden.c: dtypes against an implementation that nobody here wrote: tests/golden/dtypes.gguf holds blocks
-// ("q4_k.blocks") and what the gguf package makes of them ("q4_k.values"). The suite's own decoder must agree to
-// the last bit, the backend's EMBED and MATMUL within their class. Beside it rope.gguf holds frequency tables of
-// transformers with cosines and sines up to position 131071 and beyond.
+// case_golden.c: dtypes against an implementation that nobody here wrote: tests/golden/dtypes.gguf
+// holds blocks
+// ("q4_k.blocks") and what the gguf package makes of them ("q4_k.values"). The suite's own decoder
+// must agree to the last bit, the backend's EMBED and MATMUL within their class. Beside it
+// rope.gguf holds frequency tables of transformers with cosines and sines up to position 131071 and
+// beyond.
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -66,7 +68,8 @@ static void suite_itself(cf_suite *suite, const golden *g) {
     for (uint64_t i = 0; i < g->values && mine; i++)
         wrong += (float)mine[i] != expected_value(g, i);
     if (wrong || !mine)
-        cf_fail(suite, name, "%llu of %llu values differ", (unsigned long long)wrong, (unsigned long long)g->values);
+        cf_fail(suite, name, "%llu of %llu values differ", (unsigned long long)wrong,
+                (unsigned long long)g->values);
     else
         cf_pass(suite, name);
     free(mine);
@@ -86,14 +89,16 @@ static void backend(cf_suite *suite, const golden *g, gr_op op) {
     char name[96];
     uint32_t k = 256, n = (uint32_t)(g->values / k);
     bool embed = op == GR_OP_EMBED;
-    snprintf(name, sizeof name, "GOLDEN %s by %s", gr_dtype_name(g->dtype), embed ? "EMBED" : "MATMUL");
+    snprintf(name, sizeof name, "GOLDEN %s by %s", gr_dtype_name(g->dtype),
+             embed ? "EMBED" : "MATMUL");
     if (!cf_rig_begin(&rig, suite, "GOLDEN", name, n, 0))
         return;
     for (uint32_t t = 0; t < n; t++)
         ((int32_t *)(uintptr_t)rig.step.tokens)[t] = (int32_t)t;
     uint32_t w = cf_rig_weight(&rig, g->dtype, n, k, CF_NONE);
     expect(&rig, w, g);
-    uint32_t x = embed ? cf_rig_field(&rig, GR_STEP_TOKENS, CF_NONE) : cf_rig_input(&rig, GR_DIM_T, k, 1.0);
+    uint32_t x =
+        embed ? cf_rig_field(&rig, GR_STEP_TOKENS, CF_NONE) : cf_rig_input(&rig, GR_DIM_T, k, 1.0);
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, embed ? k : n);
     cf_rig_node(&rig, op, &no_attrs, 2, embed ? (uint32_t[]){w, x} : (uint32_t[]){x, w}, 1, &y);
     cf_rig_finish(&rig);
@@ -116,8 +121,9 @@ static bool find_table(const uint8_t *data, uint64_t size, uint32_t index, table
     out->cosine = cf_gguf_array(data, size, name, GR_DTYPE_F32, &cosines);
     snprintf(name, sizeof name, "case.%u.sin", index);
     out->sine = cf_gguf_array(data, size, name, GR_DTYPE_F32, &sines);
-    return out->frequency && out->position && out->cosine && out->sine && out->pairs && out->pairs <= 128 &&
-           out->positions && cosines == out->pairs * out->positions && sines == cosines;
+    return out->frequency && out->position && out->cosine && out->sine && out->pairs &&
+           out->pairs <= 128 && out->positions && cosines == out->pairs * out->positions &&
+           sines == cosines;
 }
 
 static float number(const uint8_t *array, uint64_t i) {
@@ -132,15 +138,20 @@ static void rope(cf_suite *suite, const table *t, uint32_t index, gr_rope_pairin
     char name[96];
     double inv_freq[128];
     uint32_t pairs = (uint32_t)t->pairs, rows = (uint32_t)t->positions;
-    snprintf(name, sizeof name, "GOLDEN ROPE table %u %s", index, pairing == GR_ROPE_HALF ? "half" : "interleaved");
+    snprintf(name, sizeof name, "GOLDEN ROPE table %u %s", index,
+             pairing == GR_ROPE_HALF ? "half" : "interleaved");
     if (!cf_rig_begin(&rig, suite, "GOLDEN", name, rows, 0))
         return;
     for (uint32_t i = 0; i < pairs; i++)
         inv_freq[i] = (double)number(t->frequency, i);
-    gr_attrs_rope attrs = {.struct_size = sizeof attrs, .head_dim = 2 * pairs, .rotary_dim = 2 * pairs,
-                           .pairing = pairing, .inv_freq = inv_freq,
+    gr_attrs_rope attrs = {.struct_size = sizeof attrs,
+                           .head_dim = 2 * pairs,
+                           .rotary_dim = 2 * pairs,
+                           .pairing = pairing,
+                           .inv_freq = inv_freq,
                            .magnitude = hypotf(number(t->cosine, 0), number(t->sine, 0))};
-    uint32_t x = cf_rig_input(&rig, GR_DIM_T, 2 * pairs, 0.0), y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, 2 * pairs);
+    uint32_t x = cf_rig_input(&rig, GR_DIM_T, 2 * pairs, 0.0),
+             y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, 2 * pairs);
     uint32_t positions = cf_rig_value(&rig, GR_DTYPE_I32, GR_DIM_T, CF_NONE);
     rig.data[positions] = cf_rig_alloc(&rig, rows * sizeof(int32_t));
     memcpy(rig.data[positions], t->position, rows * sizeof(int32_t));
@@ -167,7 +178,8 @@ static void rope(cf_suite *suite, const table *t, uint32_t index, gr_rope_pairin
 static void ropes(cf_suite *suite) {
     char path[1024];
     const char *slash = strrchr(suite->golden, '/');
-    snprintf(path, sizeof path, "%.*srope.gguf", slash ? (int)(slash - suite->golden + 1) : 0, suite->golden);
+    snprintf(path, sizeof path, "%.*srope.gguf", slash ? (int)(slash - suite->golden + 1) : 0,
+             suite->golden);
     uint64_t size;
     uint8_t *data = load(path, &size);
     table t;
@@ -190,8 +202,8 @@ void cf_cases_golden(cf_suite *suite) {
     uint8_t *data = load(suite->golden, &size);
     for (uint32_t d = 0; d < CF_WEIGHT_DTYPES; d++) {
         if (!data || !find(data, size, cf_weight_dtypes[d], &g)) {
-            cf_fail(suite, "GOLDEN", "%s: no %s in it (--golden FILE names another place)", suite->golden,
-                    gr_dtype_name(cf_weight_dtypes[d]));
+            cf_fail(suite, "GOLDEN", "%s: no %s in it (--golden FILE names another place)",
+                    suite->golden, gr_dtype_name(cf_weight_dtypes[d]));
             continue;
         }
         suite_itself(suite, &g);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// case_invariance.c: where a device declares GR_DEVICE_BATCH_INVARIANT: the same bits for a row in any batch,
-// chunk and bucket. A batch is run once, then single rows of it, on whichever team comes.
+// case_invariance.c: where a device declares GR_DEVICE_BATCH_INVARIANT: the same bits for a row in
+// any batch, chunk and bucket. A batch is run once, then single rows of it, on whichever team
+// comes.
 #include <math.h>
 #include <string.h>
 
@@ -18,8 +19,8 @@ static void verdict(cf_rig *one, bool ran, const float *expected, uint32_t value
 }
 
 // A product of `rows` rows with given weights (NULL: random); returns the output's value.
-static bool product(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype dtype, uint32_t rows, uint32_t n,
-                    uint32_t k, const void *x, const void *w) {
+static bool product(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype dtype, uint32_t rows,
+                    uint32_t n, uint32_t k, const void *x, const void *w) {
     if (!cf_rig_begin(rig, suite, "INVARIANCE", name, rows, 0))
         return false;
     cf_rig_input(rig, GR_DIM_T, k, 1.0);
@@ -44,10 +45,12 @@ static void matmul(cf_suite *suite, gr_dtype dtype) {
     for (uint32_t t = 0; t < ROWS && ran; t += 3) {
         uint32_t rows = t % 2 ? 1 : 2; // 19 rows in chunks of one and two
         rows = t + rows > ROWS ? 1 : rows;
-        snprintf(name, sizeof name, "INVARIANCE MATMUL %s row %u of a chunk of %u", gr_dtype_name(dtype), t, rows);
+        snprintf(name, sizeof name, "INVARIANCE MATMUL %s row %u of a chunk of %u",
+                 gr_dtype_name(dtype), t, rows);
         const float *x = (const float *)batch.data[0] + t * K;
         if (product(&one, suite, name, dtype, rows, N, K, x, batch.data[1])) {
-            const float *y = (const float *)(const void *)(batch.after + batch.values[2].offset) + t * N;
+            const float *y =
+                (const float *)(const void *)(batch.after + batch.values[2].offset) + t * N;
             verdict(&one, cf_rig_run(&one), y, 2, (uint64_t)rows * N);
             cf_rig_end(&one);
         }
@@ -57,10 +60,15 @@ static void matmul(cf_suite *suite, gr_dtype dtype) {
 
 enum { A_HEADS = 4, A_KV = 2, A_DIM = 64, A_WINDOW = 21 };
 
-static bool attention(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype dtype, uint32_t rows, int32_t past,
-                      const gr_attrs_attention *attrs) {
-    gr_kv_desc desc = {.struct_size = sizeof desc, .layers = 1, .page_tokens = 8, .kv_heads = A_KV, .k_dim = A_DIM,
-                       .v_dim = A_DIM, .dtype = dtype};
+static bool attention(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype dtype, uint32_t rows,
+                      int32_t past, const gr_attrs_attention *attrs) {
+    gr_kv_desc desc = {.struct_size = sizeof desc,
+                       .layers = 1,
+                       .page_tokens = 8,
+                       .kv_heads = A_KV,
+                       .k_dim = A_DIM,
+                       .v_dim = A_DIM,
+                       .dtype = dtype};
     if (!cf_rig_begin(rig, suite, "INVARIANCE", name, rows, 0))
         return false;
     cf_rig_sequences(rig, 1, &rows, &past);
@@ -85,20 +93,29 @@ static bool take_row(cf_rig *one, cf_rig *batch, uint32_t t) {
     for (uint32_t part = 0; part < 2; part++) {
         for (int64_t p = 0; p < one->past[0]; p++) {
             uint32_t page, slot;
-            if (cf_rig_cache_slot(one, 0, p, &page, &slot) && cf_rig_cache_slot(batch, 0, p, &page, &slot) &&
-                (!cf_rig_cache_read(batch, 0, p, part, values) || !cf_rig_cache_write(one, 0, p, part, values)))
+            if (cf_rig_cache_slot(one, 0, p, &page, &slot) &&
+                cf_rig_cache_slot(batch, 0, p, &page, &slot) &&
+                (!cf_rig_cache_read(batch, 0, p, part, values) ||
+                 !cf_rig_cache_write(one, 0, p, part, values)))
                 return false;
         }
-        memcpy(one->data[1 + part], (const float *)batch->data[1 + part] + t * A_KV * A_DIM, sizeof values);
+        memcpy(one->data[1 + part], (const float *)batch->data[1 + part] + t * A_KV * A_DIM,
+               sizeof values);
     }
-    memcpy(one->data[0], (const float *)batch->data[0] + t * A_HEADS * A_DIM, A_HEADS * A_DIM * sizeof(float));
+    memcpy(one->data[0], (const float *)batch->data[0] + t * A_HEADS * A_DIM,
+           A_HEADS * A_DIM * sizeof(float));
     return true;
 }
 
 static void attention_rows(cf_suite *suite, gr_dtype dtype, uint32_t window) {
     enum { ROWS = 30, PAST = 11 };
-    gr_attrs_attention attrs = {.struct_size = sizeof attrs, .heads = A_HEADS, .kv_heads = A_KV, .k_dim = A_DIM,
-                                .v_dim = A_DIM, .window = window, .scale = 0.125f};
+    gr_attrs_attention attrs = {.struct_size = sizeof attrs,
+                                .heads = A_HEADS,
+                                .kv_heads = A_KV,
+                                .k_dim = A_DIM,
+                                .v_dim = A_DIM,
+                                .window = window,
+                                .scale = 0.125f};
     cf_rig batch, one;
     char name[96];
     snprintf(name, sizeof name, "INVARIANCE ATTENTION %s W=%u", gr_dtype_name(dtype), window);
@@ -106,10 +123,12 @@ static void attention_rows(cf_suite *suite, gr_dtype dtype, uint32_t window) {
         return;
     bool ran = cf_rig_run(&batch);
     for (uint32_t t = 0; t < ROWS && ran; t += 4) {
-        snprintf(name, sizeof name, "INVARIANCE ATTENTION %s W=%u row %u alone", gr_dtype_name(dtype), window, t);
+        snprintf(name, sizeof name, "INVARIANCE ATTENTION %s W=%u row %u alone",
+                 gr_dtype_name(dtype), window, t);
         if (!attention(&one, suite, name, dtype, 1, PAST + (int32_t)t, &attrs))
             continue;
-        const float *y = (const float *)(const void *)(batch.after + batch.values[3].offset) + t * A_HEADS * A_DIM;
+        const float *y = (const float *)(const void *)(batch.after + batch.values[3].offset) +
+                         t * A_HEADS * A_DIM;
         if (take_row(&one, &batch, t))
             verdict(&one, cf_rig_run(&one), y, 3, A_HEADS * A_DIM);
         else

@@ -26,17 +26,19 @@ static uint32_t pick_n(cf_random *random, bool deep) {
 }
 
 // One product of random values. `outliers`: a few activations a thousand times larger.
-static void product(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t take, bool bias, bool outliers) {
+static void product(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t take, bool bias,
+                    bool outliers) {
     cf_rig rig;
     char name[96];
     cf_random sizes = {suite->seed * 77 + dtype * 1000 + rows * 10 + take};
     uint32_t k = pick_k(&sizes, dtype, suite->deep), n = pick_n(&sizes, suite->deep);
-    if (outliers) { // one outlier decides over its block of 32: only a mean over many blocks says something
+    if (outliers) { // one outlier decides over its block of 32: only a mean over many blocks says
+                    // something
         k = 512;
         n = 48;
     }
-    snprintf(name, sizeof name, "MATMUL %s M=%u N=%u K=%u%s%s #%u", gr_dtype_name(dtype), rows, n, k,
-             bias ? " bias" : "", outliers ? " outliers" : "", take);
+    snprintf(name, sizeof name, "MATMUL %s M=%u N=%u K=%u%s%s #%u", gr_dtype_name(dtype), rows, n,
+             k, bias ? " bias" : "", outliers ? " outliers" : "", take);
     if (!cf_rig_begin(&rig, suite, "MATMUL", name, rows, 0))
         return;
     uint32_t x = cf_rig_input(&rig, GR_DIM_T, k, cf_uniform(&rig.random, 0.1, 3.0));
@@ -50,8 +52,8 @@ static void product(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t tak
     cf_rig_finish(&rig);
 }
 
-// One-hot rows at the edges of blocks: each output row is one column of W, and a column lost, doubled or
-// swapped shows as a whole row wrong.
+// One-hot rows at the edges of blocks: each output row is one column of W, and a column lost,
+// doubled or swapped shows as a whole row wrong.
 static void needles(cf_suite *suite, gr_dtype dtype, uint32_t k, uint32_t n) {
     cf_rig rig;
     char name[96];
@@ -76,7 +78,8 @@ static void experts(cf_suite *suite, gr_dtype dtype, uint32_t rows, bool bias) {
     cf_rig rig;
     char name[96];
     uint32_t k = gr_dtype_block(dtype) == 256 ? 512 : 96, n = 20, count = 5;
-    snprintf(name, sizeof name, "MATMUL %s experts M=%u%s", gr_dtype_name(dtype), rows, bias ? " bias" : "");
+    snprintf(name, sizeof name, "MATMUL %s experts M=%u%s", gr_dtype_name(dtype), rows,
+             bias ? " bias" : "");
     if (!cf_rig_begin(&rig, suite, "MATMUL", name, rows, 0))
         return;
     uint32_t x = cf_rig_input(&rig, GR_DIM_T, k, 1.0);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// case_memory.c: the descriptor, devices, buffers, weights and fences, with hostile arguments among them.
+// case_memory.c: the descriptor, devices, buffers, weights and fences, with hostile arguments among
+// them.
 #include <string.h>
 
 #include "suite.h"
@@ -13,16 +14,18 @@ static void check(cf_suite *suite, const char *name, bool good) {
 }
 
 static bool table_complete(const gr_backend *b) {
-    return b->struct_size >= offsetof(gr_backend, get_extension) && b->probe && b->open && b->close &&
-           b->node_support && b->buffer_alloc && b->buffer_import && b->buffer_destroy && b->buffer_read &&
-           b->buffer_write && b->buffer_map && b->weight_import && b->weight_destroy && b->kv_create &&
-           b->kv_destroy && b->kv_resize && b->kv_page_bytes && b->kv_copy_page && b->kv_read && b->kv_write &&
-           b->program_compile && b->program_destroy && b->queue_create && b->queue_destroy && b->submit &&
+    return b->struct_size >= offsetof(gr_backend, get_extension) && b->probe && b->open &&
+           b->close && b->node_support && b->buffer_alloc && b->buffer_import &&
+           b->buffer_destroy && b->buffer_read && b->buffer_write && b->buffer_map &&
+           b->weight_import && b->weight_destroy && b->kv_create && b->kv_destroy && b->kv_resize &&
+           b->kv_page_bytes && b->kv_copy_page && b->kv_read && b->kv_write && b->program_compile &&
+           b->program_destroy && b->queue_create && b->queue_destroy && b->submit &&
            b->fence_create && b->fence_destroy && b->fence_wait;
 }
 
 static bool name_good(const char *name) {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
     return name && *name && strspn(name, letters) == strlen(name);
 }
 
@@ -35,8 +38,10 @@ static bool probes_short_struct(cf_suite *suite) {
         uint64_t beyond;
     } facts = {.struct_size = 16, .beyond = 0x5a5a5a5a};
     uint32_t count = 0;
-    return suite->backend->probe(&suite->host.table, &facts, 1, sizeof facts, &count, NULL) == GR_OK && count >= 1 &&
-           facts.struct_size == 16 && facts.flags == suite->facts.flags && facts.beyond == 0x5a5a5a5a;
+    return suite->backend->probe(&suite->host.table, &facts, 1, sizeof facts, &count, NULL) ==
+               GR_OK &&
+           count >= 1 && facts.struct_size == 16 && facts.flags == suite->facts.flags &&
+           facts.beyond == 0x5a5a5a5a;
 }
 
 void cf_cases_table(cf_suite *suite) {
@@ -46,15 +51,20 @@ void cf_cases_table(cf_suite *suite) {
     uint32_t count = 0;
     gr_device *device = (gr_device *)&count;
     check(suite, "TABLE every function is there", table_complete(b));
-    check(suite, "TABLE ABI numbers", b->abi_major == GR_ABI_MAJOR && b->op_limit && b->dtype_limit);
-    check(suite, "TABLE name, version and build id", name_good(b->name) && b->version && *b->version && b->build_id && *b->build_id);
+    check(suite, "TABLE ABI numbers",
+          b->abi_major == GR_ABI_MAJOR && b->op_limit && b->dtype_limit);
+    check(suite, "TABLE name, version and build id",
+          name_good(b->name) && b->version && *b->version && b->build_id && *b->build_id);
     check(suite, "TABLE probe counts without an array",
           b->probe(&suite->host.table, NULL, 0, 0, &count, NULL) == GR_OK && count >= 1);
     check(suite, "TABLE probe fills a shorter struct", probes_short_struct(suite));
-    check(suite, "TABLE device name ends", name_good(suite->facts.name) && memchr(suite->facts.description, 0, sizeof suite->facts.description));
+    check(suite, "TABLE device name ends",
+          name_good(suite->facts.name) &&
+              memchr(suite->facts.description, 0, sizeof suite->facts.description));
     check(suite, "TABLE open refuses a device that is not there",
           b->open(&suite->host.table, 4000000000u, &device, NULL) != GR_OK && !device);
-    check(suite, "TABLE unknown extension", !b->get_extension || !b->get_extension("nobody.nothing"));
+    check(suite, "TABLE unknown extension",
+          !b->get_extension || !b->get_extension("nobody.nothing"));
     b->close(NULL);
     b->buffer_destroy(suite->device, NULL);
     b->weight_destroy(suite->device, NULL);
@@ -76,21 +86,28 @@ static void buffers(cf_suite *suite) {
     if (!made)
         return;
     bool same = !b->buffer_write(suite->device, NULL, buffer, 0, in, 1000, NULL) &&
-                !b->buffer_read(suite->device, NULL, buffer, 17, out, 983, NULL) && !memcmp(in + 17, out, 983);
+                !b->buffer_read(suite->device, NULL, buffer, 17, out, 983, NULL) &&
+                !memcmp(in + 17, out, 983);
     check(suite, "MEMORY buffer gives back what it was given", same);
-    check(suite, "MEMORY buffer read past the end", b->buffer_read(suite->device, NULL, buffer, 999, out, 2, NULL) != GR_OK);
+    check(suite, "MEMORY buffer read past the end",
+          b->buffer_read(suite->device, NULL, buffer, 999, out, 2, NULL) != GR_OK);
     check(suite, "MEMORY buffer write with an offset that overflows",
           b->buffer_write(suite->device, NULL, buffer, UINT64_MAX, in, 2, NULL) != GR_OK);
-    check(suite, "MEMORY buffer copy of nothing at the end", b->buffer_read(suite->device, NULL, buffer, 1000, out, 0, NULL) == GR_OK);
+    check(suite, "MEMORY buffer copy of nothing at the end",
+          b->buffer_read(suite->device, NULL, buffer, 1000, out, 0, NULL) == GR_OK);
     void *map = b->buffer_map(suite->device, buffer);
     bool host = suite->facts.flags & GR_DEVICE_HOST_MEMORY;
-    check(suite, "MEMORY buffer map, as the flags say", host ? map && (uintptr_t)map % 64 == 0 : !map);
+    check(suite, "MEMORY buffer map, as the flags say",
+          host ? map && (uintptr_t)map % 64 == 0 : !map);
     b->buffer_destroy(suite->device, buffer);
-    check(suite, "MEMORY buffer of no bytes", b->buffer_alloc(suite->device, 0, &empty, NULL) == GR_OK);
+    check(suite, "MEMORY buffer of no bytes",
+          b->buffer_alloc(suite->device, 0, &empty, NULL) == GR_OK);
     b->buffer_destroy(suite->device, empty);
     buffer = (gr_buffer *)in;
     check(suite, "MEMORY buffer beyond all memory",
-          b->buffer_alloc(suite->device, UINT64_MAX - 4096, &buffer, NULL) == GR_ERROR_OUT_OF_MEMORY && !buffer);
+          b->buffer_alloc(suite->device, UINT64_MAX - 4096, &buffer, NULL) ==
+                  GR_ERROR_OUT_OF_MEMORY &&
+              !buffer);
 }
 
 static bool imports(cf_suite *suite, const gr_weight_desc *desc) {
@@ -110,8 +127,14 @@ static bool imports(cf_suite *suite, const gr_weight_desc *desc) {
 
 static void weights(cf_suite *suite) {
     static float data[64];
-    const gr_weight_desc good = {.struct_size = sizeof good, .dtype = GR_DTYPE_F32, .rank = 2, .consumer = GR_OP_MATMUL,
-                                 .dims = {2, 32, 1, 1}, .data = data, .bytes = sizeof data, .name = "w"};
+    const gr_weight_desc good = {.struct_size = sizeof good,
+                                 .dtype = GR_DTYPE_F32,
+                                 .rank = 2,
+                                 .consumer = GR_OP_MATMUL,
+                                 .dims = {2, 32, 1, 1},
+                                 .data = data,
+                                 .bytes = sizeof data,
+                                 .name = "w"};
     gr_weight_desc bad[9];
     for (uint32_t i = 0; i < 9; i++)
         bad[i] = good;
@@ -125,8 +148,15 @@ static void weights(cf_suite *suite) {
     bad[7].data = NULL;
     bad[8].dims[0] = INT64_C(1) << 59; // 2^59 rows of 128 bytes: 2^66
     bad[8].bytes = 0;
-    static const char *const names[] = {"rank 0", "rank 5", "a negative size", "a size beyond the bytes", "a byte too few",
-                                        "an unknown dtype", "half a block", "no data", "a size that overflows"};
+    static const char *const names[] = {"rank 0",
+                                        "rank 5",
+                                        "a negative size",
+                                        "a size beyond the bytes",
+                                        "a byte too few",
+                                        "an unknown dtype",
+                                        "half a block",
+                                        "no data",
+                                        "a size that overflows"};
     check(suite, "MEMORY weight", imports(suite, &good));
     for (uint32_t i = 0; i < 9; i++) {
         char name[96];
@@ -140,7 +170,8 @@ static void weights(cf_suite *suite) {
     newer.known.struct_size = sizeof newer;
     check(suite, "MEMORY weight from a newer host, tail zero", imports(suite, &newer.known));
     newer.later = 1;
-    check(suite, "MEMORY weight from a newer host, tail in use, is refused", !imports(suite, &newer.known));
+    check(suite, "MEMORY weight from a newer host, tail in use, is refused",
+          !imports(suite, &newer.known));
 }
 
 static void fences(cf_suite *suite) {
@@ -150,8 +181,10 @@ static void fences(cf_suite *suite) {
     check(suite, "MEMORY fence", made);
     if (!made)
         return;
-    check(suite, "MEMORY fence begins at 0", b->fence_wait(suite->device, fence, 0, 0, NULL) == GR_OK);
-    check(suite, "MEMORY fence asked, not there", b->fence_wait(suite->device, fence, 1, 0, NULL) == GR_ERROR_TIMEOUT);
+    check(suite, "MEMORY fence begins at 0",
+          b->fence_wait(suite->device, fence, 0, 0, NULL) == GR_OK);
+    check(suite, "MEMORY fence asked, not there",
+          b->fence_wait(suite->device, fence, 1, 0, NULL) == GR_ERROR_TIMEOUT);
     check(suite, "MEMORY fence waited 2 ms, not there",
           b->fence_wait(suite->device, fence, 1, 2000000, NULL) == GR_ERROR_TIMEOUT);
     b->fence_destroy(suite->device, fence);

@@ -25,16 +25,20 @@ static void rope(cf_suite *suite, uint32_t rows, uint32_t heads, uint32_t head_d
                  gr_rope_pairing pairing, int32_t position) {
     cf_rig rig;
     char name[128];
-    snprintf(name, sizeof name, "ROPE T=%u heads=%u dim=%u rotary=%u %s at %d", rows, heads, head_dim, rotary,
-             pairing == GR_ROPE_HALF ? "half" : "interleaved", position);
+    snprintf(name, sizeof name, "ROPE T=%u heads=%u dim=%u rotary=%u %s at %d", rows, heads,
+             head_dim, rotary, pairing == GR_ROPE_HALF ? "half" : "interleaved", position);
     if (!cf_rig_begin(&rig, suite, "ROPE", name, rows, 0))
         return;
     cf_rig_sequences(&rig, 1, &rows, &position);
     double inv_freq[128];
     for (uint32_t i = 0; i < rotary / 2; i++)
         inv_freq[i] = pow(10000.0, -2.0 * i / rotary);
-    gr_attrs_rope attrs = {.struct_size = sizeof attrs, .head_dim = head_dim, .rotary_dim = rotary,
-                           .pairing = pairing, .magnitude = rotary == head_dim ? 1.0f : 1.25f, .inv_freq = inv_freq};
+    gr_attrs_rope attrs = {.struct_size = sizeof attrs,
+                           .head_dim = head_dim,
+                           .rotary_dim = rotary,
+                           .pairing = pairing,
+                           .magnitude = rotary == head_dim ? 1.0f : 1.25f,
+                           .inv_freq = inv_freq};
     uint32_t x = cf_rig_input(&rig, GR_DIM_T, heads * head_dim, 1.0);
     uint32_t positions = cf_rig_field(&rig, GR_STEP_POSITIONS, CF_NONE);
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, heads * head_dim);
@@ -42,8 +46,8 @@ static void rope(cf_suite *suite, uint32_t rows, uint32_t heads, uint32_t head_d
     cf_rig_finish(&rig);
 }
 
-static void elementwise(cf_suite *suite, gr_op op, const char *op_name, const void *attrs, const char *detail,
-                        uint32_t rows, uint32_t d, double scale) {
+static void elementwise(cf_suite *suite, gr_op op, const char *op_name, const void *attrs,
+                        const char *detail, uint32_t rows, uint32_t d, double scale) {
     cf_rig rig;
     char name[96];
     snprintf(name, sizeof name, "%s%s T=%u D=%u", op_name, detail, rows, d);
@@ -59,9 +63,11 @@ static void elementwise(cf_suite *suite, gr_op op, const char *op_name, const vo
 
 static void softmax_masked(cf_suite *suite) {
     cf_rig rig;
-    if (!cf_rig_begin(&rig, suite, "SOFTMAX", "SOFTMAX with -infinity, one row of nothing else", 3, 0))
+    if (!cf_rig_begin(&rig, suite, "SOFTMAX", "SOFTMAX with -infinity, one row of nothing else", 3,
+                      0))
         return;
-    uint32_t x = cf_rig_input(&rig, GR_DIM_T, 41, 5.0), y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, 41);
+    uint32_t x = cf_rig_input(&rig, GR_DIM_T, 41, 5.0),
+             y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, 41);
     float *data = rig.data[x];
     for (uint32_t i = 0; i < 3 * 41; i++) {
         if (i / 41 == 1 || (i / 41 == 2 && i % 3))

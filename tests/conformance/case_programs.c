@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// case_programs.c: what compile and submit must refuse, what they must accept, failing memory, traces.
+// case_programs.c: what compile and submit must refuse, what they must accept, failing memory,
+// traces.
 #include <string.h>
 
 #include "suite.h"
@@ -41,16 +42,28 @@ static void check(program *p, const char *what, bool good) {
 }
 
 static void set_value(program *p, uint32_t v, gr_value_kind kind, int64_t d0, uint64_t offset) {
-    p->values[v].value = (gr_value){.struct_size = sizeof(gr_value), .kind = kind, .dtype = GR_DTYPE_F32, .index = v,
-                                    .rank = 2, .dims = {d0, WIDTH, 1, 1}, .offset = offset};
+    p->values[v].value = (gr_value){.struct_size = sizeof(gr_value),
+                                    .kind = kind,
+                                    .dtype = GR_DTYPE_F32,
+                                    .index = v,
+                                    .rank = 2,
+                                    .dims = {d0, WIDTH, 1, 1},
+                                    .offset = offset};
 }
 
 static void set_node(program *p, uint32_t i, gr_op op, uint32_t a, uint32_t b, uint32_t y) {
     p->in[i][0] = a;
     p->in[i][1] = b;
     p->out[i] = y;
-    p->nodes[i].node = (gr_node){.struct_size = sizeof(gr_node), .op = op, .flags = GR_NODE_RUN, .in_count = 2,
-                                 .out_count = 1, .in = p->in[i], .out = &p->out[i], .attrs = &p->attrs, .layer = 7};
+    p->nodes[i].node = (gr_node){.struct_size = sizeof(gr_node),
+                                 .op = op,
+                                 .flags = GR_NODE_RUN,
+                                 .in_count = 2,
+                                 .out_count = 1,
+                                 .in = p->in[i],
+                                 .out = &p->out[i],
+                                 .attrs = &p->attrs,
+                                 .layer = 7};
 }
 
 static bool make(program *p, cf_suite *suite) {
@@ -64,25 +77,46 @@ static bool make(program *p, cf_suite *suite) {
     p->attrs.attrs.struct_size = sizeof(gr_attrs_none);
     set_node(p, 0, GR_OP_MATMUL, 0, 1, 2);
     set_node(p, 1, GR_OP_ADD, 2, 2, 3);
-    p->segment = (gr_segment){.struct_size = sizeof p->segment, .value_count = 4, .value_stride = sizeof p->values[0],
-                              .node_count = 2, .node_stride = sizeof p->nodes[0], .values = &p->values[0].value,
+    p->segment = (gr_segment){.struct_size = sizeof p->segment,
+                              .value_count = 4,
+                              .value_stride = sizeof p->values[0],
+                              .node_count = 2,
+                              .node_stride = sizeof p->nodes[0],
+                              .values = &p->values[0].value,
                               .nodes = &p->nodes[0].node};
     for (int32_t t = 0; t <= ROWS; t++)
         p->positions[t] = t;
     p->seq_rows[1] = ROWS;
-    p->step = (gr_step){.struct_size = sizeof p->step, .rows = ROWS, .seqs = 1, .positions = p->positions,
-                        .row_seq = p->row_seq, .seq_rows = p->seq_rows};
-    p->desc = (gr_program_desc){.struct_size = sizeof p->desc, .rows_max = ROWS, .seqs_max = 1, .outputs_max = 1,
-                                .segment = &p->segment, .step = &p->step, .weights = p->weights, .weight_count = 4,
+    p->step = (gr_step){.struct_size = sizeof p->step,
+                        .rows = ROWS,
+                        .seqs = 1,
+                        .positions = p->positions,
+                        .row_seq = p->row_seq,
+                        .seq_rows = p->seq_rows};
+    p->desc = (gr_program_desc){.struct_size = sizeof p->desc,
+                                .rows_max = ROWS,
+                                .seqs_max = 1,
+                                .outputs_max = 1,
+                                .segment = &p->segment,
+                                .step = &p->step,
+                                .weights = p->weights,
+                                .weight_count = 4,
                                 .threads = 3};
     for (uint32_t i = 0; i < WIDTH; i++)
         p->weight[i * WIDTH + i] = 2.0f;
-    gr_weight_desc weight = {.struct_size = sizeof weight, .dtype = GR_DTYPE_F32, .rank = 2, .consumer = GR_OP_MATMUL,
-                             .dims = {WIDTH, WIDTH, 1, 1}, .data = p->weight, .bytes = sizeof p->weight, .name = "w"};
+    gr_weight_desc weight = {.struct_size = sizeof weight,
+                             .dtype = GR_DTYPE_F32,
+                             .rank = 2,
+                             .consumer = GR_OP_MATMUL,
+                             .dims = {WIDTH, WIDTH, 1, 1},
+                             .data = p->weight,
+                             .bytes = sizeof p->weight,
+                             .name = "w"};
     gr_weight_info info = {.struct_size = sizeof info};
-    bool good = !suite->backend->weight_import(suite->device, &weight, &p->weights[1], &info, NULL) &&
-                !suite->backend->buffer_alloc(suite->device, 3072, &p->arena, NULL) &&
-                !suite->backend->buffer_alloc(suite->device, 1 << 20, &p->scratch, NULL);
+    bool good =
+        !suite->backend->weight_import(suite->device, &weight, &p->weights[1], &info, NULL) &&
+        !suite->backend->buffer_alloc(suite->device, 3072, &p->arena, NULL) &&
+        !suite->backend->buffer_alloc(suite->device, 1 << 20, &p->scratch, NULL);
     p->desc.arena = p->arena;
     return good;
 }
@@ -100,7 +134,8 @@ static bool compiles(program *p, const char *what) {
     gr_program_info info = {.struct_size = sizeof info};
     gr_error error;
     gr_error_init(&error);
-    gr_status status = p->suite->backend->program_compile(p->suite->device, &p->desc, &made, &info, &error);
+    gr_status status =
+        p->suite->backend->program_compile(p->suite->device, &p->desc, &made, &info, &error);
     if (status == GR_OK)
         p->suite->backend->program_destroy(p->suite->device, made);
     else if (made || !error.message[0])
@@ -169,15 +204,21 @@ static void support(program *p) {
     p->nodes[1].node.flags = GR_NODE_RUN;
     gr_support shorter = {.struct_size = 8, .precision = 77};
     p->suite->backend->node_support(p->suite->device, &p->segment, 1, &shorter);
-    check(p, "support of a shorter caller", shorter.struct_size == 8 && shorter.level == before && shorter.precision == 77);
+    check(p, "support of a shorter caller",
+          shorter.struct_size == 8 && shorter.level == before && shorter.precision == 77);
 }
 
 static gr_status run(program *p, gr_program *made, gr_fence *fence, uint64_t value) {
-    gr_submit submit = {.struct_size = sizeof submit, .program = made, .scratch = p->scratch, .signal = fence,
+    gr_submit submit = {.struct_size = sizeof submit,
+                        .program = made,
+                        .scratch = p->scratch,
+                        .signal = fence,
                         .signal_value = value};
-    gr_status status = p->suite->backend->submit(p->suite->device, p->suite->queues[1], &submit, NULL);
+    gr_status status =
+        p->suite->backend->submit(p->suite->device, p->suite->queues[1], &submit, NULL);
     if (status == GR_OK && fence)
-        status = p->suite->backend->fence_wait(p->suite->device, fence, value, UINT64_C(10000000000), NULL);
+        status = p->suite->backend->fence_wait(p->suite->device, fence, value,
+                                               UINT64_C(10000000000), NULL);
     return status;
 }
 
@@ -188,7 +229,8 @@ static void steps(program *p) {
     gr_fence *fence = NULL;
     float x[ROWS * WIDTH], z[ROWS * WIDTH] = {0};
     bool right = true;
-    if (b->program_compile(p->suite->device, &p->desc, &made, &info, NULL) || b->fence_create(p->suite->device, &fence, NULL)) {
+    if (b->program_compile(p->suite->device, &p->desc, &made, &info, NULL) ||
+        b->fence_create(p->suite->device, &fence, NULL)) {
         check(p, "compile and fence", false);
         return;
     }
@@ -197,14 +239,17 @@ static void steps(program *p) {
     b->buffer_write(p->suite->device, NULL, p->arena, 0, x, sizeof x, NULL);
     p->suite->host.tracing = 1;
     p->suite->host.traced = 0;
-    check(p, "runs and signals", run(p, made, fence, 5) == GR_OK && b->fence_wait(p->suite->device, fence, 5, 0, NULL) == GR_OK);
+    check(p, "runs and signals",
+          run(p, made, fence, 5) == GR_OK &&
+              b->fence_wait(p->suite->device, fence, 5, 0, NULL) == GR_OK);
     check(p, "traces what it did", p->suite->host.traced >= 1 && p->suite->host.traced <= 2);
     p->suite->host.tracing = 0;
     b->buffer_read(p->suite->device, NULL, p->arena, 2048, z, sizeof z, NULL);
     for (uint32_t i = 0; i < ROWS * WIDTH; i++)
         right = right && z[i] == 4 * x[i];
     check(p, "gives what it should", right);
-    check(p, "the fence stands at 5, not 6", b->fence_wait(p->suite->device, fence, 6, 0, NULL) == GR_ERROR_TIMEOUT);
+    check(p, "the fence stands at 5, not 6",
+          b->fence_wait(p->suite->device, fence, 6, 0, NULL) == GR_ERROR_TIMEOUT);
     uint64_t before = p->suite->host.allocations;
     p->step.rows = p->seq_rows[1] = 1;
     bool small = run(p, made, fence, 6) == GR_OK;
@@ -215,13 +260,16 @@ static void steps(program *p) {
     p->step.seqs = 1;
     p->seq_rows[1] = ROWS + 1;
     check(p, "more rows than the bucket is refused", run(p, made, fence, 8) != GR_OK);
-    check(p, "a refused step signals nothing", b->fence_wait(p->suite->device, fence, 8, 0, NULL) == GR_ERROR_TIMEOUT);
+    check(p, "a refused step signals nothing",
+          b->fence_wait(p->suite->device, fence, 8, 0, NULL) == GR_ERROR_TIMEOUT);
     b->fence_destroy(p->suite->device, fence);
     b->program_destroy(p->suite->device, made);
 }
 
-// Lets each allocation of one call fail in turn: it must say so, leave nothing behind, and then succeed.
-static void failing_memory(program *p, const char *what, bool (*call)(program *p, gr_status *out_status)) {
+// Lets each allocation of one call fail in turn: it must say so, leave nothing behind, and then
+// succeed.
+static void failing_memory(program *p, const char *what,
+                           bool (*call)(program *p, gr_status *out_status)) {
     cf_host *host = &p->suite->host;
     bool clean = true, succeeded = false;
     for (uint32_t n = 1; n < 64 && !succeeded && clean; n++) {
@@ -238,7 +286,8 @@ static void failing_memory(program *p, const char *what, bool (*call)(program *p
 static bool call_compile(program *p, gr_status *out_status) {
     gr_program *made = (gr_program *)p;
     gr_program_info info = {.struct_size = sizeof info};
-    *out_status = p->suite->backend->program_compile(p->suite->device, &p->desc, &made, &info, NULL);
+    *out_status =
+        p->suite->backend->program_compile(p->suite->device, &p->desc, &made, &info, NULL);
     if (*out_status != GR_OK) {
         *out_status = made ? GR_ERROR_INTERNAL : *out_status; // nothing may be left
         return false;
@@ -249,8 +298,14 @@ static bool call_compile(program *p, gr_status *out_status) {
 
 static bool call_kv(program *p, gr_status *out_status) {
     gr_kv *kv = NULL;
-    gr_kv_desc desc = {.struct_size = sizeof desc, .layers = 2, .page_tokens = 8, .kv_heads = 1, .k_dim = 64,
-                       .v_dim = 64, .dtype = GR_DTYPE_F16, .pages = 3};
+    gr_kv_desc desc = {.struct_size = sizeof desc,
+                       .layers = 2,
+                       .page_tokens = 8,
+                       .kv_heads = 1,
+                       .k_dim = 64,
+                       .v_dim = 64,
+                       .dtype = GR_DTYPE_F16,
+                       .pages = 3};
     *out_status = p->suite->backend->kv_create(p->suite->device, &desc, &kv, NULL);
     if (*out_status != GR_OK)
         return false;
@@ -263,8 +318,14 @@ static bool call_weight(program *p, gr_status *out_status) {
     static const uint8_t data[2 * 144];
     gr_weight *weight = NULL;
     gr_weight_info info = {.struct_size = sizeof info};
-    gr_weight_desc desc = {.struct_size = sizeof desc, .dtype = GR_DTYPE_Q4_K, .rank = 2, .consumer = GR_OP_MATMUL,
-                           .dims = {2, 256, 1, 1}, .data = data, .bytes = sizeof data, .name = "w"};
+    gr_weight_desc desc = {.struct_size = sizeof desc,
+                           .dtype = GR_DTYPE_Q4_K,
+                           .rank = 2,
+                           .consumer = GR_OP_MATMUL,
+                           .dims = {2, 256, 1, 1},
+                           .data = data,
+                           .bytes = sizeof data,
+                           .name = "w"};
     *out_status = p->suite->backend->weight_import(p->suite->device, &desc, &weight, &info, NULL);
     p->suite->backend->weight_destroy(p->suite->device, weight);
     return *out_status == GR_OK;

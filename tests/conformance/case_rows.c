@@ -16,7 +16,9 @@ static void embed(cf_suite *suite, gr_dtype dtype, uint32_t rows) {
         return;
     for (uint32_t t = 0; t < rows; t++) // the table's first and last rows among them
         ((int32_t *)(uintptr_t)rig.step.tokens)[t] =
-            t == 0 ? (int32_t)vocabulary - 1 : t == 1 ? 0 : (int32_t)cf_below(&rig.random, vocabulary);
+            t == 0   ? (int32_t)vocabulary - 1
+            : t == 1 ? 0
+                     : (int32_t)cf_below(&rig.random, vocabulary);
     uint32_t table = cf_rig_weight(&rig, dtype, vocabulary, d, CF_NONE);
     uint32_t tokens = cf_rig_field(&rig, GR_STEP_TOKENS, CF_NONE);
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, d);
@@ -48,7 +50,8 @@ static void mask(cf_suite *suite, uint32_t outputs, uint32_t v) {
     for (uint32_t i = 0; i < outputs * words; i++)
         bits[i] = (int32_t)cf_next(&rig.random);
     rig.step.mask_bits = bits;
-    uint32_t x = cf_rig_input(&rig, GR_DIM_R, v, 3.0), field = cf_rig_field(&rig, GR_STEP_MASK_BITS, words);
+    uint32_t x = cf_rig_input(&rig, GR_DIM_R, v, 3.0),
+             field = cf_rig_field(&rig, GR_STEP_MASK_BITS, words);
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_R, v);
     cf_rig_node(&rig, GR_OP_MASK_BITS, &no_attrs, 2, (uint32_t[]){x, field}, 1, &y);
     cf_rig_finish(&rig);
@@ -66,7 +69,8 @@ static void topk(cf_suite *suite, uint32_t rows, uint32_t n, uint32_t k, bool ti
         data[i] = roundf(data[i]) + 0.0f;
     for (uint32_t i = 0; i < rows && ties; i++)
         data[i * n + cf_below(&rig.random, n)] = -INFINITY;
-    uint32_t y[] = {cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, k), cf_rig_value(&rig, GR_DTYPE_I32, GR_DIM_T, k)};
+    uint32_t y[] = {cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, k),
+                    cf_rig_value(&rig, GR_DTYPE_I32, GR_DIM_T, k)};
     gr_attrs_topk attrs = {.struct_size = sizeof attrs, .k = k};
     cf_rig_node(&rig, GR_OP_TOPK, &attrs, 1, &x, 2, y);
     cf_rig_finish(&rig);
@@ -74,9 +78,11 @@ static void topk(cf_suite *suite, uint32_t rows, uint32_t n, uint32_t k, bool ti
 
 // Values that test rounding: ties, subnormals, overflow, infinities.
 static float awkward(cf_random *random, uint32_t i) {
-    static const float list[] = {0.0f, -0.0f, 65504.0f, 65519.0f, 65520.0f, 1e6f, -1e6f, 0x1p-14f, 0x1p-24f, 0x1p-25f,
-                                 0x1.8p-25f, 0x1.ffcp-15f, 1.00048828125f, 1.00146484375f, INFINITY, -INFINITY,
-                                 0x1.fffffep127f, 0x1p-130f, 1.00390625f, 1.01171875f, 3.0e-39f};
+    static const float list[] = {
+        0.0f,           -0.0f,          65504.0f, 65519.0f,  65520.0f,        1e6f,
+        -1e6f,          0x1p-14f,       0x1p-24f, 0x1p-25f,  0x1.8p-25f,      0x1.ffcp-15f,
+        1.00048828125f, 1.00146484375f, INFINITY, -INFINITY, 0x1.fffffep127f, 0x1p-130f,
+        1.00390625f,    1.01171875f,    3.0e-39f};
     if (i < sizeof list / sizeof list[0])
         return list[i];
     return (float)(cf_normal(random) * exp2(cf_uniform(random, -30, 18)));
@@ -91,7 +97,8 @@ static void cast(cf_suite *suite, gr_dtype dtype, uint32_t rows) {
     uint32_t x = cf_rig_input(&rig, GR_DIM_T, 67, 1.0);
     for (uint32_t i = 0; i < rows * 67; i++)
         ((float *)rig.data[x])[i] = awkward(&rig.random, i);
-    uint32_t narrow = cf_rig_value(&rig, dtype, GR_DIM_T, 67), wide = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, 67);
+    uint32_t narrow = cf_rig_value(&rig, dtype, GR_DIM_T, 67),
+             wide = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, 67);
     gr_attrs_cast to = {.struct_size = sizeof to, .dtype = dtype};
     gr_attrs_cast back = {.struct_size = sizeof back, .dtype = GR_DTYPE_F32};
     cf_rig_node(&rig, GR_OP_CAST, &to, 1, &x, 1, &narrow);
@@ -105,7 +112,8 @@ static void copy(cf_suite *suite, uint32_t rows, uint32_t d) {
     snprintf(name, sizeof name, "COPY T=%u D=%u", rows, d);
     if (!cf_rig_begin(&rig, suite, "COPY", name, rows, 0))
         return;
-    uint32_t x = cf_rig_input(&rig, GR_DIM_T, d, 1.0), y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, d);
+    uint32_t x = cf_rig_input(&rig, GR_DIM_T, d, 1.0),
+             y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, d);
     cf_rig_node(&rig, GR_OP_COPY, &no_attrs, 1, &x, 1, &y);
     cf_rig_finish(&rig);
 }

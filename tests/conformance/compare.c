@@ -33,18 +33,19 @@ static bool is_exact(const cf_rig *rig, uint32_t value) {
         for (uint32_t o = 0; o < rig->nodes[i].out_count; o++) {
             gr_op op = rig->nodes[i].op;
             if (rig->nodes[i].out[o] == value)
-                return op == GR_OP_GATHER_ROWS || op == GR_OP_MASK_BITS || op == GR_OP_TOPK || op == GR_OP_CAST ||
-                       op == GR_OP_COPY;
+                return op == GR_OP_GATHER_ROWS || op == GR_OP_MASK_BITS || op == GR_OP_TOPK ||
+                       op == GR_OP_CAST || op == GR_OP_COPY;
         }
     }
     return false;
 }
 
-static bool compare_exact(const double *got, const double *exact, uint64_t count, char *why, size_t capacity) {
+static bool compare_exact(const double *got, const double *exact, uint64_t count, char *why,
+                          size_t capacity) {
     for (uint64_t i = 0; i < count; i++) {
         if (!same(got[i], exact[i])) {
-            snprintf(why, capacity, "element %llu is %.9g, expected exactly %.9g", (unsigned long long)i, got[i],
-                     exact[i]);
+            snprintf(why, capacity, "element %llu is %.9g, expected exactly %.9g",
+                     (unsigned long long)i, got[i], exact[i]);
             return false;
         }
     }
@@ -62,7 +63,8 @@ typedef struct error_sums {
 } error_sums;
 
 static span part(const span *whole, uint64_t begin, uint64_t count) {
-    return (span){whole->got + begin, whole->exact + begin, whole->energy ? whole->energy + begin : NULL, count};
+    return (span){whole->got + begin, whole->exact + begin,
+                  whole->energy ? whole->energy + begin : NULL, count};
 }
 
 // The size that an element's error is measured by, squared.
@@ -87,22 +89,24 @@ static error_sums sum_up(const span *s) {
 static bool kinds_match(const span *s, char *why, size_t capacity) {
     for (uint64_t i = 0; i < s->count; i++) {
         if (isfinite(s->exact[i]) ? !isfinite(s->got[i]) : !same(s->got[i], s->exact[i])) {
-            snprintf(why, capacity, "element %llu is %g, expected %.9g", (unsigned long long)i, s->got[i], s->exact[i]);
+            snprintf(why, capacity, "element %llu is %g, expected %.9g", (unsigned long long)i,
+                     s->got[i], s->exact[i]);
             return false;
         }
     }
     return true;
 }
 
-static bool rows_close(const span *s, uint64_t width, double limit, double mean, char *why, size_t capacity) {
+static bool rows_close(const span *s, uint64_t width, double limit, double mean, char *why,
+                       size_t capacity) {
     for (uint64_t at = 0; at < s->count; at += width) {
         span row = part(s, at, width);
         error_sums sums = sum_up(&row);
         // A row far smaller than the others is measured by their scale.
         double scale = sums.energy + 1e-6 * mean * (double)width;
         if (sums.error > 30 * limit * scale) {
-            snprintf(why, capacity, "row %llu: error %.2g, allowed %.2g", (unsigned long long)(at / width),
-                     sums.error / scale, 30 * limit);
+            snprintf(why, capacity, "row %llu: error %.2g, allowed %.2g",
+                     (unsigned long long)(at / width), sums.error / scale, 30 * limit);
             return false;
         }
     }
@@ -113,7 +117,8 @@ static bool elements_close(const span *s, double limit, double mean, char *why, 
     for (uint64_t i = 0; i < s->count; i++) {
         double allowed = sqrt(limit) * (15 * sqrt(mean) + 5 * sqrt(energy_of(s, i))) + 1e-37;
         if (isfinite(s->exact[i]) && fabs(s->got[i] - s->exact[i]) > allowed) {
-            snprintf(why, capacity, "element %llu is %.9g, expected %.9g", (unsigned long long)i, s->got[i], s->exact[i]);
+            snprintf(why, capacity, "element %llu is %.9g, expected %.9g", (unsigned long long)i,
+                     s->got[i], s->exact[i]);
             return false;
         }
     }
@@ -121,27 +126,31 @@ static bool elements_close(const span *s, double limit, double mean, char *why, 
 }
 
 static bool compare_close(cf_rig *rig, const span *s, uint64_t width, char *why, size_t capacity) {
-    // The class bounds a mean over many roundings; a few stray further from it. The outputs of one row share the
-    // rounding of its inputs, so they count as four.
-    double samples = fmin((double)s->count, 4 * (double)(s->count / width)), limit = cf_rig_limit(rig) * (1 + 8 / samples);
+    // The class bounds a mean over many roundings; a few stray further from it. The outputs of one
+    // row share the rounding of its inputs, so they count as four.
+    double samples = fmin((double)s->count, 4 * (double)(s->count / width)),
+           limit = cf_rig_limit(rig) * (1 + 8 / samples);
     if (!kinds_match(s, why, capacity)) {
         rig->suite->worst = INFINITY;
         return false;
     }
     error_sums all = sum_up(s);
-    double nmse = all.error == 0.0 ? 0.0 : all.error / all.energy, mean = all.energy / (double)s->count;
+    double nmse = all.error == 0.0 ? 0.0 : all.error / all.energy,
+           mean = all.energy / (double)s->count;
     if (!(nmse <= limit * rig->suite->worst))
         rig->suite->worst = nmse / limit;
     if (!(nmse <= limit)) {
         snprintf(why, capacity, "error %.2g, allowed %.2g", nmse, limit);
         return false;
     }
-    return rows_close(s, width, limit, mean, why, capacity) && elements_close(s, limit, mean, why, capacity);
+    return rows_close(s, width, limit, mean, why, capacity) &&
+           elements_close(s, limit, mean, why, capacity);
 }
 
 bool cf_compare(cf_rig *rig, uint32_t id, char *why, size_t capacity) {
     const gr_value *value = &rig->values[id];
-    uint64_t count = cf_rig_count(rig, value, false), width = (uint64_t)value->dims[value->rank - 1];
+    uint64_t count = cf_rig_count(rig, value, false),
+             width = (uint64_t)value->dims[value->rank - 1];
     if (!count)
         return true;
     double *got = cf_rig_alloc(rig, count * sizeof *got);
@@ -161,11 +170,13 @@ bool cf_guards(cf_rig *rig, char *why, size_t capacity) {
     for (uint32_t v = 0; v < rig->value_count; v++) {
         const gr_value *value = &rig->values[v];
         if (value->kind == GR_VALUE_ACTIVATION && rig->written[v])
-            memset(free_bytes + value->offset, 1, gr_dtype_row_bytes(value->dtype, cf_rig_count(rig, value, true)));
+            memset(free_bytes + value->offset, 1,
+                   gr_dtype_row_bytes(value->dtype, cf_rig_count(rig, value, true)));
     }
     for (uint64_t i = 0; i < rig->arena_bytes; i++) {
         if (!free_bytes[i] && rig->before[i] != rig->after[i]) {
-            snprintf(why, capacity, "arena byte %llu, outside every output, was changed", (unsigned long long)i);
+            snprintf(why, capacity, "arena byte %llu, outside every output, was changed",
+                     (unsigned long long)i);
             return false;
         }
     }

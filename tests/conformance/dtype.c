@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// dtype.c: what a stored element means, one element at a time, straight from the format's description.
-// Written apart from any backend: a type is a function from (block, index) to a number.
+// dtype.c: what a stored element means, one element at a time, straight from the format's
+// description. Written apart from any backend: a type is a function from (block, index) to a
+// number.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,14 @@
 #include "suite.h"
 
 const gr_dtype cf_weight_dtypes[CF_WEIGHT_DTYPES] = {
-    GR_DTYPE_F32,  GR_DTYPE_F16,  GR_DTYPE_BF16, GR_DTYPE_Q4_0, GR_DTYPE_Q4_1,
-    GR_DTYPE_Q5_0, GR_DTYPE_Q5_1, GR_DTYPE_Q8_0, GR_DTYPE_Q2_K, GR_DTYPE_Q3_K,
+    GR_DTYPE_F32,  GR_DTYPE_F16,  GR_DTYPE_BF16, GR_DTYPE_Q4_0,   GR_DTYPE_Q4_1,
+    GR_DTYPE_Q5_0, GR_DTYPE_Q5_1, GR_DTYPE_Q8_0, GR_DTYPE_Q2_K,   GR_DTYPE_Q3_K,
     GR_DTYPE_Q4_K, GR_DTYPE_Q5_K, GR_DTYPE_Q6_K, GR_DTYPE_IQ4_NL, GR_DTYPE_IQ4_XS,
 };
 
 static double half(const uint8_t *at) {
-    unsigned bits = at[0] | (unsigned)at[1] << 8, exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    unsigned bits = at[0] | (unsigned)at[1] << 8, exponent = bits >> 10 & 31,
+             mantissa = bits & 1023;
     double sign = bits >> 15 ? -1.0 : 1.0;
     if (exponent == 31)
         return mantissa ? NAN : sign * INFINITY;
@@ -35,7 +37,8 @@ static unsigned nibble(const uint8_t *qs, unsigned i) {
 }
 
 static double level(unsigned code) {
-    static const short levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    static const short levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                     1,    13,   25,  38,  53,  69,  89,  113};
     return levels[code];
 }
 
@@ -50,25 +53,32 @@ static double k_element(gr_dtype dtype, const uint8_t *b, unsigned i) {
     unsigned g32 = i / 32, g16 = i / 16, in32 = i % 32, half_block = i / 128;
     switch (dtype) {
     case GR_DTYPE_Q2_K: // scales 16, qs 64, d, dmin
-        return half(b + 80) * (b[g16] & 15) * field(b + 16 + half_block * 32 + in32, (g32 % 4) * 2, 2) -
+        return half(b + 80) * (b[g16] & 15) *
+                   field(b + 16 + half_block * 32 + in32, (g32 % 4) * 2, 2) -
                half(b + 82) * (b[g16] >> 4);
     case GR_DTYPE_Q3_K: { // hmask 32, qs 64, scales 12, d
         const uint8_t *s = b + 96;
-        int scale = (int)(field(s + g16 % 8, g16 / 8 * 4, 4) | field(s + 8 + g16 % 4, g16 / 4 * 2, 2) << 4) - 32;
-        int q = (int)field(b + 32 + half_block * 32 + in32, (g32 % 4) * 2, 2) + (int)field(b + in32, g32, 1) * 4 - 4;
+        int scale = (int)(field(s + g16 % 8, g16 / 8 * 4, 4) |
+                          field(s + 8 + g16 % 4, g16 / 4 * 2, 2) << 4) -
+                    32;
+        int q = (int)field(b + 32 + half_block * 32 + in32, (g32 % 4) * 2, 2) +
+                (int)field(b + in32, g32, 1) * 4 - 4;
         return half(b + 108) * scale * q;
     }
     case GR_DTYPE_Q4_K: // d, dmin, scales 12, qs 128
-        return half(b) * packed6(b + 4, g32, false) * field(b + 16 + g32 / 2 * 32 + in32, g32 % 2 * 4, 4) -
+        return half(b) * packed6(b + 4, g32, false) *
+                   field(b + 16 + g32 / 2 * 32 + in32, g32 % 2 * 4, 4) -
                half(b + 2) * packed6(b + 4, g32, true);
     case GR_DTYPE_Q5_K: // d, dmin, scales 12, qh 32, qs 128
         return half(b) * packed6(b + 4, g32, false) *
-                   (field(b + 48 + g32 / 2 * 32 + in32, g32 % 2 * 4, 4) + 16 * field(b + 16 + in32, g32, 1)) -
+                   (field(b + 48 + g32 / 2 * 32 + in32, g32 % 2 * 4, 4) +
+                    16 * field(b + 16 + in32, g32, 1)) -
                half(b + 2) * packed6(b + 4, g32, true);
     case GR_DTYPE_Q6_K: { // ql 128, qh 64, scales 16, d
         unsigned quarter = g32 % 4;
         int q = (int)(field(b + half_block * 64 + quarter % 2 * 32 + in32, quarter / 2 * 4, 4) |
-                      field(b + 128 + half_block * 32 + in32, quarter * 2, 2) << 4) - 32;
+                      field(b + 128 + half_block * 32 + in32, quarter * 2, 2) << 4) -
+                32;
         return half(b + 208) * (int8_t)b[192 + g16] * q;
     }
     default: { // IQ4_XS: d, scales_h 2, scales_l 4, qs 128
@@ -117,7 +127,8 @@ void cf_decode(gr_dtype dtype, const void *source, uint64_t n, double *out, cf_p
 }
 
 double cf_round(gr_dtype dtype, double value) {
-    int mantissa = dtype == GR_DTYPE_F16 ? 11 : 8, lowest = dtype == GR_DTYPE_F16 ? -24 : -133, exponent;
+    int mantissa = dtype == GR_DTYPE_F16 ? 11 : 8, lowest = dtype == GR_DTYPE_F16 ? -24 : -133,
+        exponent;
     if (dtype == GR_DTYPE_F32)
         return (double)(float)value;
     if (!isfinite(value) || value == 0.0)
@@ -137,7 +148,8 @@ uint16_t cf_half_bits(double value) {
     if (value < 0x1p-14)
         return (uint16_t)(sign | (unsigned)ldexp(value, 24));
     frexp(value, &exponent);
-    return (uint16_t)(sign | (unsigned)(exponent + 14) << 10 | ((unsigned)ldexp(value, 11 - exponent) & 1023));
+    return (uint16_t)(sign | (unsigned)(exponent + 14) << 10 |
+                      ((unsigned)ldexp(value, 11 - exponent) & 1023));
 }
 
 static void put_half(cf_random *random, uint8_t *at, double scale) {
@@ -154,10 +166,12 @@ typedef struct scale_place {
 } scale_place;
 
 static const scale_place places[] = {
-    {GR_DTYPE_Q4_0, 0, -1, 0.2, 0},      {GR_DTYPE_Q4_1, 0, 2, 0.1, 0.7},   {GR_DTYPE_Q5_0, 0, -1, 0.1, 0},
-    {GR_DTYPE_Q5_1, 0, 2, 0.06, 0.9},    {GR_DTYPE_Q8_0, 0, -1, 0.015, 0},  {GR_DTYPE_Q2_K, 80, 82, 0.1, 0.1},
-    {GR_DTYPE_Q3_K, 108, -1, 0.03, 0},   {GR_DTYPE_Q4_K, 0, 2, 0.004, 0.03}, {GR_DTYPE_Q5_K, 0, 2, 0.002, 0.03},
-    {GR_DTYPE_Q6_K, 208, -1, 0.0008, 0}, {GR_DTYPE_IQ4_NL, 0, -1, 0.015, 0}, {GR_DTYPE_IQ4_XS, 0, -1, 0.0008, 0},
+    {GR_DTYPE_Q4_0, 0, -1, 0.2, 0},     {GR_DTYPE_Q4_1, 0, 2, 0.1, 0.7},
+    {GR_DTYPE_Q5_0, 0, -1, 0.1, 0},     {GR_DTYPE_Q5_1, 0, 2, 0.06, 0.9},
+    {GR_DTYPE_Q8_0, 0, -1, 0.015, 0},   {GR_DTYPE_Q2_K, 80, 82, 0.1, 0.1},
+    {GR_DTYPE_Q3_K, 108, -1, 0.03, 0},  {GR_DTYPE_Q4_K, 0, 2, 0.004, 0.03},
+    {GR_DTYPE_Q5_K, 0, 2, 0.002, 0.03}, {GR_DTYPE_Q6_K, 208, -1, 0.0008, 0},
+    {GR_DTYPE_IQ4_NL, 0, -1, 0.015, 0}, {GR_DTYPE_IQ4_XS, 0, -1, 0.0008, 0},
 };
 
 static void fill_float(cf_random *random, gr_dtype dtype, uint8_t *target, uint64_t n) {

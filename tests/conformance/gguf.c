@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// gguf.c: just enough of a GGUF v3 reader to fetch a named array out of a golden file, so that the suite needs
-// nothing of the host. Every length is checked; a file that lies simply lacks the array.
+// gguf.c: just enough of a GGUF v3 reader to fetch a named array out of a golden file, so that the
+// suite needs nothing of the host. Every length is checked; a file that lies simply lacks the
+// array.
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,7 +47,8 @@ static void skip_value(cursor *c, uint64_t type) {
 }
 
 // Reads one tensor's entry; true when it is the one.
-static bool entry(cursor *c, const char *name, uint64_t *out_count, uint64_t *out_type, uint64_t *out_offset) {
+static bool entry(cursor *c, const char *name, uint64_t *out_count, uint64_t *out_type,
+                  uint64_t *out_offset) {
     uint64_t length = take(c, 8), at = c->at;
     skip(c, length);
     bool same = c->good && length == strlen(name) && !memcmp(c->data + at, name, length);
@@ -82,7 +84,8 @@ const void *cf_gguf_array(const uint8_t *data, uint64_t size, const char *name, 
     }
     uint64_t start = (c.at + 31) / 32 * 32;
     uint64_t bytes = gr_dtype_row_bytes(dtype, found_count);
-    if ((found_count && !bytes) || !c.good || !found || found_type != dtype || start > size || found_offset > size - start || bytes > size - start - found_offset)
+    if ((found_count && !bytes) || !c.good || !found || found_type != dtype || start > size ||
+        found_offset > size - start || bytes > size - start - found_offset)
         return NULL;
     *out_count = found_count;
     return data + start + found_offset;

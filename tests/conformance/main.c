@@ -14,9 +14,11 @@ const char *const cf_plant_names[CF_PLANT_LIMIT] = {
 };
 
 static const char usage[] =
-    "usage: gregale-conformance PLUGIN.so [--op NAME] [--seed N] [--deep] [--complete] [--verbose]\n"
+    "usage: gregale-conformance PLUGIN.so [--op NAME] [--seed N] [--deep] [--complete] "
+    "[--verbose]\n"
     "                           [--device N] [--golden FILE] [--plant DEFECT]\n"
-    "  --op NAME       only cases of this op (MATMUL, ATTENTION, TABLE, MEMORY, CACHE, PROGRAM...)\n"
+    "  --op NAME       only cases of this op (MATMUL, ATTENTION, TABLE, MEMORY, CACHE, "
+    "PROGRAM...)\n"
     "  --seed N        random values; printed when not given\n"
     "  --deep          more and larger cases (also by GREGALE_DEEP=1)\n"
     "  --golden FILE   tests/golden/dtypes.gguf, where it lies elsewhere\n"
@@ -66,7 +68,8 @@ static const gr_backend *load(const char *path) {
     memcpy(&entry, &symbol, sizeof entry);
     const gr_backend *backend = entry ? entry(GR_ABI_MAJOR, GR_ABI_MINOR) : NULL;
     if (!backend)
-        fprintf(stderr, "gregale-conformance: %s: no backend for ABI %d.%d in it\n", path, GR_ABI_MAJOR, GR_ABI_MINOR);
+        fprintf(stderr, "gregale-conformance: %s: no backend for ABI %d.%d in it\n", path,
+                GR_ABI_MAJOR, GR_ABI_MINOR);
     return backend;
 }
 
@@ -79,8 +82,9 @@ static bool open_device(cf_suite *suite, uint32_t ordinal) {
         facts[i].struct_size = sizeof facts[i];
     uint32_t count = 0;
     const gr_backend *backend = suite->backend;
-    if (backend->probe(&suite->host.table, facts, 8, sizeof facts[0], &count, &error) || ordinal >= count ||
-        ordinal >= 8 || backend->open(&suite->host.table, ordinal, &suite->device, &error)) {
+    if (backend->probe(&suite->host.table, facts, 8, sizeof facts[0], &count, &error) ||
+        ordinal >= count || ordinal >= 8 ||
+        backend->open(&suite->host.table, ordinal, &suite->device, &error)) {
         fprintf(stderr, "gregale-conformance: no device %u: %s\n", ordinal, error.message);
         return false;
     }
@@ -105,7 +109,8 @@ static void close_device(cf_suite *suite) {
                 (unsigned long long)suite->host.outstanding);
 }
 
-static bool parse(cf_suite *suite, int argc, char **argv, uint32_t *out_device, bool *out_complete) {
+static bool parse(cf_suite *suite, int argc, char **argv, uint32_t *out_device,
+                  bool *out_complete) {
     for (int i = 2; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--deep")) {
@@ -137,7 +142,8 @@ static bool parse(cf_suite *suite, int argc, char **argv, uint32_t *out_device, 
     return true;
 }
 
-// A planted defect must be found, and where it is a matter of degree, by a hundredfold of the tolerance.
+// A planted defect must be found, and where it is a matter of degree, by a hundredfold of the
+// tolerance.
 static int judge_plant(const cf_suite *suite) {
     bool exact = suite->plant >= CF_PLANT_TIES; // found by comparing exactly
     bool found = suite->failed > 0 && (exact || suite->worst >= 100.0);
@@ -164,8 +170,8 @@ int main(int argc, char **argv) {
     suite.backend = load(argv[1]);
     if (!suite.backend || !open_device(&suite, device))
         return 2;
-    printf("%s: device %s (%s), seed %llu%s\n", suite.backend->name, suite.facts.name, suite.facts.description,
-           (unsigned long long)suite.seed, suite.deep ? ", deep" : "");
+    printf("%s: device %s (%s), seed %llu%s\n", suite.backend->name, suite.facts.name,
+           suite.facts.description, (unsigned long long)suite.seed, suite.deep ? ", deep" : "");
     cf_cases_table(&suite);
     cf_cases_memory(&suite);
     cf_cases_cache(&suite);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// oracle.c: what each primitive means, in F64 scalars, straight from gregale/ops.h and ops.def. Written
-// apart from any backend. Values are arrays of double, also the integers. The planted defects
-// (CF_PLANT_*) live here, so that the suite can show that it would see them.
+// oracle.c: what each primitive means, in F64 scalars, straight from gregale/ops.h and ops.def.
+// Written apart from any backend. Values are arrays of double, also the integers. The planted
+// defects (CF_PLANT_*) live here, so that the suite can show that it would see them.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +58,8 @@ static void rms_norm(cf_rig *rig, const gr_node *node) {
     const gr_attrs_norm *a = node->attrs;
     const double *x = in(rig, node, 0), *weight = in(rig, node, 1);
     double *y = out(rig, node, 0), eps = rig->suite->plant == CF_PLANT_EPS ? 0.0 : (double)a->eps;
-    int64_t d = width(rig, node->in[1]), count = (int64_t)cf_rig_count(rig, &rig->values[node->in[0]], false);
+    int64_t d = width(rig, node->in[1]),
+            count = (int64_t)cf_rig_count(rig, &rig->values[node->in[0]], false);
     for (int64_t at = 0; at < count; at += d) {
         double squares = 0;
         for (int64_t i = 0; i < d; i++)
@@ -70,12 +71,15 @@ static void rms_norm(cf_rig *rig, const gr_node *node) {
 
 static void matmul(cf_rig *rig, const gr_node *node) {
     cf_plant plant = rig->suite->plant;
-    const double *x = in(rig, node, 0), *w = in(rig, node, 1), *bias = in(rig, node, 2), *index = in(rig, node, 3);
+    const double *x = in(rig, node, 0), *w = in(rig, node, 1), *bias = in(rig, node, 2),
+                 *index = in(rig, node, 3);
     double *y = out(rig, node, 0);
-    double *energy = cf_rig_alloc(rig, cf_rig_count(rig, &rig->values[node->out[0]], false) * sizeof *energy);
+    double *energy =
+        cf_rig_alloc(rig, cf_rig_count(rig, &rig->values[node->out[0]], false) * sizeof *energy);
     int64_t k_all = width(rig, node->in[1]), n_all = width(rig, node->out[0]);
     rig->energy[node->out[0]] = energy;
-    int64_t k_end = plant == CF_PLANT_LAST_K ? k_all - 1 : k_all, experts = rig->values[node->in[1]].dims[0];
+    int64_t k_end = plant == CF_PLANT_LAST_K ? k_all - 1 : k_all,
+            experts = rig->values[node->in[1]].dims[0];
     for (int64_t m = 0; m < rows(rig, node->out[0]); m++) {
         int64_t e = index ? (int64_t)index[m] : 0;
         if (index && plant == CF_PLANT_EXPERT)
@@ -127,7 +131,8 @@ static keys keys_paged(cf_rig *rig, uint32_t s) {
     int64_t end = rig->past[s] + rig->step.seq_rows[s + 1] - rig->step.seq_rows[s];
     keys found = {.first = (int64_t)group->first_page[s] * group->page_tokens};
     found.count = end > found.first ? end - found.first : 0;
-    uint64_t wide[2] = {(uint64_t)desc->kv_heads * desc->k_dim, (uint64_t)desc->kv_heads * desc->v_dim};
+    uint64_t wide[2] = {(uint64_t)desc->kv_heads * desc->k_dim,
+                        (uint64_t)desc->kv_heads * desc->v_dim};
     found.k = cf_rig_alloc(rig, (uint64_t)found.count * wide[0] * sizeof(double));
     found.v = cf_rig_alloc(rig, (uint64_t)found.count * wide[1] * sizeof(double));
     float *row = cf_rig_alloc(rig, (wide[0] + wide[1]) * sizeof *row);
@@ -161,7 +166,8 @@ static bool is_visible(const cf_rig *rig, const gr_attrs_attention *a, int64_t p
     return distance >= 0 && (!a->window || distance < window);
 }
 
-static double score_of(const cf_rig *rig, const gr_attrs_attention *a, const double *q, const double *k) {
+static double score_of(const cf_rig *rig, const gr_attrs_attention *a, const double *q,
+                       const double *k) {
     double score = 0;
     for (uint32_t i = 0; i < a->k_dim; i++)
         score += q[i] * k[i];
@@ -171,8 +177,8 @@ static double score_of(const cf_rig *rig, const gr_attrs_attention *a, const dou
     return score;
 }
 
-static void attend(cf_rig *rig, const gr_attrs_attention *a, const keys *from, int64_t p, uint32_t head,
-                   const double *q, double *scores, double *y) {
+static void attend(cf_rig *rig, const gr_attrs_attention *a, const keys *from, int64_t p,
+                   uint32_t head, const double *q, double *scores, double *y) {
     uint32_t kv = head / (a->heads / a->kv_heads);
     if (rig->suite->plant == CF_PLANT_GQA)
         kv = (kv + 1) % a->kv_heads;
@@ -206,8 +212,8 @@ static void attention(cf_rig *rig, const gr_node *node) {
         double *scores = cf_rig_alloc(rig, (uint64_t)from.count * sizeof *scores);
         for (int64_t t = rig->step.seq_rows[s]; t < rig->step.seq_rows[s + 1]; t++) {
             for (uint32_t h = 0; h < a->heads; h++)
-                attend(rig, a, &from, rig->step.positions[t], h, q + (t * a->heads + h) * a->k_dim, scores,
-                       y + (t * a->heads + h) * a->v_dim);
+                attend(rig, a, &from, rig->step.positions[t], h, q + (t * a->heads + h) * a->k_dim,
+                       scores, y + (t * a->heads + h) * a->v_dim);
         }
     }
 }
@@ -243,8 +249,12 @@ static void pointwise(cf_rig *rig, const gr_node *node) {
         switch (node->op) {
         case GR_OP_ADD: y[i] = a[i] + b[i]; break;
         case GR_OP_MUL: y[i] = a[i] * b[i]; break;
-        case GR_OP_SCALE: y[i] = a[i] * (double)((const gr_attrs_scale *)node->attrs)->factor; break;
-        case GR_OP_GLU: y[i] = activation(((const gr_attrs_glu *)node->attrs)->activation, a[i]) * b[i]; break;
+        case GR_OP_SCALE:
+            y[i] = a[i] * (double)((const gr_attrs_scale *)node->attrs)->factor;
+            break;
+        case GR_OP_GLU:
+            y[i] = activation(((const gr_attrs_glu *)node->attrs)->activation, a[i]) * b[i];
+            break;
         case GR_OP_CAST: y[i] = cf_round(((const gr_attrs_cast *)node->attrs)->dtype, a[i]); break;
         default: y[i] = a[i]; break; // COPY
         }

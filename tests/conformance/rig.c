@@ -71,11 +71,17 @@ bool cf_rig_begin(cf_rig *rig, cf_suite *suite, const char *op, const char *name
     return true;
 }
 
-static uint32_t value_add(cf_rig *rig, gr_value_kind kind, gr_dtype dtype, int64_t d0, int64_t d1, int64_t d2) {
+static uint32_t value_add(cf_rig *rig, gr_value_kind kind, gr_dtype dtype, int64_t d0, int64_t d1,
+                          int64_t d2) {
     uint32_t id = rig->value_count++;
     gr_value *value = &rig->values[id];
-    *value = (gr_value){.struct_size = sizeof *value, .kind = kind, .dtype = dtype, .index = id,
-                        .dims = {d0, 1, 1, 1}, .rank = 1, .offset = GR_NO_OFFSET};
+    *value = (gr_value){.struct_size = sizeof *value,
+                        .kind = kind,
+                        .dtype = dtype,
+                        .index = id,
+                        .dims = {d0, 1, 1, 1},
+                        .rank = 1,
+                        .offset = GR_NO_OFFSET};
     if (d1 != CF_NONE) {
         value->dims[1] = d1;
         value->rank = 2;
@@ -122,15 +128,21 @@ uint32_t cf_rig_state(cf_rig *rig) {
     return id;
 }
 
-gr_node *cf_rig_node(cf_rig *rig, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in,
-                     uint32_t out_count, const uint32_t *out) {
+gr_node *cf_rig_node(cf_rig *rig, gr_op op, const void *attrs, uint32_t in_count,
+                     const uint32_t *in, uint32_t out_count, const uint32_t *out) {
     uint32_t id = rig->node_count++;
     gr_node *node = &rig->nodes[id];
     memcpy(rig->node_in[id], in, in_count * sizeof *in);
     memcpy(rig->node_out[id], out, out_count * sizeof *out);
-    *node = (gr_node){.struct_size = sizeof *node, .op = op, .flags = GR_NODE_RUN, .in_count = in_count,
-                      .out_count = out_count, .in = rig->node_in[id], .out = rig->node_out[id],
-                      .attrs = attrs, .layer = 0};
+    *node = (gr_node){.struct_size = sizeof *node,
+                      .op = op,
+                      .flags = GR_NODE_RUN,
+                      .in_count = in_count,
+                      .out_count = out_count,
+                      .in = rig->node_in[id],
+                      .out = rig->node_out[id],
+                      .attrs = attrs,
+                      .layer = 0};
     return node;
 }
 
@@ -176,7 +188,8 @@ static bool failed(cf_rig *rig, const char *what, const gr_error *error) {
     rig->refused = !strcmp(what, "submit");
     if (rig->expect_refusal && error->message[0])
         return false;
-    cf_fail(rig->suite, rig->name, "%s: %s", what, error->message[0] ? error->message : gr_status_name(error->code));
+    cf_fail(rig->suite, rig->name, "%s: %s", what,
+            error->message[0] ? error->message : gr_status_name(error->code));
     return false;
 }
 
@@ -218,9 +231,13 @@ static bool import_weights(cf_rig *rig, gr_error *error) {
         const gr_value *value = &rig->values[v];
         if (value->kind != GR_VALUE_WEIGHT)
             continue;
-        gr_weight_desc desc = {.struct_size = sizeof desc, .dtype = value->dtype, .rank = value->rank,
-                               .data = rig->data[v], .name = "case.weight",
-                               .bytes = gr_dtype_row_bytes(value->dtype, cf_rig_count(rig, value, false))};
+        gr_weight_desc desc = {
+            .struct_size = sizeof desc,
+            .dtype = value->dtype,
+            .rank = value->rank,
+            .data = rig->data[v],
+            .name = "case.weight",
+            .bytes = gr_dtype_row_bytes(value->dtype, cf_rig_count(rig, value, false))};
         memcpy(desc.dims, value->dims, sizeof desc.dims);
         for (uint32_t i = 0; i < rig->node_count && !desc.consumer; i++) {
             for (uint32_t k = 0; k < rig->nodes[i].in_count && rig->nodes[i].op < 64; k++) {
@@ -229,19 +246,25 @@ static bool import_weights(cf_rig *rig, gr_error *error) {
             }
         }
         gr_weight_info info = {.struct_size = sizeof info};
-        if (rig->suite->backend->weight_import(rig->suite->device, &desc, &rig->weights[v], &info, error))
+        if (rig->suite->backend->weight_import(rig->suite->device, &desc, &rig->weights[v], &info,
+                                               error))
             return failed(rig, "weight_import", error);
     }
     return true;
 }
 
-static bool submit(cf_rig *rig, gr_program *program, gr_buffer *scratch, gr_queue *queue, gr_error *error) {
+static bool submit(cf_rig *rig, gr_program *program, gr_buffer *scratch, gr_queue *queue,
+                   gr_error *error) {
     cf_suite *suite = rig->suite;
-    gr_submit submit = {.struct_size = sizeof submit, .program = program, .scratch = scratch,
-                        .signal = suite->fence, .signal_value = ++suite->fence_value};
+    gr_submit submit = {.struct_size = sizeof submit,
+                        .program = program,
+                        .scratch = scratch,
+                        .signal = suite->fence,
+                        .signal_value = ++suite->fence_value};
     if (suite->backend->submit(suite->device, queue, &submit, error))
         return failed(rig, "submit", error);
-    if (suite->backend->fence_wait(suite->device, suite->fence, suite->fence_value, UINT64_C(60000000000), error))
+    if (suite->backend->fence_wait(suite->device, suite->fence, suite->fence_value,
+                                   UINT64_C(60000000000), error))
         return failed(rig, "fence_wait", error);
     return true;
 }
@@ -251,12 +274,19 @@ static bool compile_and_submit(cf_rig *rig, gr_buffer *arena, gr_error *error) {
     cf_suite *suite = rig->suite;
     const gr_backend *backend = suite->backend;
     uint32_t team = cf_below(&rig->random, 2);
-    gr_program_desc desc = {.struct_size = sizeof desc, .rows_max = rig->rows_max, .seqs_max = rig->seqs_max,
-                            .outputs_max = rig->outputs_max, .segment = &rig->segment, .step = &rig->step,
-                            .weights = rig->weights, .weight_count = CF_MAX_VALUES,
+    gr_program_desc desc = {.struct_size = sizeof desc,
+                            .rows_max = rig->rows_max,
+                            .seqs_max = rig->seqs_max,
+                            .outputs_max = rig->outputs_max,
+                            .segment = &rig->segment,
+                            .step = &rig->step,
+                            .weights = rig->weights,
+                            .weight_count = CF_MAX_VALUES,
                             .cache_layer_count = rig->cache.kv ? 1 : 0,
-                            .cache_layer_stride = sizeof rig->cache_layer, .threads = team ? 3 : 1,
-                            .cache_layers = &rig->cache_layer, .arena = arena};
+                            .cache_layer_stride = sizeof rig->cache_layer,
+                            .threads = team ? 3 : 1,
+                            .cache_layers = &rig->cache_layer,
+                            .arena = arena};
     gr_program *program = NULL;
     gr_program_info info = {.struct_size = sizeof info};
     gr_buffer *scratch = NULL;
@@ -279,9 +309,12 @@ bool cf_rig_run(cf_rig *rig) {
     gr_error_init(&error);
     mark_written(rig);
     lay_out(rig);
-    rig->segment = (gr_segment){.struct_size = sizeof rig->segment, .value_count = rig->value_count,
-                                .value_stride = sizeof rig->values[0], .node_count = rig->node_count,
-                                .node_stride = sizeof rig->nodes[0], .values = rig->values,
+    rig->segment = (gr_segment){.struct_size = sizeof rig->segment,
+                                .value_count = rig->value_count,
+                                .value_stride = sizeof rig->values[0],
+                                .node_count = rig->node_count,
+                                .node_stride = sizeof rig->nodes[0],
+                                .values = rig->values,
                                 .nodes = rig->nodes};
     for (uint32_t v = 0; v < rig->value_count; v++) {
         if (rig->written[v])
@@ -296,7 +329,8 @@ bool cf_rig_run(cf_rig *rig) {
     if (backend->buffer_write(suite->device, NULL, arena, 0, rig->before, rig->arena_bytes, &error))
         good = failed(rig, "buffer_write", &error);
     good = good && compile_and_submit(rig, arena, &error);
-    if (good && backend->buffer_read(suite->device, NULL, arena, 0, rig->after, rig->arena_bytes, &error))
+    if (good &&
+        backend->buffer_read(suite->device, NULL, arena, 0, rig->after, rig->arena_bytes, &error))
         good = failed(rig, "buffer_read", &error);
     backend->buffer_destroy(suite->device, arena);
     return good;
@@ -306,7 +340,8 @@ bool cf_rig_run(cf_rig *rig) {
 static void plant_in_image(cf_rig *rig) {
     for (uint32_t v = 0; v < rig->value_count; v++) {
         const gr_value *value = &rig->values[v];
-        if (!rig->written[v] || value->kind != GR_VALUE_ACTIVATION || !cf_rig_count(rig, value, false))
+        if (!rig->written[v] || value->kind != GR_VALUE_ACTIVATION ||
+            !cf_rig_count(rig, value, false))
             continue;
         if (rig->suite->plant == CF_PLANT_GUARD)
             rig->after[value->offset - 1] ^= 1;
@@ -317,7 +352,8 @@ static void plant_in_image(cf_rig *rig) {
 
 static bool check_outputs(cf_rig *rig, char *why, size_t capacity) {
     for (uint32_t v = 0; v < rig->value_count; v++) {
-        if (rig->written[v] && rig->values[v].kind == GR_VALUE_ACTIVATION && !cf_compare(rig, v, why, capacity))
+        if (rig->written[v] && rig->values[v].kind == GR_VALUE_ACTIVATION &&
+            !cf_compare(rig, v, why, capacity))
             return false;
     }
     return true;

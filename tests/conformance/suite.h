@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// suite.h: a conformance suite for backend plugins. Needs gregale/*.h, libc and pthread, nothing else.
+// suite.h: a conformance suite for backend plugins. Needs gregale/*.h, libc and pthread, nothing
+// else.
 //
-// A case is a "rig": a segment of one or a few nodes with random values, a step, weights, perhaps a cache.
-// The rig runs on the backend and through an oracle (oracle.c: scalar, F64, written apart from any
-// backend), and the outputs are compared by the precision class that the backend declared. The arena is
-// filled with NaN first, and every byte that no node may write must come back unchanged.
+// A case is a "rig": a segment of one or a few nodes with random values, a step, weights, perhaps a
+// cache. The rig runs on the backend and through an oracle (oracle.c: scalar, F64, written apart
+// from any backend), and the outputs are compared by the precision class that the backend declared.
+// The arena is filled with NaN first, and every byte that no node may write must come back
+// unchanged.
 #ifndef GREGALE_CONFORMANCE_SUITE_H
 #define GREGALE_CONFORMANCE_SUITE_H
 
@@ -33,9 +35,9 @@ typedef struct cf_host {
     gr_topology topology;
     uint64_t outstanding; // bytes not freed yet
     uint64_t allocations;
-    uint64_t fail_at;     // the allocation of that number fails; 0: none
+    uint64_t fail_at; // the allocation of that number fails; 0: none
     uint32_t tracing;
-    uint32_t traced;      // events received
+    uint32_t traced; // events received
     bool verbose;
 } cf_host;
 
@@ -129,32 +131,34 @@ typedef struct cf_rig {
     uint32_t node_in[CF_MAX_NODES][14], node_out[CF_MAX_NODES][2];
     uint32_t node_count;
     gr_segment segment;
-    void *data[CF_MAX_VALUES];      // weights; initial contents of input activations (step's sizes)
-    double *exact[CF_MAX_VALUES];   // the oracle's result, NULL where none
-    // Of products: sum of (x*w)^2 for each element, the energy it would have if its terms had random signs.
-    // Errors are measured against it where terms cancel, which says nothing about the arithmetic. Else NULL.
+    void *data[CF_MAX_VALUES];    // weights; initial contents of input activations (step's sizes)
+    double *exact[CF_MAX_VALUES]; // the oracle's result, NULL where none
+    // Of products: sum of (x*w)^2 for each element, the energy it would have if its terms had
+    // random signs. Errors are measured against it where terms cancel, which says nothing about the
+    // arithmetic. Else NULL.
     double *energy[CF_MAX_VALUES];
-    bool written[CF_MAX_VALUES];    // an output of a node that runs, or of its subtree
+    bool written[CF_MAX_VALUES]; // an output of a node that runs, or of its subtree
     gr_weight *weights[CF_MAX_VALUES];
     uint32_t rows_max, seqs_max, outputs_max;
     gr_step step;
     gr_step_group groups[2];
-    int32_t past[CF_MAX_SEQS];      // positions that each sequence had before the step
+    int32_t past[CF_MAX_SEQS]; // positions that each sequence had before the step
     gr_cache_layer cache_layer;
     cf_cache cache;
-    uint8_t *kv_before;             // the pool's bytes before the run
+    uint8_t *kv_before; // the pool's bytes before the run
     uint64_t arena_bytes;
-    uint8_t *before, *after;        // arena images
-    gr_precision precision;         // the loosest of the nodes that ran
-    bool expect_refusal, refused;   // cf_rig_run notes an error in `refused` instead of failing the case
-    bool outliers;                  // class Q8 is then held to the limit of Q8_OUTLIERS
-    double slack;                   // times the class's limit, where errors of several nodes add up; 0: 1
+    uint8_t *before, *after; // arena images
+    gr_precision precision;  // the loosest of the nodes that ran
+    bool expect_refusal,
+        refused;   // cf_rig_run notes an error in `refused` instead of failing the case
+    bool outliers; // class Q8 is then held to the limit of Q8_OUTLIERS
+    double slack;  // times the class's limit, where errors of several nodes add up; 0: 1
     void *allocs[CF_MAX_ALLOCS];
     uint32_t alloc_count;
 } cf_rig;
 
-// Begins a case; false when its op is not wanted. Sizes of the step; one sequence from position 0 until
-// cf_rig_sequences says otherwise; output rows are random.
+// Begins a case; false when its op is not wanted. Sizes of the step; one sequence from position 0
+// until cf_rig_sequences says otherwise; output rows are random.
 bool cf_rig_begin(cf_rig *rig, cf_suite *suite, const char *op, const char *name, uint32_t rows,
                   uint32_t outputs);
 // Lets the step be of `seqs` sequences, each with `rows[s]` rows after `past[s]` positions.
@@ -169,23 +173,27 @@ uint32_t cf_rig_weight(cf_rig *rig, gr_dtype dtype, int64_t d0, int64_t d1, int6
 uint32_t cf_rig_field(cf_rig *rig, gr_step_field field, int64_t width);
 uint32_t cf_rig_state(cf_rig *rig);
 // Appends a node flagged RUN; `in` ends at `in_count`.
-gr_node *cf_rig_node(cf_rig *rig, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in,
-                     uint32_t out_count, const uint32_t *out);
-// Makes the pool and page tables for the sequences: physical pages in random order, the first ones rolled
-// away as the window allows; every byte NaN except the past positions that a row of the step may see.
+gr_node *cf_rig_node(cf_rig *rig, gr_op op, const void *attrs, uint32_t in_count,
+                     const uint32_t *in, uint32_t out_count, const uint32_t *out);
+// Makes the pool and page tables for the sequences: physical pages in random order, the first ones
+// rolled away as the window allows; every byte NaN except the past positions that a row of the step
+// may see.
 bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window);
 // The value at one position of the cache, read in F32 through kv_read.
 bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, float *out);
-bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, const float *values);
+bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
+                        const float *values);
 // Takes what the pool holds now as what it was before the run.
 bool cf_rig_cache_snapshot(cf_rig *rig);
 // Whether position p of a sequence has a page; gives page and slot.
-bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32_t *out_page, uint32_t *out_slot);
+bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32_t *out_page,
+                       uint32_t *out_slot);
 // Elements of a value at the step's sizes, or at the bucket's.
 uint64_t cf_rig_count(const cf_rig *rig, const gr_value *value, bool bucket);
 // Runs the nodes on the backend, then the oracle, then compares every output. Ends the case.
 void cf_rig_finish(cf_rig *rig);
-// The parts of finish, for cases that compare in their own way. run: false when skipped or failed (said).
+// The parts of finish, for cases that compare in their own way. run: false when skipped or failed
+// (said).
 bool cf_rig_run(cf_rig *rig);
 void cf_rig_end(cf_rig *rig);
 
@@ -196,7 +204,8 @@ bool cf_oracle(cf_rig *rig);
 
 // ---- gguf.c ----
 
-// The bytes of a tensor of that dtype in a GGUF v3 file held in memory; NULL when it is not there whole.
+// The bytes of a tensor of that dtype in a GGUF v3 file held in memory; NULL when it is not there
+// whole.
 const void *cf_gguf_array(const uint8_t *data, uint64_t size, const char *name, gr_dtype dtype,
                           uint64_t *out_count);
 
@@ -213,17 +222,17 @@ bool cf_cache_check(cf_rig *rig, char *why, size_t capacity);
 
 // ---- case_*.c: the cases ----
 
-void cf_cases_table(cf_suite *suite);     // the descriptor, devices
-void cf_cases_memory(cf_suite *suite);    // buffers, weights, fences, hostile descriptions
-void cf_cases_cache(cf_suite *suite);     // pools
-void cf_cases_programs(cf_suite *suite);  // compile and submit refuse what they must
-void cf_cases_golden(cf_suite *suite);    // dtypes against the gguf package
-void cf_cases_steps(cf_suite *suite);     // step blocks that lie: the reference refuses them
+void cf_cases_table(cf_suite *suite);    // the descriptor, devices
+void cf_cases_memory(cf_suite *suite);   // buffers, weights, fences, hostile descriptions
+void cf_cases_cache(cf_suite *suite);    // pools
+void cf_cases_programs(cf_suite *suite); // compile and submit refuse what they must
+void cf_cases_golden(cf_suite *suite);   // dtypes against the gguf package
+void cf_cases_steps(cf_suite *suite);    // step blocks that lie: the reference refuses them
 void cf_cases_matmul(cf_suite *suite);
-void cf_cases_rows(cf_suite *suite);      // EMBED, GATHER_ROWS, MASK_BITS, TOPK, CAST, COPY
-void cf_cases_pointwise(cf_suite *suite); // RMS_NORM, ROPE, GLU, ADD, MUL, SCALE, SOFTMAX
-void cf_cases_attention(cf_suite *suite); // KV_WRITE, ATTENTION
-void cf_cases_blocks(cf_suite *suite);    // composites, whole and decomposed
+void cf_cases_rows(cf_suite *suite);       // EMBED, GATHER_ROWS, MASK_BITS, TOPK, CAST, COPY
+void cf_cases_pointwise(cf_suite *suite);  // RMS_NORM, ROPE, GLU, ADD, MUL, SCALE, SOFTMAX
+void cf_cases_attention(cf_suite *suite);  // KV_WRITE, ATTENTION
+void cf_cases_blocks(cf_suite *suite);     // composites, whole and decomposed
 void cf_cases_invariance(cf_suite *suite); // same bits in any batch, where declared
 
 // Row counts that every op is tried with.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// team.c: the smallest host a backend can live with: counted memory, a clock, and a team of threads.
+// team.c: the smallest host a backend can live with: counted memory, a clock, and a team of
+// threads.
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,8 @@ typedef struct seat {
 } seat;
 
 static void enter(gr_team *team, uint32_t id) {
-    gr_worker worker = {.struct_size = sizeof worker, .id = id, .count = team->workers, .host = team};
+    gr_worker worker = {
+        .struct_size = sizeof worker, .id = id, .count = team->workers, .host = team};
     team->function(&worker, team->argument);
 }
 
@@ -153,7 +155,8 @@ static void memory_free(const gr_host *table, void *memory, uint64_t bytes) {
 
 static void trace(const gr_host *table, const gr_trace_event *event) {
     cf_host *host = (cf_host *)(uintptr_t)table;
-    if (event->struct_size >= sizeof *event && event->end_ns >= event->start_ns && event->implementation)
+    if (event->struct_size >= sizeof *event && event->end_ns >= event->start_ns &&
+        event->implementation)
         __atomic_add_fetch(&host->traced, 1, __ATOMIC_RELAXED);
 }
 
@@ -205,25 +208,61 @@ static const gr_cpu cpus[3] = {
     {.struct_size = sizeof(gr_cpu), .os_index = 2, .core = 2},
 };
 static const gr_numa_node numa[1] = {
-    {.struct_size = sizeof(gr_numa_node), .memory_bytes = UINT64_C(8) << 30, .free_bytes = UINT64_C(4) << 30},
+    {.struct_size = sizeof(gr_numa_node),
+     .memory_bytes = UINT64_C(8) << 30,
+     .free_bytes = UINT64_C(4) << 30},
 };
 static const gr_cache caches[3] = {
-    {.struct_size = sizeof(gr_cache), .level = 1, .bytes = 32 << 10, .line_bytes = 64, .sharers = 1, .instances = 3},
-    {.struct_size = sizeof(gr_cache), .level = 2, .bytes = 1 << 20, .line_bytes = 64, .sharers = 1, .instances = 3},
-    {.struct_size = sizeof(gr_cache), .level = 3, .bytes = 16 << 20, .line_bytes = 64, .sharers = 3, .instances = 1},
+    {.struct_size = sizeof(gr_cache),
+     .level = 1,
+     .bytes = 32 << 10,
+     .line_bytes = 64,
+     .sharers = 1,
+     .instances = 3},
+    {.struct_size = sizeof(gr_cache),
+     .level = 2,
+     .bytes = 1 << 20,
+     .line_bytes = 64,
+     .sharers = 1,
+     .instances = 3},
+    {.struct_size = sizeof(gr_cache),
+     .level = 3,
+     .bytes = 16 << 20,
+     .line_bytes = 64,
+     .sharers = 3,
+     .instances = 1},
 };
 
 void cf_host_init(cf_host *host) {
     memset(host, 0, sizeof *host);
-    host->topology = (gr_topology){
-        .struct_size = sizeof host->topology, .cpu_count = 3, .cpu_stride = sizeof cpus[0], .numa_count = 1,
-        .numa_stride = sizeof numa[0], .cache_count = 3, .cache_stride = sizeof caches[0], .core_count = 3,
-        .cpu_features = cpu_features() & allowed_features(), .memory_bytes = UINT64_C(8) << 30,
-        .memory_limit_bytes = UINT64_C(8) << 30, .fake = 1, .cpus = cpus, .numa_nodes = numa,
-        .caches = caches, .cpu_model = "conformance"};
-    host->table = (gr_host){
-        .struct_size = sizeof host->table, .abi_major = GR_ABI_MAJOR, .abi_minor = GR_ABI_MINOR,
-        .log = host_log, .now_ns = now_ns, .memory_alloc = memory_alloc, .memory_free = memory_free,
-        .team_size = team_size, .team_run = team_run, .team_barrier = team_barrier, .trace = trace,
-        .trace_enabled = trace_enabled, .topology = &host->topology, .get_extension = get_extension};
+    host->topology = (gr_topology){.struct_size = sizeof host->topology,
+                                   .cpu_count = 3,
+                                   .cpu_stride = sizeof cpus[0],
+                                   .numa_count = 1,
+                                   .numa_stride = sizeof numa[0],
+                                   .cache_count = 3,
+                                   .cache_stride = sizeof caches[0],
+                                   .core_count = 3,
+                                   .cpu_features = cpu_features() & allowed_features(),
+                                   .memory_bytes = UINT64_C(8) << 30,
+                                   .memory_limit_bytes = UINT64_C(8) << 30,
+                                   .fake = 1,
+                                   .cpus = cpus,
+                                   .numa_nodes = numa,
+                                   .caches = caches,
+                                   .cpu_model = "conformance"};
+    host->table = (gr_host){.struct_size = sizeof host->table,
+                            .abi_major = GR_ABI_MAJOR,
+                            .abi_minor = GR_ABI_MINOR,
+                            .log = host_log,
+                            .now_ns = now_ns,
+                            .memory_alloc = memory_alloc,
+                            .memory_free = memory_free,
+                            .team_size = team_size,
+                            .team_run = team_run,
+                            .team_barrier = team_barrier,
+                            .trace = trace,
+                            .trace_enabled = trace_enabled,
+                            .topology = &host->topology,
+                            .get_extension = get_extension};
 }

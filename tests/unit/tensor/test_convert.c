@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conversions are judged by arithmetic on F64: every half, the neighbours of every half, random floats.
+// Conversions are judged by arithmetic on F64: every half, the neighbours of every half, random
+// floats.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +28,8 @@ static void halves_expand_exactly(void **state) {
         else if ((bits & 0x7fff) == 0x7c00)
             assert_true(isinf(value) && !signbit(value) == !(bits & 0x8000));
         else
-            assert_true((double)value == meaning((uint16_t)bits) && !signbit(value) == !(bits & 0x8000));
+            assert_true((double)value == meaning((uint16_t)bits) &&
+                        !signbit(value) == !(bits & 0x8000));
     }
 }
 
@@ -46,7 +48,8 @@ static void halves_round_trip(void **state) {
 static void halves_round_to_nearest_even(void **state) {
     (void)state;
     for (uint32_t bits = 0; bits < 0x7bff; bits++) {
-        double low = meaning((uint16_t)bits), high = meaning((uint16_t)(bits + 1)), middle = (low + high) / 2;
+        double low = meaning((uint16_t)bits), high = meaning((uint16_t)(bits + 1)),
+               middle = (low + high) / 2;
         float at = (float)middle; // exact: one more bit than a half
         assert_true((double)at == middle);
         assert_int_equal(gr_f16_from_f32(at), bits & 1 ? bits + 1 : bits);
@@ -65,7 +68,8 @@ static void halves_round_to_nearest_even(void **state) {
 static void bfloats_round_to_nearest_even(void **state) {
     (void)state;
     for (uint32_t bits = 0; bits < 0x7f7f; bits++) {
-        double low = (double)gr_bf16_to_f32((uint16_t)bits), high = (double)gr_bf16_to_f32((uint16_t)(bits + 1));
+        double low = (double)gr_bf16_to_f32((uint16_t)bits),
+               high = (double)gr_bf16_to_f32((uint16_t)(bits + 1));
         float at = (float)((low + high) / 2);
         assert_int_equal(gr_bf16_from_f32((float)low), bits);
         assert_int_equal(gr_bf16_from_f32(at), bits & 1 ? bits + 1 : bits);
@@ -89,7 +93,8 @@ static void q8_0_keeps_within_half_a_step(void **state) {
     for (int round = 0; round < 200; round++) {
         for (int i = 0; i < 256; i++)
             source[i] = random_float() * powf(10.0f, (float)(round % 7 - 3));
-        assert_int_equal(gr_tensor_quantise_row(GR_DTYPE_Q8_0, source, 256, packed + 1), GR_OK); // unaligned
+        assert_int_equal(gr_tensor_quantise_row(GR_DTYPE_Q8_0, source, 256, packed + 1),
+                         GR_OK); // unaligned
         assert_int_equal(gr_tensor_dequantise_row(GR_DTYPE_Q8_0, packed + 1, 256, back), GR_OK);
         for (int i = 0; i < 256; i++) {
             if (i % 32 == 0) {
@@ -119,9 +124,12 @@ static void rows_are_checked(void **state) {
     (void)state;
     float value[64] = {0};
     char packed[256];
-    assert_int_equal(gr_tensor_quantise_row(GR_DTYPE_Q4_K, value, 64, packed), GR_ERROR_UNSUPPORTED);
-    assert_int_equal(gr_tensor_dequantise_row(GR_DTYPE_LIMIT, packed, 64, value), GR_ERROR_UNSUPPORTED);
-    assert_int_equal(gr_tensor_quantise_row(GR_DTYPE_Q8_0, value, 33, packed), GR_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(gr_tensor_quantise_row(GR_DTYPE_Q4_K, value, 64, packed),
+                     GR_ERROR_UNSUPPORTED);
+    assert_int_equal(gr_tensor_dequantise_row(GR_DTYPE_LIMIT, packed, 64, value),
+                     GR_ERROR_UNSUPPORTED);
+    assert_int_equal(gr_tensor_quantise_row(GR_DTYPE_Q8_0, value, 33, packed),
+                     GR_ERROR_INVALID_ARGUMENT);
     assert_int_equal(gr_tensor_dequantise_row(GR_DTYPE_F16, NULL, 0, NULL), GR_OK);
     for (int i = 0; i < 64; i++)
         value[i] = (float)i / 8.0f;
@@ -138,9 +146,12 @@ static void rows_are_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(halves_expand_exactly),         cmocka_unit_test(halves_round_trip),
-        cmocka_unit_test(halves_round_to_nearest_even),  cmocka_unit_test(bfloats_round_to_nearest_even),
-        cmocka_unit_test(q8_0_keeps_within_half_a_step), cmocka_unit_test(q8_0_survives_what_is_not_a_number),
+        cmocka_unit_test(halves_expand_exactly),
+        cmocka_unit_test(halves_round_trip),
+        cmocka_unit_test(halves_round_to_nearest_even),
+        cmocka_unit_test(bfloats_round_to_nearest_even),
+        cmocka_unit_test(q8_0_keeps_within_half_a_step),
+        cmocka_unit_test(q8_0_survives_what_is_not_a_number),
         cmocka_unit_test(rows_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

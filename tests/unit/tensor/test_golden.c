@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The core's conversions against tests/golden/dtypes.gguf, which the gguf package computed, bit for bit.
+// The core's conversions against tests/golden/dtypes.gguf, which the gguf package computed, bit for
+// bit.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -14,7 +14,9 @@ static void dense_views_have_row_major_strides(void **state) {
     for (int i = 0; i < 24; i++)
         data[i] = (float)i;
     gr_tensor_view cube, matrix, row;
-    assert_int_equal(gr_tensor_view_init(&cube, data, sizeof data, GR_DTYPE_F32, 3, (uint64_t[]){2, 3, 4}, NULL), GR_OK);
+    assert_int_equal(
+        gr_tensor_view_init(&cube, data, sizeof data, GR_DTYPE_F32, 3, (uint64_t[]){2, 3, 4}, NULL),
+        GR_OK);
     assert_int_equal(cube.strides[0], 48);
     assert_int_equal(cube.strides[1], 16);
     assert_int_equal(cube.strides[2], 4);
@@ -36,7 +38,9 @@ static void slices_stay_inside(void **state) {
     (void)state;
     int32_t data[10] = {0};
     gr_tensor_view all, part;
-    assert_int_equal(gr_tensor_view_init(&all, data, sizeof data, GR_DTYPE_I32, 1, (uint64_t[]){10}, NULL), GR_OK);
+    assert_int_equal(
+        gr_tensor_view_init(&all, data, sizeof data, GR_DTYPE_I32, 1, (uint64_t[]){10}, NULL),
+        GR_OK);
     assert_int_equal(gr_tensor_view_slice(&all, 3, 7, &part, NULL), GR_OK);
     assert_ptr_equal(part.data, data + 3);
     assert_int_equal(part.dims[0], 7);
@@ -54,15 +58,27 @@ static void hostile_shapes_are_refused(void **state) {
     gr_error error;
     gr_error_init(&error);
     const uint64_t big = UINT64_MAX / 2;
-    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 2, (uint64_t[]){big, big}, &error), GR_ERROR_CORRUPT);
-    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_Q4_0, 4, (uint64_t[]){0, big, big, 32}, &error), GR_ERROR_CORRUPT);
-    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 1, (uint64_t[]){17}, &error), GR_ERROR_CORRUPT);
-    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_Q4_0, 1, (uint64_t[]){33}, &error), GR_ERROR_CORRUPT);
+    assert_int_equal(
+        gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 2, (uint64_t[]){big, big}, &error),
+        GR_ERROR_CORRUPT);
+    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_Q4_0, 4,
+                                         (uint64_t[]){0, big, big, 32}, &error),
+                     GR_ERROR_CORRUPT);
+    assert_int_equal(
+        gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 1, (uint64_t[]){17}, &error),
+        GR_ERROR_CORRUPT);
+    assert_int_equal(
+        gr_tensor_view_init(&view, data, 64, GR_DTYPE_Q4_0, 1, (uint64_t[]){33}, &error),
+        GR_ERROR_CORRUPT);
     assert_non_null(strstr(error.message, "Q4_0"));
-    assert_int_equal(gr_tensor_view_init(&view, NULL, 64, GR_DTYPE_F32, 1, (uint64_t[]){4}, &error), GR_ERROR_CORRUPT);
-    assert_int_equal(gr_tensor_view_init(&view, data, 64, 5, 1, (uint64_t[]){4}, &error), GR_ERROR_INVALID_ARGUMENT);
-    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 0, NULL, &error), GR_ERROR_INVALID_ARGUMENT);
-    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 5, NULL, &error), GR_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(gr_tensor_view_init(&view, NULL, 64, GR_DTYPE_F32, 1, (uint64_t[]){4}, &error),
+                     GR_ERROR_CORRUPT);
+    assert_int_equal(gr_tensor_view_init(&view, data, 64, 5, 1, (uint64_t[]){4}, &error),
+                     GR_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 0, NULL, &error),
+                     GR_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(gr_tensor_view_init(&view, data, 64, GR_DTYPE_F32, 5, NULL, &error),
+                     GR_ERROR_INVALID_ARGUMENT);
     assert_int_equal(gr_tensor_view_count(&view), 0);
 }
 
