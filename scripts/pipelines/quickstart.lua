@@ -38,37 +38,37 @@ else
 end
 local spent = answer(first, { max_tokens = 80, temperature = 0.7, seed = 7 })
 
--- 2. Two answers from one shared prefix: the pages of the prefix are held once.
-local questions, ask
+-- 2. Two answers from one shared prefix: it is evaluated once, and the forks share the pages of its cache.
+local passage = chats and [[
+Read this. The gregale is a strong and cold wind of the Mediterranean. It blows from the north-east, mostly in
+winter, over Malta, Sicily and the Ionian Sea. It lasts a day or two, seldom five, and raises a heavy swell that
+closes the harbours which are open to it. The ship that carried Paul to Rome was lost in such a wind.]]
+  or [[And it came to pass in those days, when the king was gone forth out of the city, that all the people were
+gathered together unto him, from the least unto the greatest, both men and women, with their flocks and with their
+herds; and they stood before the king at the gate, and the king lifted up his voice, and spake unto them, saying,]]
+local questions = chats and { "Where does the gregale blow from?", "Which ship was lost in it?" } or { " Go ye", " I will" }
 local prefix = model:session()
-if chats then
-  prefix:system("You are a sailor. You answer in one short sentence.")
-  questions = { "What is a gregale?", "Where do you sleep?" }
-  ask = function(fork, question) fork:user(question) end
-else
-  prefix:append("And it came to pass in those days, that the king spake unto the people, saying,")
-  questions = { " Go ye", " I will" }
-  ask = function(fork, question) fork:append(question) end
-end
-if chats then
-  prefix:user(questions[1]):apply_turns() -- what both conversations begin with is evaluated here, once
-  prefix:evaluate():keep_turns(1)
-else
-  prefix:evaluate()
-end
+if chats then prefix:user(passage) else prefix:append(passage) end
+prefix:evaluate()
+
 heading("Two answers at once, from one shared prefix")
 local branches = {}
 for i, question in ipairs(questions) do
   branches[i] = function()
     local fork <close> = prefix:fork()
-    ask(fork, question)
+    local cache = fork:stats()
+    if chats then
+      fork:assistant("I have read it. What would you like to know?"):user(question)
+    else
+      fork:append(question)
+    end
     local text = fork:generate{ max_tokens = 40, temperature = 0.7, seed = i }
-    return { text = text, shared = fork:stats().shared_pages, pages = fork:stats().pages }
+    return { text = text:gsub("%s+", " "), shared = cache.shared_pages, positions = cache.positions }
   end
 end
 for i, result in ipairs(gregale.parallel(branches)) do
-  print(("%s -> %s"):format(questions[i], (result.text:gsub("%s+", " "))))
-  print(("   (%d of %d cache pages shared)"):format(result.shared, result.pages))
+  print(("%s ->%s"):format(questions[i], result.text:gsub("^ ?", " ")))
+  print(("   (%d positions taken over, in %d shared pages)"):format(result.positions, result.shared))
 end
 
 -- 3. A choice by likelihood: no sampling, no parsing.

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the Lua files beside this one through the binding, one Lua state a file, and checks how
+// files are run: arguments, tracebacks, interrupts.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "script/script.h"
+
+#define CASES GREGALE_SOURCE_DIR "/tests/unit/script/"
+
+static lua_State *open_state(gr_script **out_script) {
+    lua_State *L = luaL_newstate();
+    assert_non_null(L);
+    luaL_openlibs(L);
+    gr_script *script = gr_script_open(L);
+    if (out_script)
+        *out_script = script;
+    lua_pushliteral(L, GREGALE_SOURCE_DIR);
+    lua_setglobal(L, "SOURCE_DIR");
+    assert_int_equal(luaL_dostring(L, "package.path = SOURCE_DIR .. '/tests/unit/script/?.lua;' .. package.path"), LUA_OK);
+    return L;
+}
+
+// A file passes when it raises nothing.
+static void run_file(const char *name) {
+    char path[512], *message = NULL;
+    lua_State *L = open_state(NULL);
+    snprintf(path, sizeof path, CASES "%s", name);
+    gr_status status = gr_script_run(L, path, 0, NULL, &message);
+    if (status != GR_OK)
+        print_error("%s\n", message ? message : "no message");
+    free(message);
+    lua_close(L);
+    assert_int_equal(status, GR_OK);
+}
+
+static void arguments(void **state) {
+    (void)state;
+    run_file("arguments.lua");
+}
+
+static void sessions(void **state) {
+    (void)state;
+    run_file("sessions.lua");
+}
+
+static void generation(void **state) {
+    (void)state;
+    run_file("generation.lua");
+}
+
+static void lifetimes(void **state) {
+    (void)state;
+    run_file("lifetimes.lua");
+}
+
+static void branches(void **state) {
+    (void)state;
+    run_file("branches.lua");
+}
+
+// ---- Running files
+
+static char *write_script(const char *text) {
+    static char path[] = "/tmp/gregale-script-XXXXXX";
+    memcpy(path + strlen(path) - 6, "XXXXXX", 6);
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, text, strlen(text)), (ssize_t)strlen(text));
+    close(file);
+    return path;
+}
+
+static gr_status run_text(const char *text, char **out_message) {
+    char *argv[] = {"one", "two"};
+    lua_State *L = open_state(NULL);
+    char *path = write_script(text);
+    gr_status status = gr_script_run(L, path, 2, argv, out_message);
+    unlink(path);
+    lua_close(L);
+    return status;
+}
+
+static void files_get_their_arguments(void **state) {
+    (void)state;
+    char *message;
+    assert_int_equal(run_text("#!/usr/bin/env gregale\nlocal a, b = ...\n"
+                              "assert(a == 'one' and b == 'two' and arg[1] == a and arg[2] == b and #arg == 2)\n"
+                              "assert(arg[0]:match('gregale%-script'))", &message), GR_OK);
+    assert_null(message);
+}
+
+static void errors_point_into_the_script(void **state) {
+    (void)state;
+    char *message;
+    assert_int_equal(run_text("local function inner()\n  error('wrong')\nend\ninner()\n", &message), GR_ERROR_SCRIPT);
+    assert_non_null(strstr(message, ":2: wrong"));
+    assert_non_null(strstr(message, ":4: in main chunk"));
+    free(message);
+    assert_int_equal(run_text("error({})", &message), GR_ERROR_SCRIPT);
+    assert_non_null(strstr(message, "error object is a table value"));
+    free(message);
+    assert_int_equal(run_text("return +", &message), GR_ERROR_SCRIPT);
+    assert_non_null(strstr(message, ":1:"));
+    free(message);
+}
+
+static void a_missing_file_is_said(void **state) {
+    (void)state;
+    char *message;
+    lua_State *L = open_state(NULL);
+    assert_int_equal(gr_script_run(L, "/nonexistent/a.lua", 0, NULL, &message), GR_ERROR_NOT_FOUND);
+    assert_non_null(strstr(message, "/nonexistent/a.lua"));
+    free(message);
+    assert_int_equal(lua_gettop(L), 0);
+    lua_close(L);
+}
+
+static int interrupt_from_lua(lua_State *L) {
+    gr_script_interrupt(gr_script_open(L));
+    return 0;
+}
+
+static void interrupts_stop_loops_and_answers(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "interrupt(); while true do end",
+        "local s = require('support').model():session(); s:append('In the beginning')\n"
+        "local n = 0\n"
+        "for piece in s:stream{ignore_end=true} do n = n + 1; if n == 3 then interrupt() end end"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        char *message;
+        lua_State *L = open_state(NULL);
+        lua_register(L, "interrupt", interrupt_from_lua);
+        char *path = write_script(texts[i]);
+        assert_int_equal(gr_script_run(L, path, 0, NULL, &message), GR_ERROR_CANCELLED);
+        assert_non_null(strstr(message, "interrupted"));
+        free(message);
+        unlink(path);
+        lua_close(L);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arguments),
+        cmocka_unit_test(sessions),
+        cmocka_unit_test(generation),
+        cmocka_unit_test(lifetimes),
+        cmocka_unit_test(branches),
+        cmocka_unit_test(files_get_their_arguments),
+        cmocka_unit_test(errors_point_into_the_script),
+        cmocka_unit_test(a_missing_file_is_said),
+        cmocka_unit_test(interrupts_stop_loops_and_answers),
+    };
+    setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends", 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
