@@ -13,7 +13,7 @@
 #include "base/os.h"
 #include "host/internal.h"
 
-#ifdef __linux__
+#if defined(__linux__) && !defined(GREGALE_NO_FUTEX)
 #include <linux/futex.h>
 #include <sys/syscall.h>
 
