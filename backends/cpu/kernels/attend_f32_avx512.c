@@ -5,29 +5,58 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE void scores_block(const float *q, const uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
-                         float scale, float *s, uint32_t stride) {
-    for (uint32_t j = 0; j < keys; j++) {
-        __m512 sums[4];
-        for (uint32_t i = 0; i < queries; i++)
-            sums[i] = _mm512_setzero_ps();
-        for (uint32_t d = 0; d < dim; d += 16) {
-            const __m512 key = _mm512_loadu_ps(k + (size_t)j * dim + d);
-            for (uint32_t i = 0; i < queries; i++)
-                sums[i] = _mm512_fmadd_ps(key, _mm512_loadu_ps(q + (size_t)i * dim + d), sums[i]);
-        }
-        for (uint32_t i = 0; i < queries; i++)
-            s[(size_t)i * stride + j] = _mm512_reduce_add_ps(sums[i]) * scale;
+// The sums over all lanes of four vectors.
+INLINE __m128 add_lanes(const __m512 v[4]) {
+    __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512 c = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    __m256 d = _mm256_add_ps(_mm512_castps512_ps256(c), _mm512_extractf32x8_ps(c, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
+}
+
+// `queries` queries against `keys` keys, 1 to 4 each; a missing key's sum stays zero.
+INLINE void scores_block(const float *q, const uint32_t queries, const float *k, const uint32_t keys,
+                         uint32_t dim, float scale, float *s, uint32_t stride) {
+    __m512 sums[4][4];
+    for (uint32_t i = 0; i < queries; i++) {
+        for (uint32_t j = 0; j < 4; j++)
+            sums[i][j] = _mm512_setzero_ps();
     }
+    for (uint32_t d = 0; d < dim; d += 16) {
+        __m512 key[4];
+        for (uint32_t j = 0; j < keys; j++)
+            key[j] = _mm512_loadu_ps(k + (size_t)j * dim + d);
+        for (uint32_t i = 0; i < queries; i++) {
+            const __m512 query = _mm512_loadu_ps(q + (size_t)i * dim + d);
+            for (uint32_t j = 0; j < keys; j++)
+                sums[i][j] = _mm512_fmadd_ps(key[j], query, sums[i][j]);
+        }
+    }
+    for (uint32_t i = 0; i < queries; i++) {
+        __m128 four = _mm_mul_ps(add_lanes(sums[i]), _mm_set1_ps(scale));
+        if (keys == 4)
+            _mm_storeu_ps(s + (size_t)i * stride, four);
+        else
+            _mm_store_ss(s + (size_t)i * stride, four);
+    }
+}
+
+INLINE void scores_queries(const float *q, const uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
+                           float scale, float *s, uint32_t stride) {
+    uint32_t j = 0;
+    for (; j + 4 <= keys; j += 4)
+        scores_block(q, queries, k + (size_t)j * dim, 4, dim, scale, s + j, stride);
+    for (; j < keys; j++)
+        scores_block(q, queries, k + (size_t)j * dim, 1, dim, scale, s + j, stride);
 }
 
 void attend_scores_f32_avx512(const float *q, uint32_t queries, const float *k, uint32_t keys,
                               uint32_t dim, float scale, float *s, uint32_t stride) {
     uint32_t i = 0;
     for (; i + 4 <= queries; i += 4)
-        scores_block(q + (size_t)i * dim, 4, k, keys, dim, scale, s + (size_t)i * stride, stride);
+        scores_queries(q + (size_t)i * dim, 4, k, keys, dim, scale, s + (size_t)i * stride, stride);
     for (; i < queries; i++)
-        scores_block(q + (size_t)i * dim, 1, k, keys, dim, scale, s + (size_t)i * stride, stride);
+        scores_queries(q + (size_t)i * dim, 1, k, keys, dim, scale, s + (size_t)i * stride, stride);
 }
 
 float attend_exp_f32_avx512(float *s, uint32_t n, float largest) {

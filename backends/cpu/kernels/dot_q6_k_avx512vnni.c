@@ -16,8 +16,8 @@ CPU_INLINE __m512i load_part(const uint8_t *row, const unsigned part) {
     } else {
         high = _mm512_sllv_epi64(high, shifts);
     }
-    return _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi8(15)),
-                           _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
+    low = _mm512_and_si512(low, _mm512_set1_epi8(15));
+    return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(0x30), 0xf8); // low | (high & 0x30)
 }
 
 CPU_INLINE __m512i load0(const uint8_t *row) {

@@ -91,6 +91,8 @@ static void fill_avx512(cpu_kernels *k) {
     k->dot_f32 = dot_f32_avx512;
     k->dot_f16 = dot_f16_avx512;
     k->dot_bf16 = dot_bf16_avx512;
+    k->f16_to_f32 = f16_to_f32_avx512;
+    k->bf16_to_f32 = bf16_to_f32_avx512;
     k->glu_silu = glu_silu_f32_avx512;
     k->attend_scores = attend_scores_f32_avx512;
     k->attend_exp = attend_exp_f32_avx512;

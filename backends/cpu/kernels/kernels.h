@@ -203,6 +203,8 @@ void dot_f16_avx512(const cpu_dot_float_args *args);
 void dot_bf16_avx512(const cpu_dot_float_args *args);
 void f16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to);
+void f16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
+void bf16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void i8_to_f32_baseline(const int8_t *from, uint32_t n, float s, float c, float *to);
 void i8_to_f32_avx2(const int8_t *from, uint32_t n, float s, float c, float *to);

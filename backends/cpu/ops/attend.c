@@ -19,8 +19,8 @@ void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scr
     *out = (cpu_attention){.call = call, .task = task, .step = &task->run->step, .attrs = attrs};
     out->dense = (attrs->flags & GR_ATTENTION_DENSE) != 0;
     out->group = attrs->heads / attrs->kv_heads;
-    out->heads = out->group < CPU_QUERIES ? out->group : CPU_QUERIES;
-    out->rows = CPU_QUERIES / out->heads;
+    out->heads = out->group < CPU_QUERIES_FEW ? out->group : CPU_QUERIES_FEW;
+    out->rows = (out->step->rows <= CPU_SPLIT_ROWS ? CPU_QUERIES_FEW : CPU_QUERIES) / out->heads;
     out->parts = (out->group + out->heads - 1) / out->heads;
     out->k_pad = pad16(attrs->k_dim);
     out->v_pad = pad16(attrs->v_dim);
@@ -131,10 +131,21 @@ static uint32_t block_length(const cpu_attention *a, int64_t position, int64_t l
     return (uint32_t)n;
 }
 
+// Asks for the block at `position` of K or V before it is needed.
+static void ahead(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t part, int64_t position, int64_t last) {
+    if (a->dense || position > last)
+        return;
+    const uint8_t *from = cpu_pages_row(&a->pages, a->call, part, tile->seq, tile->kv_head, position);
+    uint64_t bytes = block_length(a, position, last) * a->call->kv->head_bytes[part];
+    for (uint64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(from + i, 0, 2);
+}
+
 static void scores(const cpu_attention *a, const cpu_tile_rows *tile, int64_t base, int64_t low, int64_t high) {
     uint32_t n, queries = tile->count * tile->heads;
     for (int64_t position = low; position <= high; position += n) {
         n = block_length(a, position, high);
+        ahead(a, tile, 0, position + n, high);
         expand(a, tile, 0, position, n, a->k);
         a->call->kernels->attend_scores(a->q, queries, a->k, n, a->k_pad, a->attrs->scale,
                                         a->scores + (position - base), CPU_KEYS);
@@ -174,6 +185,7 @@ static void values(const cpu_attention *a, const cpu_tile_rows *tile, int64_t ba
     uint32_t n;
     for (int64_t position = low; position <= high; position += n) {
         n = block_length(a, position, high);
+        ahead(a, tile, 1, position + n, high);
         expand(a, tile, 1, position, n, a->v);
         for (uint32_t i = 0; i < tile->count; i++) {
             int64_t begin, end;
@@ -194,6 +206,8 @@ void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int6
     int64_t high = base + CPU_KEYS - 1 < tile->high ? base + CPU_KEYS - 1 : tile->high;
     memset(sums, 0, (uint64_t)tile->count * tile->heads * a->v_pad * sizeof *sums);
     scores(a, tile, base, low, high);
+    ahead(a, tile, 1, low, high);
+    ahead(a, tile, 0, high + 1, tile->high); // the next chunk's
     for (uint32_t i = 0; i < tile->count; i++) {
         int64_t begin, end;
         clip(a, tile, i, low, high, &begin, &end);

@@ -56,13 +56,13 @@ static gr_status admit(const cpu_call *call, const cpu_run *run, gr_error *error
 
 // Partial results of one tile and chunk: states, then weighted sums.
 static uint64_t slot_floats(const cpu_attention *a) {
-    return CPU_QUERIES * 2 + (uint64_t)CPU_QUERIES * a->v_pad;
+    return CPU_QUERIES_FEW * 2 + (uint64_t)CPU_QUERIES_FEW * a->v_pad;
 }
 
 // Tiles that CPU_SPLIT_ROWS rows can make, each row in a sequence of its own at worst.
 static uint64_t split_tiles(const gr_attrs_attention *attrs, uint32_t rows_max) {
     uint64_t group = attrs->heads / attrs->kv_heads, rows = rows_max < CPU_SPLIT_ROWS ? rows_max : CPU_SPLIT_ROWS;
-    return rows * attrs->kv_heads * ((group + CPU_QUERIES - 1) / CPU_QUERIES);
+    return rows * attrs->kv_heads * ((group + CPU_QUERIES_FEW - 1) / CPU_QUERIES_FEW);
 }
 
 // Chunks of a tile that are worked on at once, so that `threads` workers have enough to do.
@@ -135,14 +135,14 @@ static void split_chunk(const cpu_attention *a, uint64_t index, uint64_t slot, u
         return;
     float *place = slot_at(a, index, slot, width);
     cpu_attention_load(a, &tile);
-    cpu_attention_chunk(a, &tile, chunk, (cpu_softmax *)(void *)place, place + CPU_QUERIES * 2);
+    cpu_attention_chunk(a, &tile, chunk, (cpu_softmax *)(void *)place, place + CPU_QUERIES_FEW * 2);
 }
 
 // Merges a round's slots of one tile into its last slot, and stores the tile when it is done.
 static void split_merge(const cpu_attention *a, uint64_t index, uint64_t round, uint64_t width) {
     cpu_tile_rows tile;
     cpu_attention_tile(a, index, &tile);
-    float *place = slot_at(a, index, width, width), *sums = place + CPU_QUERIES * 2;
+    float *place = slot_at(a, index, width, width), *sums = place + CPU_QUERIES_FEW * 2;
     cpu_softmax *total = (cpu_softmax *)(void *)place;
     uint32_t queries = tile.count * tile.heads;
     for (uint32_t i = 0; i < queries && !round; i++)
@@ -156,7 +156,7 @@ static void split_merge(const cpu_attention *a, uint64_t index, uint64_t round, 
         for (uint32_t i = 0; i < queries; i++)
             cpu_attention_merge(&total[i], sums + (uint64_t)i * a->v_pad,
                                 (const cpu_softmax *)(const void *)part + i,
-                                part + CPU_QUERIES * 2 + (uint64_t)i * a->v_pad, a->v_pad);
+                                part + CPU_QUERIES_FEW * 2 + (uint64_t)i * a->v_pad, a->v_pad);
     }
     if (chunk * CPU_KEYS > tile.high)
         cpu_attention_store(a, &tile, total, sums);

@@ -13,7 +13,8 @@
 
 #define CPU_KEYS 256   // positions in a chunk
 #define CPU_BLOCK 32   // positions expanded at once
-#define CPU_QUERIES 16 // rows times heads in a tile
+#define CPU_QUERIES 64 // rows times heads in a tile, at most
+#define CPU_QUERIES_FEW 16 // the same in steps of few rows; also the most heads in a tile
 #define CPU_SPLIT_ROWS 8 // up to so many rows, chunks may be spread over workers
 
 // What all tiles of one call share.
