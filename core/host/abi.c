@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// abi.c: is what a plugin handed over what backend.h describes? The rules are its "Evolution" paragraph.
+// abi.c: is what a plugin handed over what backend.h describes? The rules are its "Evolution"
+// paragraph.
 #include <string.h>
 
 #include "host/internal.h"
 
 enum { TABLE_LIMIT = 4096, NAME_LIMIT = 32, TEXT_LIMIT = 128 };
 
-static const gr_backend_flags known_flags = GR_BACKEND_PINNED | GR_BACKEND_NEEDS_PCI | GR_BACKEND_RISKY_PROBE;
+static const gr_backend_flags known_flags =
+    GR_BACKEND_PINNED | GR_BACKEND_NEEDS_PCI | GR_BACKEND_RISKY_PROBE;
 
 static gr_status refuse(gr_error *error, const char *what) {
     return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "%s", what);
 }
 
 static bool name_character(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
 }
 
 // A name of 1 to limit-1 letters, digits, '-' and '_', ended within `limit` bytes.
@@ -45,24 +48,28 @@ static gr_status check_size(const gr_backend *backend, gr_error *error) {
     const uint32_t least = offsetof(gr_backend, get_extension);
     uint32_t size = backend->struct_size;
     if (size < least)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "its table has %u bytes, fewer than the %u needed",
-                       size, least);
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                       "its table has %u bytes, fewer than the %u needed", size, least);
     if (size > TABLE_LIMIT)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "its table claims %u bytes: not believed", size);
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                       "its table claims %u bytes: not believed", size);
     const unsigned char *bytes = (const unsigned char *)backend;
     for (size_t i = sizeof *backend; i < size; i++) {
         if (bytes[i])
-            return refuse(error, "its table is longer than this host's and uses what the host does not know");
+            return refuse(
+                error, "its table is longer than this host's and uses what the host does not know");
     }
     return GR_OK;
 }
 
 static gr_status check_version(const gr_backend *backend, gr_error *error) {
     if (backend->abi_major != GR_ABI_MAJOR)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "made for plugin interface %u.%u, this is %u.%u",
-                       backend->abi_major, backend->abi_minor, GR_ABI_MAJOR, GR_ABI_MINOR);
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                       "made for plugin interface %u.%u, this is %u.%u", backend->abi_major,
+                       backend->abi_minor, GR_ABI_MAJOR, GR_ABI_MINOR);
     if (backend->flags & ~known_flags)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "asks for something this host does not know (flags 0x%llx)",
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                       "asks for something this host does not know (flags 0x%llx)",
                        (unsigned long long)(backend->flags & ~known_flags));
     return GR_OK;
 }
@@ -117,8 +124,8 @@ static const char *missing_function(const gr_backend *b) {
 
 gr_status gr_abi_check(const gr_backend *backend, gr_error *error) {
     if (!backend)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "it cannot work with plugin interface %u.%u",
-                       GR_ABI_MAJOR, GR_ABI_MINOR);
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                       "it cannot work with plugin interface %u.%u", GR_ABI_MAJOR, GR_ABI_MINOR);
     gr_status status = check_version(backend, error);
     if (status == GR_OK)
         status = check_size(backend, error);
@@ -126,18 +133,23 @@ gr_status gr_abi_check(const gr_backend *backend, gr_error *error) {
         status = check_words(backend, error);
     const char *missing = status == GR_OK ? missing_function(backend) : NULL;
     if (missing)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "its table lacks the function %s", missing);
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "its table lacks the function %s",
+                       missing);
     return status;
 }
 
 gr_status gr_abi_check_facts(gr_device_facts *facts, gr_error *error) {
-    if (facts->struct_size < offsetof(gr_device_facts, description) || facts->struct_size > sizeof *facts)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "facts of %u bytes where %zu are expected",
-                       facts->struct_size, sizeof *facts);
+    if (facts->struct_size < offsetof(gr_device_facts, description) ||
+        facts->struct_size > sizeof *facts)
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                       "facts of %u bytes where %zu are expected", facts->struct_size,
+                       sizeof *facts);
     if (!good_name(facts->name, sizeof facts->name))
-        return refuse(error, "a device whose name is not letters, digits, '-' and '_', or does not end");
+        return refuse(error,
+                      "a device whose name is not letters, digits, '-' and '_', or does not end");
     if (memchr(facts->description, '\0', sizeof facts->description) == NULL)
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "device %s: its description does not end", facts->name);
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                       "device %s: its description does not end", facts->name);
     for (char *c = facts->description; *c; c++) {
         if (*c < ' ' || *c > '~')
             *c = '?'; // terminals obey some of these
@@ -150,7 +162,8 @@ void gr_abi_settle_support(gr_support *support) {
     support->reason[sizeof support->reason - 1] = '\0';
     if (support->level > GR_SUPPORT_NATIVE) {
         support->level = GR_SUPPORT_NO;
-        snprintf(support->reason, sizeof support->reason, "the plugin answered with a level that does not exist");
+        snprintf(support->reason, sizeof support->reason,
+                 "the plugin answered with a level that does not exist");
     }
     if (support->precision > GR_PRECISION_Q8_OUTLIERS)
         support->precision = GR_PRECISION_Q8_OUTLIERS;
@@ -158,8 +171,8 @@ void gr_abi_settle_support(gr_support *support) {
         *c = *c < ' ' || *c > '~' ? '?' : *c;
 }
 
-static bool knows_values(const gr_backend *backend, const gr_segment *segment, const uint32_t *values,
-                         uint32_t count, gr_dtype *out_dtype) {
+static bool knows_values(const gr_backend *backend, const gr_segment *segment,
+                         const uint32_t *values, uint32_t count, gr_dtype *out_dtype) {
     for (uint32_t i = 0; i < count; i++) {
         if (values[i] == GR_VALUE_NONE || values[i] >= segment->value_count)
             continue;
@@ -176,13 +189,14 @@ bool gr_abi_knows_node(const gr_backend *backend, const gr_segment *segment, uin
     gr_dtype dtype = 0;
     *out_support = (gr_support){.struct_size = sizeof *out_support};
     if (node->op >= backend->op_limit) {
-        snprintf(out_support->reason, sizeof out_support->reason, "op %u is newer than the plugin", node->op);
+        snprintf(out_support->reason, sizeof out_support->reason, "op %u is newer than the plugin",
+                 node->op);
         return false;
     }
     if (!knows_values(backend, segment, node->in, node->in_count, &dtype) ||
         !knows_values(backend, segment, node->out, node->out_count, &dtype)) {
-        snprintf(out_support->reason, sizeof out_support->reason, "dtype %s is newer than the plugin",
-                 gr_dtype_name(dtype));
+        snprintf(out_support->reason, sizeof out_support->reason,
+                 "dtype %s is newer than the plugin", gr_dtype_name(dtype));
         return false;
     }
     return true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // cgroup.c: processor and memory limits of control groups, versions 1 and 2 (kernel documentation,
-// admin-guide/cgroup-v1 and cgroup-v2). A limit anywhere above the process holds, so all levels are read.
+// admin-guide/cgroup-v1 and cgroup-v2). A limit anywhere above the process holds, so all levels are
+// read.
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +18,11 @@ static bool read_text(const char *path, gr_strbuf *text) {
     return gr_file_read(path, TEXT_LIMIT, text, NULL) == GR_OK && text->size;
 }
 
-static bool read_number(const char *directory, const char *file, gr_strbuf *text, int64_t *out_value) {
+static bool read_number(const char *directory, const char *file, gr_strbuf *text,
+                        int64_t *out_value) {
     char path[PATH_BYTES], *end;
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, file) >= sizeof path || !read_text(path, text))
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", directory, file) >= sizeof path ||
+        !read_text(path, text))
         return false;
     *out_value = strtoll(text->data, &end, 10);
     return end != text->data;
@@ -46,8 +49,8 @@ static void read_level_v2(const char *directory, gr_strbuf *text, gr_cgroup_limi
     char path[PATH_BYTES];
     int64_t value;
     long long quota, period;
-    if ((size_t)snprintf(path, sizeof path, "%s/cpu.max", directory) < sizeof path && read_text(path, text) &&
-        sscanf(text->data, "%lld %lld", &quota, &period) == 2)
+    if ((size_t)snprintf(path, sizeof path, "%s/cpu.max", directory) < sizeof path &&
+        read_text(path, text) && sscanf(text->data, "%lld %lld", &quota, &period) == 2)
         keep_quota(limits, quota, period);
     if (read_number(directory, "memory.max", text, &value))
         keep_memory(limits, value);
@@ -68,9 +71,10 @@ static void read_level_memory_v1(const char *directory, gr_strbuf *text, gr_cgro
 
 typedef void (*level_reader)(const char *directory, gr_strbuf *text, gr_cgroup_limits *limits);
 
-// Reads every level from base/group up to base itself. A group outside this namespace ("/../x") counts as
-// the root.
-static void walk(const char *base, const char *group, level_reader read_level, gr_cgroup_limits *limits) {
+// Reads every level from base/group up to base itself. A group outside this namespace ("/../x")
+// counts as the root.
+static void walk(const char *base, const char *group, level_reader read_level,
+                 gr_cgroup_limits *limits) {
     char path[PATH_BYTES];
     gr_strbuf text = {0};
     size_t base_length = strlen(base);
@@ -130,7 +134,8 @@ void gr_cgroup_read(const char *root, gr_cgroup_limits *out_limits) {
         snprintf(path, sizeof path, "/proc/self/cgroup");
     if (read_text(path, &text)) {
         char *rest = NULL;
-        for (char *line = strtok_r(text.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        for (char *line = strtok_r(text.data, "\n", &rest); line;
+             line = strtok_r(NULL, "\n", &rest))
             read_line(root ? root : "/sys/fs/cgroup", line, out_limits);
     }
     gr_strbuf_deinit(&text);

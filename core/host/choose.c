@@ -8,8 +8,11 @@
 // "there are cpu, ref", or why there are none.
 static void list_devices(const gr_registry *r, gr_strbuf *text) {
     if (!r->device_count) {
-        gr_strbuf_format(text, "no device is usable (%u plugin file%s looked at; the list of devices with reasons "
-                         "says why)", r->plugin_count, r->plugin_count == 1 ? "" : "s");
+        gr_strbuf_format(
+            text,
+            "no device is usable (%u plugin file%s looked at; the list of devices with reasons "
+            "says why)",
+            r->plugin_count, r->plugin_count == 1 ? "" : "s");
         return;
     }
     gr_strbuf_text(text, "there are ");
@@ -20,9 +23,10 @@ static void list_devices(const gr_registry *r, gr_strbuf *text) {
 static gr_status not_found(const gr_registry *r, const char *name, gr_error *error) {
     gr_strbuf text = {0};
     list_devices(r, &text);
-    gr_status status = name ? gr_fail(error, GR_ERROR_NOT_FOUND, "host", "no device is called %.80s: %s", name,
-                                      gr_strbuf_cstr(&text))
-                            : gr_fail(error, GR_ERROR_NOT_FOUND, "host", "%s", gr_strbuf_cstr(&text));
+    gr_status status =
+        name ? gr_fail(error, GR_ERROR_NOT_FOUND, "host", "no device is called %.80s: %s", name,
+                       gr_strbuf_cstr(&text))
+             : gr_fail(error, GR_ERROR_NOT_FOUND, "host", "%s", gr_strbuf_cstr(&text));
     gr_strbuf_deinit(&text);
     return status;
 }
@@ -33,7 +37,8 @@ static bool is_called(const gr_registry *r, const gr_device_entry *entry, const 
     return !strcmp(entry->name, name) || !strcmp(full, name);
 }
 
-gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32_t *out_index, gr_error *error) {
+gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32_t *out_index,
+                           gr_error *error) {
     bool automatic = !name || !*name || !strcmp(name, "auto");
     *out_index = 0;
     if (automatic)
@@ -47,7 +52,8 @@ gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32
     return not_found(registry, name, error);
 }
 
-gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t *out_index, gr_error *error) {
+gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t *out_index,
+                           gr_error *error) {
     uint64_t most = 0;
     *out_index = 0;
     for (uint32_t i = 0; i < registry->device_count; i++) {
@@ -60,14 +66,15 @@ gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t
     }
     if (!registry->device_count)
         return not_found(registry, NULL, error);
-    return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "no device has %.2f GiB free; the most is %.2f GiB",
+    return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host",
+                   "no device has %.2f GiB free; the most is %.2f GiB",
                    (double)bytes / (double)(1 << 30), (double)most / (double)(1 << 30));
 }
 
 // ---- Opening ----
 
-// After a probe in the helper process the plugin itself knows nothing yet: it is asked here, and must find
-// the same device.
+// After a probe in the helper process the plugin itself knows nothing yet: it is asked here, and
+// must find the same device.
 static gr_status probe_here(gr_plugin *plugin, const gr_device_entry *entry, gr_error *error) {
     gr_probe_result result;
     if (plugin->probed_here)
@@ -76,13 +83,16 @@ static gr_status probe_here(gr_plugin *plugin, const gr_device_entry *entry, gr_
     if (status != GR_OK)
         return status;
     plugin->probed_here = true;
-    if (entry->ordinal >= result.count || strcmp(result.facts[entry->ordinal].name, entry->facts.name) != 0)
-        status = gr_fail(error, GR_ERROR_NOT_FOUND, "host", "device %s is gone since it was found", entry->name);
+    if (entry->ordinal >= result.count ||
+        strcmp(result.facts[entry->ordinal].name, entry->facts.name) != 0)
+        status = gr_fail(error, GR_ERROR_NOT_FOUND, "host", "device %s is gone since it was found",
+                         entry->name);
     free(result.facts);
     return status;
 }
 
-static gr_status open_shared(gr_registry *r, uint32_t index, gr_shared_device *shared, gr_error *error) {
+static gr_status open_shared(gr_registry *r, uint32_t index, gr_shared_device *shared,
+                             gr_error *error) {
     const gr_device_entry *entry = &r->devices[index];
     gr_plugin *plugin = r->plugins[entry->plugin];
     gr_device *device = NULL;
@@ -95,18 +105,19 @@ static gr_status open_shared(gr_registry *r, uint32_t index, gr_shared_device *s
         status = GR_ERROR_INTERNAL;
     theirs.message[sizeof theirs.message - 1] = '\0';
     if (status != GR_OK)
-        return gr_fail(error, status, plugin->info.name, "device %s cannot be opened: %s", entry->name,
-                       theirs.message[0] ? theirs.message : gr_status_name(status));
+        return gr_fail(error, status, plugin->info.name, "device %s cannot be opened: %s",
+                       entry->name, theirs.message[0] ? theirs.message : gr_status_name(status));
     shared->plugin = entry->plugin;
     shared->opened = (gr_opened_device){entry->backend, device, entry->facts, entry->name};
     return GR_OK;
 }
 
-gr_status gr_registry_open(gr_registry *registry, uint32_t index, const gr_opened_device **out_device,
-                           gr_error *error) {
+gr_status gr_registry_open(gr_registry *registry, uint32_t index,
+                           const gr_opened_device **out_device, gr_error *error) {
     *out_device = NULL;
     if (index >= registry->device_count)
-        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "host", "device %u: there are %u", index, registry->device_count);
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "host", "device %u: there are %u", index,
+                       registry->device_count);
     gr_shared_device *shared = &registry->shared[index];
     pthread_mutex_lock(&registry->lock);
     gr_status status = shared->users ? GR_OK : open_shared(registry, index, shared, error);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // cost.c: what a node costs on a device, and what it costs to change devices.
 //
-// The measure is the time of a nominal piece of conversation: one prompt of 512 rows, then 128 tokens one by
-// one. The constants only have to rank choices: they are orders of magnitude, not measurements.
+// The measure is the time of a nominal piece of conversation: one prompt of 512 rows, then 128
+// tokens one by one. The constants only have to rank choices: they are orders of magnitude, not
+// measurements.
 #include "host/placement.h"
 
 static const struct {
@@ -11,10 +12,10 @@ static const struct {
     double times;
 } steps[2] = {{1, 1, 512, 128}, {512, 1, 256, 1}};
 
-static const double node_overhead = 2e-6;      // joining workers or launching a kernel
-static const double emulation_factor = 4;      // a generic path instead of a made one
-static const double shared_crossing = 2e-6;    // both devices in host memory: only a hand-over
-static const double copied_crossing = 20e-6;   // else a copy, this much to begin with
+static const double node_overhead = 2e-6;    // joining workers or launching a kernel
+static const double emulation_factor = 4;    // a generic path instead of a made one
+static const double shared_crossing = 2e-6;  // both devices in host memory: only a hand-over
+static const double copied_crossing = 20e-6; // else a copy, this much to begin with
 static const double copied_bandwidth = 10e9;
 
 static gr_dtype weight_dtype(const gr_segment *segment, const gr_node *node) {
@@ -37,7 +38,8 @@ static double work_seconds(const gr_planner *p, uint32_t index, const gr_device_
         gr_dtype dtype = weight_dtype(p->segment, part);
         for (uint32_t k = 0; k < 2 && !part->subtree; k++) {
             uint64_t bytes = 0, operations = 0;
-            gr_node_cost(p->segment, i, steps[k].rows, steps[k].outputs, steps[k].visible, &bytes, &operations);
+            gr_node_cost(p->segment, i, steps[k].rows, steps[k].outputs, steps[k].visible, &bytes,
+                         &operations);
             seconds += steps[k].times * gr_score_seconds(facts, dtype, bytes, operations);
         }
     }
@@ -87,12 +89,14 @@ static void fill_live(gr_planner *p, const uint32_t *made, const uint32_t *read)
 }
 
 bool gr_cost_prepare(gr_planner *planner) {
-    uint64_t values = (uint64_t)planner->segment->value_count + 1, nodes = (uint64_t)planner->node_count + 1;
+    uint64_t values = (uint64_t)planner->segment->value_count + 1,
+             nodes = (uint64_t)planner->node_count + 1;
     uint32_t *made = gr_arena_alloc(&planner->arena, values * sizeof *made);
     uint32_t *read = gr_arena_alloc(&planner->arena, values * sizeof *read);
     planner->live[0] = gr_arena_alloc(&planner->arena, nodes * sizeof *planner->live[0]);
     planner->live[1] = gr_arena_alloc(&planner->arena, nodes * sizeof *planner->live[1]);
-    planner->seconds = gr_arena_alloc(&planner->arena, nodes * planner->device_count * sizeof *planner->seconds);
+    planner->seconds =
+        gr_arena_alloc(&planner->arena, nodes * planner->device_count * sizeof *planner->seconds);
     if (!made || !read || !planner->live[0] || !planner->live[1] || !planner->seconds)
         return false;
     find_lives(planner, made, read);
@@ -107,8 +111,9 @@ double gr_cost_crossing(const gr_planner *planner, uint32_t node, uint32_t from,
     if (from == to)
         return 0;
     for (uint32_t k = 0; k < 2; k++)
-        seconds += steps[k].times * (both & GR_DEVICE_HOST_MEMORY
-                                         ? shared_crossing
-                                         : copied_crossing + (double)planner->live[k][node] / copied_bandwidth);
+        seconds += steps[k].times *
+                   (both & GR_DEVICE_HOST_MEMORY
+                        ? shared_crossing
+                        : copied_crossing + (double)planner->live[k][node] / copied_bandwidth);
     return seconds;
 }

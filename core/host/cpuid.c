@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// cpuid.c: processor features that the operating system has turned on. x86: Intel SDM volume 2, CPUID and
-// XGETBV; a vector feature counts only when XCR0 says that its registers are saved. Arm: the kernel's
-// hardware capability bits.
+// cpuid.c: processor features that the operating system has turned on. x86: Intel SDM volume 2,
+// CPUID and XGETBV; a vector feature counts only when XCR0 says that its registers are saved. Arm:
+// the kernel's hardware capability bits.
 #include "host/internal.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -116,16 +116,26 @@ void gr_cpu_features_text(gr_cpu_features features, gr_strbuf *text) {
         gr_cpu_features mask;
         const char *name;
     } names[] = {
-        {GR_CPU_SSE42, "sse4.2"},           {GR_CPU_AVX, "avx"},
-        {GR_CPU_AVX2, "avx2"},              {GR_CPU_FMA, "fma"},
-        {GR_CPU_F16C, "f16c"},              {GR_CPU_BMI2, "bmi2"},
-        {GR_CPU_AVX_VNNI, "avx-vnni"},      {GR_CPU_AVX512, "avx512"},
-        {GR_CPU_AVX512_VNNI, "avx512-vnni"}, {GR_CPU_AVX512_BF16, "avx512-bf16"},
-        {GR_CPU_AVX512_FP16, "avx512-fp16"}, {GR_CPU_AVX512_VBMI, "avx512-vbmi"},
-        {GR_CPU_AMX_TILE, "amx-tile"},      {GR_CPU_AMX_INT8, "amx-int8"},
-        {GR_CPU_AMX_BF16, "amx-bf16"},      {GR_CPU_NEON, "neon"},
-        {GR_CPU_NEON_DOTPROD, "dotprod"},   {GR_CPU_NEON_I8MM, "i8mm"},
-        {GR_CPU_NEON_BF16, "neon-bf16"},    {GR_CPU_SVE, "sve"},
+        {GR_CPU_SSE42, "sse4.2"},
+        {GR_CPU_AVX, "avx"},
+        {GR_CPU_AVX2, "avx2"},
+        {GR_CPU_FMA, "fma"},
+        {GR_CPU_F16C, "f16c"},
+        {GR_CPU_BMI2, "bmi2"},
+        {GR_CPU_AVX_VNNI, "avx-vnni"},
+        {GR_CPU_AVX512, "avx512"},
+        {GR_CPU_AVX512_VNNI, "avx512-vnni"},
+        {GR_CPU_AVX512_BF16, "avx512-bf16"},
+        {GR_CPU_AVX512_FP16, "avx512-fp16"},
+        {GR_CPU_AVX512_VBMI, "avx512-vbmi"},
+        {GR_CPU_AMX_TILE, "amx-tile"},
+        {GR_CPU_AMX_INT8, "amx-int8"},
+        {GR_CPU_AMX_BF16, "amx-bf16"},
+        {GR_CPU_NEON, "neon"},
+        {GR_CPU_NEON_DOTPROD, "dotprod"},
+        {GR_CPU_NEON_I8MM, "i8mm"},
+        {GR_CPU_NEON_BF16, "neon-bf16"},
+        {GR_CPU_SVE, "sve"},
     };
     const char *space = "";
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // discover.c: where backend plugins are looked for, and which files are candidates.
 //
-// Order: directories given explicitly; GREGALE_PLUGIN_PATH; the user's data directory; beside this library
-// or program (installed, and the build tree); the directory compiled in. The working directory is never
-// searched. A privileged process trusts only the explicit and the compiled-in ones.
+// Order: directories given explicitly; GREGALE_PLUGIN_PATH; the user's data directory; beside this
+// library or program (installed, and the build tree); the directory compiled in. The working
+// directory is never searched. A privileged process trusts only the explicit and the compiled-in
+// ones.
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,7 +81,8 @@ static bool add_file(search *s, const char *path) {
 static bool is_candidate(const char *name) {
     static const char prefix[] = "gregale-backend-", suffix[] = ".so";
     size_t length = strlen(name), begin = sizeof prefix - 1, end = sizeof suffix - 1;
-    return length > begin + end && !strncmp(name, prefix, begin) && !strcmp(name + length - end, suffix);
+    return length > begin + end && !strncmp(name, prefix, begin) &&
+           !strcmp(name + length - end, suffix);
 }
 
 static int filter_candidates(const struct dirent *entry) {
@@ -145,23 +148,25 @@ static void search_user(search *s) {
         search_directory(s, path);
 }
 
-// Beside libgregale (LIBDIR/gregale/backends; build tree: backends) or the program (bin beside lib).
+// Beside libgregale (LIBDIR/gregale/backends; build tree: backends) or the program (bin beside
+// lib).
 static void search_beside(search *s) {
-    static const char *const below[] = {"gregale/backends", "backends", "../backends", "../lib/gregale/backends"};
+    static const char *const below[] = {"gregale/backends", "backends", "../backends",
+                                        "../lib/gregale/backends"};
     static const char anchor = 0; // an address within this library or program
-    char here[PATH_BYTES / 2], path[PATH_BYTES];
+    char here[PATH_BYTES / 2], path[PATH_BYTES], clean[PATH_MAX];
     if (!gr_os_library_directory(&anchor, here, sizeof here))
         return;
     for (size_t i = 0; i < sizeof below / sizeof below[0]; i++) {
         struct stat info;
         snprintf(path, sizeof path, "%s/%s", here, below[i]);
-        if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-            search_directory(s, path);
+        if (realpath(path, clean) && stat(clean, &info) == 0 && S_ISDIR(info.st_mode))
+            search_directory(s, clean);
     }
 }
 
-gr_status gr_discovery_run(const char *const *explicit_directories, bool only_explicit, gr_arena *arena,
-                           gr_discovery *out_discovery, gr_error *error) {
+gr_status gr_discovery_run(const char *const *explicit_directories, bool only_explicit,
+                           gr_arena *arena, gr_discovery *out_discovery, gr_error *error) {
     search s = {.arena = arena, .found = out_discovery};
     *out_discovery = (gr_discovery){0};
     for (uint32_t i = 0; explicit_directories && explicit_directories[i]; i++)

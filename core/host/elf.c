@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// elf.c: is a file whole enough for the system's loader? (ELF: System V ABI, generic part, chapters 4, 5.)
+// elf.c: is a file whole enough for the system's loader? (ELF: System V ABI, generic part, chapters
+// 4, 5.)
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,13 +19,17 @@ static bool read_at(int file, void *bytes, size_t count, uint64_t offset) {
     return offset <= INT64_MAX && pread(file, bytes, count, (off_t)offset) == (ssize_t)count;
 }
 
-static gr_status check_segments(int file, const Elf64_Ehdr *header, uint64_t size, gr_error *error) {
+static gr_status check_segments(int file, const Elf64_Ehdr *header, uint64_t size,
+                                gr_error *error) {
     for (uint32_t i = 0; i < header->e_phnum; i++) {
         Elf64_Phdr segment;
-        if (!read_at(file, &segment, sizeof segment, header->e_phoff + (uint64_t)i * sizeof segment))
-            return gr_fail(error, GR_ERROR_CORRUPT, "host", "the file is cut off: its program headers are missing");
+        if (!read_at(file, &segment, sizeof segment,
+                     header->e_phoff + (uint64_t)i * sizeof segment))
+            return gr_fail(error, GR_ERROR_CORRUPT, "host",
+                           "the file is cut off: its program headers are missing");
         if (segment.p_type == PT_LOAD && !gr_range_fits(segment.p_offset, segment.p_filesz, size))
-            return gr_fail(error, GR_ERROR_CORRUPT, "host", "the file is cut off: %llu bytes where %llu are needed",
+            return gr_fail(error, GR_ERROR_CORRUPT, "host",
+                           "the file is cut off: %llu bytes where %llu are needed",
                            (unsigned long long)size,
                            (unsigned long long)(segment.p_offset + segment.p_filesz));
     }
@@ -39,7 +44,8 @@ static gr_status check_contents(int file, uint64_t size, gr_error *error) {
     if (header.e_ident[EI_CLASS] != ELFCLASS64)
         return GR_OK; // the loader knows better
     if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phoff > size)
-        return gr_fail(error, GR_ERROR_CORRUPT, "host", "not a shared object: its program headers are broken");
+        return gr_fail(error, GR_ERROR_CORRUPT, "host",
+                       "not a shared object: its program headers are broken");
     return check_segments(file, &header, size, error);
 }
 

@@ -17,13 +17,14 @@ typedef struct gr_cgroup_limits {
 } gr_cgroup_limits;
 
 // Reads the smallest limits between this process's control group and the root of the hierarchy.
-// `root` stands in for /sys/fs/cgroup, and then <root>/proc-self-cgroup for /proc/self/cgroup; NULL: the
-// real ones. What can't be read is no limit.
+// `root` stands in for /sys/fs/cgroup, and then <root>/proc-self-cgroup for /proc/self/cgroup;
+// NULL: the real ones. What can't be read is no limit.
 void gr_cgroup_read(const char *root, gr_cgroup_limits *out_limits);
 
 // ---- cpuid.c ----
 
-// The registers that decide about x86 features, apart from reading them, so that tests can make some up.
+// The registers that decide about x86 features, apart from reading them, so that tests can make
+// some up.
 typedef struct gr_cpuid_words {
     uint32_t leaf1_ecx;
     uint32_t leaf7_ebx, leaf7_ecx, leaf7_edx;
@@ -39,9 +40,10 @@ void gr_cpu_features_text(gr_cpu_features features, gr_strbuf *text);
 
 // ---- wait.c ----
 
-// Waits until *word differs from `old`: looks `spins` times, then sleeps. `sleepers` counts who sleeps, so
-// that waking costs nothing when nobody does.
-void gr_wait_change(_Atomic uint32_t *word, uint32_t old, uint32_t spins, _Atomic uint32_t *sleepers);
+// Waits until *word differs from `old`: looks `spins` times, then sleeps. `sleepers` counts who
+// sleeps, so that waking costs nothing when nobody does.
+void gr_wait_change(_Atomic uint32_t *word, uint32_t old, uint32_t spins,
+                    _Atomic uint32_t *sleepers);
 // Wakes all who sleep on `word`; to be called after changing it.
 void gr_wait_wake(_Atomic uint32_t *word, _Atomic uint32_t *sleepers);
 // How many looks of gr_wait_change take about `ns` nanoseconds here.
@@ -75,15 +77,16 @@ typedef struct gr_discovery {
     uint32_t file_count, file_capacity;
 } gr_discovery;
 
-// Lists candidate files by the rules of host.h, strings in `arena`. Release with gr_discovery_deinit.
-gr_status gr_discovery_run(const char *const *explicit_directories, bool only_explicit, gr_arena *arena,
-                           gr_discovery *out_discovery, gr_error *error);
+// Lists candidate files by the rules of host.h, strings in `arena`. Release with
+// gr_discovery_deinit.
+gr_status gr_discovery_run(const char *const *explicit_directories, bool only_explicit,
+                           gr_arena *arena, gr_discovery *out_discovery, gr_error *error);
 void gr_discovery_deinit(gr_discovery *discovery);
 
 // ---- elf.c ----
 
-// Whether `path` is a regular file that the loader may map: for ELF, with every segment inside the file
-// (a cut-off library would otherwise kill the process by SIGBUS while being loaded).
+// Whether `path` is a regular file that the loader may map: for ELF, with every segment inside the
+// file (a cut-off library would otherwise kill the process by SIGBUS while being loaded).
 gr_status gr_library_check(const char *path, gr_error *error);
 
 // ---- abi.c ----
@@ -96,7 +99,8 @@ gr_status gr_abi_check(const gr_backend *backend, gr_error *error);
 gr_status gr_abi_check_facts(gr_device_facts *facts, gr_error *error);
 // Makes a support answer sound: unknown levels are NO, text ends within its array.
 void gr_abi_settle_support(gr_support *support);
-// Whether the plugin has heard of everything node `index` uses; fills `out_support` with NO when not.
+// Whether the plugin has heard of everything node `index` uses; fills `out_support` with NO when
+// not.
 bool gr_abi_knows_node(const gr_backend *backend, const gr_segment *segment, uint32_t index,
                        gr_support *out_support);
 
@@ -107,7 +111,8 @@ typedef struct gr_probe_result {
     gr_device_facts *facts; // heap
 } gr_probe_result;
 
-// Asks the plugin for its devices, here. At most GR_PROBE_LIMIT are believed. Release with free(facts).
+// Asks the plugin for its devices, here. At most GR_PROBE_LIMIT are believed. Release with
+// free(facts).
 gr_status gr_probe_run(const gr_backend *backend, const gr_host *host, gr_probe_result *out_result,
                        gr_error *error);
 // The same in a helper process that may crash, or be stopped after `timeout_ms`.
@@ -121,7 +126,8 @@ void gr_score_device(gr_device_entry *entry, gr_strbuf *reason);
 // Order of devices, best first, as for qsort.
 int gr_score_compare(const void *a, const void *b);
 // Estimated seconds of `bytes` moved and `operations` of dtype class `dtype` done on a device.
-double gr_score_seconds(const gr_device_facts *facts, gr_dtype dtype, uint64_t bytes, uint64_t operations);
+double gr_score_seconds(const gr_device_facts *facts, gr_dtype dtype, uint64_t bytes,
+                        uint64_t operations);
 
 // ---- registry.c ----
 

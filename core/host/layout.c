@@ -29,7 +29,8 @@ static uint32_t default_cores(const gr_topology *t) {
     return all ? all : 1;
 }
 
-// A quota is worth its whole processors; three quarters of one more count as one. Never less than one.
+// A quota is worth its whole processors; three quarters of one more count as one. Never less than
+// one.
 static uint32_t quota_workers(uint32_t milli) {
     uint32_t workers = milli > UINT32_MAX - 250 ? milli / 1000 : (milli + 250) / 1000;
     return workers ? workers : 1;
@@ -42,8 +43,8 @@ typedef struct picker {
     uint32_t *in_group; // workers by last-level cache
 } picker;
 
-// Whether processor a should get a worker before b: own core, then faster, then the emptier NUMA node, then
-// the emptier cache.
+// Whether processor a should get a worker before b: own core, then faster, then the emptier NUMA
+// node, then the emptier cache.
 static bool before(const picker *p, uint32_t a, uint32_t b) {
     const gr_cpu *x = cpu_at(p->topology, a), *y = cpu_at(p->topology, b);
     if (x->smt_rank != y->smt_rank)
@@ -99,7 +100,8 @@ static uint32_t seat_workers(const picker *p, seat *seats, uint32_t *out_cpus) {
     return count;
 }
 
-uint32_t gr_team_layout(const gr_topology *topology, uint32_t threads, uint32_t *out_cpus, uint32_t capacity) {
+uint32_t gr_team_layout(const gr_topology *topology, uint32_t threads, uint32_t *out_cpus,
+                        uint32_t capacity) {
     uint32_t cpus = topology->cpu_count, count = threads;
     if (!count) {
         count = default_cores(topology);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // placement.c: a device for every node of a graph.
 //
-// The wanted device gets all it can do. Another one takes a node only where the wanted one refuses it (or
-// would emulate it while the other has it natively). What remains open is decided by least time: a dynamic
-// programme over positions in the node order, whose state is the device last used. At a composite it may
-// take the whole and skip its subtree, or step inside. The device of each cache layer is fixed first, since
-// all nodes that touch the layer must share it. Neither names nor load order take part; equal times go to
-// the device listed first.
+// The wanted device gets all it can do. Another one takes a node only where the wanted one refuses
+// it (or would emulate it while the other has it natively). What remains open is decided by least
+// time: a dynamic programme over positions in the node order, whose state is the device last used.
+// At a composite it may take the whole and skip its subtree, or step inside. The device of each
+// cache layer is fixed first, since all nodes that touch the layer must share it. Neither names nor
+// load order take part; equal times go to the device listed first.
 #include <float.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +90,8 @@ static gr_support_level covered(const gr_planner *p, uint32_t node, uint32_t dev
     return best;
 }
 
-// Time of primitive `node` on `device`, or of the smallest composite around it that the device takes.
+// Time of primitive `node` on `device`, or of the smallest composite around it that the device
+// takes.
 static double covered_seconds(const gr_planner *p, uint32_t node, uint32_t device) {
     for (uint32_t k = node; k != UINT32_MAX; k = p->parent[k]) {
         if (gr_planner_support(p, k, device)->level != GR_SUPPORT_NO)
@@ -101,7 +102,8 @@ static double covered_seconds(const gr_planner *p, uint32_t node, uint32_t devic
 
 // Time of the nodes that touch a cache layer, on one device; infinite when it can't do all of them.
 // *out_native tells whether it does them without emulation.
-static double cache_seconds(const gr_planner *p, uint32_t layer, uint32_t device, bool *out_native) {
+static double cache_seconds(const gr_planner *p, uint32_t layer, uint32_t device,
+                            bool *out_native) {
     double seconds = 0;
     *out_native = true;
     for (uint32_t i = 0; i < p->node_count; i++) {
@@ -120,17 +122,18 @@ static gr_status refuse_cache(const gr_planner *p, uint32_t layer, gr_error *err
     gr_strbuf text = {0};
     for (uint32_t d = 0; d < p->device_count; d++) {
         for (uint32_t i = 0; i < p->node_count; i++) {
-            if (!node_at(p, i)->subtree && p->cache_layer[i] == (int32_t)layer && !covered(p, i, d)) {
+            if (!node_at(p, i)->subtree && p->cache_layer[i] == (int32_t)layer &&
+                !covered(p, i, d)) {
                 const gr_op_info *op = gr_op_info_find(node_at(p, i)->op);
-                gr_strbuf_format(&text, "; %s refuses %s (%s)", p->devices[d]->name, op ? op->name : "?",
-                                 gr_planner_support(p, i, d)->reason);
+                gr_strbuf_format(&text, "; %s refuses %s (%s)", p->devices[d]->name,
+                                 op ? op->name : "?", gr_planner_support(p, i, d)->reason);
                 break;
             }
         }
     }
     gr_status status = gr_fail(error, GR_ERROR_UNSUPPORTED, "placement",
-                               "no device takes both KV_WRITE and ATTENTION of cache layer %u%s", layer,
-                               gr_strbuf_cstr(&text));
+                               "no device takes both KV_WRITE and ATTENTION of cache layer %u%s",
+                               layer, gr_strbuf_cstr(&text));
     gr_strbuf_deinit(&text);
     return status;
 }
@@ -156,7 +159,8 @@ static bool away_from_cache(const gr_planner *p, uint32_t node, uint32_t device)
     return p->cache_layer[node] >= 0 && p->placement->cache_device[p->cache_layer[node]] != device;
 }
 
-// The wanted device's level for each node, as a whole or part by part; from the last node to the first.
+// The wanted device's level for each node, as a whole or part by part; from the last node to the
+// first.
 static void find_levels(const gr_planner *p) {
     for (uint32_t i = p->node_count; i-- > 0;) {
         const gr_node *node = node_at(p, i);
@@ -198,7 +202,8 @@ static void advance(const gr_planner *p, cell *cells, uint32_t position, uint32_
     for (uint32_t e = 0; e < count; e++) {
         if (allowed(p, position, e))
             relax(&cells[((size_t)position + 1 + node->subtree) * count + e],
-                  before + p->seconds[(size_t)position * count + e] + gr_cost_crossing(p, position, device, e),
+                  before + p->seconds[(size_t)position * count + e] +
+                      gr_cost_crossing(p, position, device, e),
                   position, device, true);
     }
     if (node->subtree)
@@ -223,8 +228,9 @@ static gr_status refuse_node(const gr_planner *p, gr_error *error) {
         gr_strbuf_format(&text, "%s %s: %s", d ? ";" : "", p->devices[d]->name,
                          gr_planner_support(p, culprit, d)->reason);
     const gr_op_info *op = gr_op_info_find(node_at(p, culprit)->op);
-    gr_status status = gr_fail(error, GR_ERROR_UNSUPPORTED, "placement", "no device takes %s of layer %d (node %u):%s",
-                               op ? op->name : "?", node_at(p, culprit)->layer, culprit, gr_strbuf_cstr(&text));
+    gr_status status = gr_fail(error, GR_ERROR_UNSUPPORTED, "placement",
+                               "no device takes %s of layer %d (node %u):%s", op ? op->name : "?",
+                               node_at(p, culprit)->layer, culprit, gr_strbuf_cstr(&text));
     gr_strbuf_deinit(&text);
     return status;
 }
@@ -262,7 +268,8 @@ static bool make_arrays(gr_planner *p) {
     uint64_t nodes = (uint64_t)p->node_count + 1;
     q->choice = gr_arena_alloc(&q->arena, nodes * sizeof *q->choice);
     q->supports = gr_arena_alloc(&q->arena, nodes * p->device_count * sizeof *q->supports);
-    q->cache_device = gr_arena_alloc(&q->arena, ((uint64_t)q->cache_layer_count + 1) * sizeof *q->cache_device);
+    q->cache_device =
+        gr_arena_alloc(&q->arena, ((uint64_t)q->cache_layer_count + 1) * sizeof *q->cache_device);
     p->parent = gr_arena_alloc(&p->arena, nodes * sizeof *p->parent);
     p->cache_layer = gr_arena_alloc(&p->arena, nodes * sizeof *p->cache_layer);
     p->level = gr_arena_alloc(&p->arena, nodes * sizeof *p->level);
@@ -288,16 +295,19 @@ static gr_status plan(gr_planner *p, bool no_fusion, gr_error *error) {
     return choose(p, error);
 }
 
-gr_status gr_placement_create(const gr_graph *graph, const gr_opened_device *const *devices, uint32_t count,
-                              bool no_fusion, gr_placement **out_placement, gr_error *error) {
+gr_status gr_placement_create(const gr_graph *graph, const gr_opened_device *const *devices,
+                              uint32_t count, bool no_fusion, gr_placement **out_placement,
+                              gr_error *error) {
     *out_placement = NULL;
     if (!count || count > MAX_DEVICES)
-        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "placement", "%u devices: 1 to %d can be placed on", count,
-                       MAX_DEVICES);
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "placement",
+                       "%u devices: 1 to %d can be placed on", count, MAX_DEVICES);
     gr_placement *placement = calloc(1, sizeof *placement);
     if (!placement)
         return no_memory(error);
-    gr_planner planner = {.placement = placement, .segment = gr_graph_segment(graph), .devices = devices,
+    gr_planner planner = {.placement = placement,
+                          .segment = gr_graph_segment(graph),
+                          .devices = devices,
                           .device_count = count};
     planner.node_count = planner.segment->node_count;
     placement->node_count = planner.node_count;

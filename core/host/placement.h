@@ -24,7 +24,8 @@ typedef struct gr_planner {
     uint32_t *parent;        // composite around a node, UINT32_MAX: none
     int32_t *cache_layer;    // that a node reads or writes, itself or within; -1: none
     gr_support_level *level; // of the wanted device for a node, whole or in parts
-    uint64_t *live[2];       // bytes of activations alive before node i: [0] decoding, [1] reading a prompt
+    uint64_t
+        *live[2]; // bytes of activations alive before node i: [0] decoding, [1] reading a prompt
 } gr_planner;
 
 static inline gr_support *gr_planner_support(const gr_planner *p, uint32_t node, uint32_t device) {

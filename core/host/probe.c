@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// probe.c: asking a plugin which devices there are, in this process or first in a helper that may die.
+// probe.c: asking a plugin which devices there are, in this process or first in a helper that may
+// die.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -27,8 +28,8 @@ static gr_status blame(gr_error *error, gr_error *theirs, gr_status status) {
 }
 
 static gr_status too_many(gr_error *error, uint32_t count) {
-    return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "it reports %u devices; at most %d are believed", count,
-                   GR_PROBE_LIMIT);
+    return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                   "it reports %u devices; at most %d are believed", count, GR_PROBE_LIMIT);
 }
 
 static gr_status check_all(gr_probe_result *result, gr_error *error) {
@@ -36,8 +37,8 @@ static gr_status check_all(gr_probe_result *result, gr_error *error) {
         gr_status status = gr_abi_check_facts(&result->facts[i], error);
         for (uint32_t k = 0; k < i && status == GR_OK; k++) {
             if (!strcmp(result->facts[i].name, result->facts[k].name))
-                status = gr_fail(error, GR_ERROR_INCOMPATIBLE, "host", "it reports two devices called %s",
-                                 result->facts[i].name);
+                status = gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
+                                 "it reports two devices called %s", result->facts[i].name);
         }
         if (status != GR_OK)
             return status;
@@ -59,7 +60,8 @@ gr_status gr_probe_run(const gr_backend *backend, const gr_host *host, gr_probe_
     uint32_t capacity = count;
     gr_device_facts *facts = calloc((size_t)count + 1, sizeof *facts);
     if (!facts)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "no memory for the facts of %u devices", count);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host",
+                       "no memory for the facts of %u devices", count);
     for (uint32_t i = 0; i < capacity; i++)
         facts[i].struct_size = sizeof *facts;
     if (capacity)
@@ -101,10 +103,11 @@ static void send_all(int pipe, const void *bytes, size_t count) {
     }
 }
 
-// The helper's surroundings: no terminal to write on, no core file, signals as the system has them, and no
-// life beyond the parent's.
+// The helper's surroundings: no terminal to write on, no core file, signals as the system has them,
+// and no life beyond the parent's.
 static void isolate(void) {
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGINT, SIGTERM};
+    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT,
+                                SIGTRAP, SIGSYS, SIGINT, SIGTERM};
     struct rlimit none = {0, 0};
     sigset_t empty;
 #ifdef __linux__
@@ -145,7 +148,8 @@ static void help(const gr_backend *backend, const gr_host *host, int pipe) {
     send_all(pipe, result.facts, result.count * sizeof *result.facts);
 }
 
-// Reads exactly `count` bytes before `deadline`: 1, 0 when the other end closed, -1 when time is up.
+// Reads exactly `count` bytes before `deadline`: 1, 0 when the other end closed, -1 when time is
+// up.
 static int receive(int pipe, void *bytes, size_t count, uint64_t deadline) {
     char *at = bytes;
     while (count) {
@@ -167,8 +171,8 @@ static int receive(int pipe, void *bytes, size_t count, uint64_t deadline) {
     return 1;
 }
 
-// Ends the helper and collects it; a process stuck in the kernel is left behind after a second. Says how
-// it ended: 0 when unknown.
+// Ends the helper and collects it; a process stuck in the kernel is left behind after a second.
+// Says how it ended: 0 when unknown.
 static int reap(pid_t helper, bool stop) {
     int status = 0;
     if (stop)
@@ -187,25 +191,27 @@ static int reap(pid_t helper, bool stop) {
 
 static gr_status died(int how, gr_error *error) {
     if (WIFSIGNALED(how))
-        return gr_fail(error, GR_ERROR_INTERNAL, "host", "its probe crashed in the helper process (%s)",
-                       strsignal(WTERMSIG(how)));
+        return gr_fail(error, GR_ERROR_INTERNAL, "host",
+                       "its probe crashed in the helper process (%s)", strsignal(WTERMSIG(how)));
     return gr_fail(error, GR_ERROR_INTERNAL, "host", "its probe ended the helper process");
 }
 
-static gr_status accept_answer(int pipe, uint64_t deadline, int *out_state, gr_probe_result *out_result,
-                               gr_error *error) {
+static gr_status accept_answer(int pipe, uint64_t deadline, int *out_state,
+                               gr_probe_result *out_result, gr_error *error) {
     answer a;
     *out_state = receive(pipe, &a, sizeof a, deadline);
     if (*out_state != 1)
         return GR_ERROR_INTERNAL;
     a.message[sizeof a.message - 1] = '\0';
     if (a.magic != magic || a.count > GR_PROBE_LIMIT)
-        return gr_fail(error, GR_ERROR_INTERNAL, "host", "the helper process gave a senseless answer");
+        return gr_fail(error, GR_ERROR_INTERNAL, "host",
+                       "the helper process gave a senseless answer");
     if (a.status != GR_OK)
         return gr_fail(error, a.status, "host", "%s", a.message);
     gr_device_facts *facts = calloc((size_t)a.count + 1, sizeof *facts);
     if (!facts)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "no memory for the facts of %u devices", a.count);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host",
+                       "no memory for the facts of %u devices", a.count);
     *out_result = (gr_probe_result){a.count, facts};
     *out_state = receive(pipe, facts, a.count * sizeof *facts, deadline);
     return *out_state == 1 ? check_all(out_result, error) : GR_ERROR_INTERNAL;
@@ -228,7 +234,8 @@ gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_
     int ends[2], state = 0;
     *out_result = (gr_probe_result){0};
     if (make_pipe(ends) != 0)
-        return gr_fail(error, GR_ERROR_IO, "host", "no pipe for a helper process: %s", strerror(errno));
+        return gr_fail(error, GR_ERROR_IO, "host", "no pipe for a helper process: %s",
+                       strerror(errno));
     pid_t helper = fork();
     if (helper == 0) {
         close(ends[0]);
@@ -245,8 +252,8 @@ gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_
     close(ends[0]);
     int how = reap(helper, state < 0);
     if (state < 0)
-        status = gr_fail(error, GR_ERROR_TIMEOUT, "host", "its probe did not end within %.1f s and was stopped",
-                         timeout_ms / 1e3);
+        status = gr_fail(error, GR_ERROR_TIMEOUT, "host",
+                         "its probe did not end within %.1f s and was stopped", timeout_ms / 1e3);
     else if (state == 0)
         status = died(how, error);
     if (status != GR_OK) {

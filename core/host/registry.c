@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // registry.c: loads plugins, asks them for devices, keeps opened devices.
 //
-// Invariants: a plugin that is not accepted has a reason; `devices` is sorted once and then constant, so an
-// index stays good for the registry's life; `shared[i]` belongs to `devices[i]`.
+// Invariants: a plugin that is not accepted has a reason; `devices` is sorted once and then
+// constant, so an index stays good for the registry's life; `shared[i]` belongs to `devices[i]`.
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +24,8 @@ static void refuse(gr_registry *r, gr_plugin *plugin, const char *reason) {
     const char *kept = keep(r, reason);
     plugin->info.accepted = false;
     plugin->info.reason = kept ? kept : "refused";
-    gr_log_line(r->services.log, GR_LOG_DEBUG, "plugin %s refused: %s", plugin->info.path, plugin->info.reason);
+    gr_log_line(r->services.log, GR_LOG_DEBUG, "plugin %s refused: %s", plugin->info.path,
+                plugin->info.reason);
 }
 
 // ---- Loading ----
@@ -56,7 +57,8 @@ static const gr_plugin *namesake(const gr_registry *r, const gr_plugin *plugin) 
 }
 
 // Takes in the table that a plugin's entry returned, or refuses it.
-static gr_status take_table(gr_registry *r, gr_plugin *plugin, const gr_backend *backend, gr_error *error) {
+static gr_status take_table(gr_registry *r, gr_plugin *plugin, const gr_backend *backend,
+                            gr_error *error) {
     char text[512];
     gr_error theirs;
     gr_error_init(&theirs);
@@ -71,12 +73,14 @@ static gr_status take_table(gr_registry *r, gr_plugin *plugin, const gr_backend 
         return no_memory(error);
     const gr_plugin *other = namesake(r, plugin);
     if (other) {
-        snprintf(text, sizeof text, "a backend called %s was already found at %s", plugin->info.name, other->info.path);
+        snprintf(text, sizeof text, "a backend called %s was already found at %s",
+                 plugin->info.name, other->info.path);
         refuse(r, plugin, text);
         return GR_OK;
     }
     plugin->info.accepted = true;
-    gr_services_init(&plugin->services, plugin->info.name, r->services.log, r->services.trace, r->topology);
+    gr_services_init(&plugin->services, plugin->info.name, r->services.log, r->services.trace,
+                     r->topology);
     return GR_OK;
 }
 
@@ -86,7 +90,8 @@ static const char *loader_error(const char *path) {
     size_t length = strlen(path);
     if (!text)
         return "the loader refused it";
-    return !strncmp(text, path, length) && !strncmp(text + length, ": ", 2) ? text + length + 2 : text;
+    return !strncmp(text, path, length) && !strncmp(text + length, ": ", 2) ? text + length + 2
+                                                                            : text;
 }
 
 static void unload(gr_plugin *plugin) {
@@ -128,14 +133,15 @@ static gr_status load_linked(gr_registry *r, const gr_plugin_entry *linked, gr_e
     gr_status status = GR_OK;
     for (uint32_t i = 0; linked && linked[i] && status == GR_OK; i++) {
         gr_plugin *plugin = add_plugin(r, "(linked in)");
-        status = plugin ? take_table(r, plugin, linked[i](GR_ABI_MAJOR, GR_ABI_MINOR), error) : no_memory(error);
+        status = plugin ? take_table(r, plugin, linked[i](GR_ABI_MAJOR, GR_ABI_MINOR), error)
+                        : no_memory(error);
     }
     return status;
 }
 
 static gr_status load_all(gr_registry *r, const gr_registry_options *options, gr_error *error) {
-    gr_status status = gr_discovery_run(options->directories, options->only_explicit, &r->arena, &r->discovery,
-                                        error);
+    gr_status status = gr_discovery_run(options->directories, options->only_explicit, &r->arena,
+                                        &r->discovery, error);
     for (uint32_t i = 0; i < r->discovery.file_count && status == GR_OK; i++)
         status = load_file(r, r->discovery.files[i], error);
     return status == GR_OK ? load_linked(r, options->linked, error) : status;
@@ -145,7 +151,8 @@ static gr_status load_all(gr_registry *r, const gr_registry_options *options, gr
 static gr_status find_pci(gr_registry *r, const gr_topology_options *options, gr_error *error) {
     bool wanted = false;
     for (uint32_t i = 0; i < r->plugin_count; i++)
-        wanted |= r->plugins[i]->info.accepted && r->plugins[i]->backend->flags & GR_BACKEND_NEEDS_PCI;
+        wanted |=
+            r->plugins[i]->info.accepted && r->plugins[i]->backend->flags & GR_BACKEND_NEEDS_PCI;
     if (!wanted || r->topology->pci_devices)
         return GR_OK;
     gr_topology_options with_pci = *options;
@@ -164,15 +171,19 @@ static gr_status find_pci(gr_registry *r, const gr_topology_options *options, gr
 
 // ---- Probing ----
 
-static gr_status add_devices(gr_registry *r, uint32_t plugin, const gr_probe_result *result, gr_error *error) {
-    gr_device_entry *grown = realloc(r->devices, ((size_t)r->device_count + result->count + 1) * sizeof *grown);
+static gr_status add_devices(gr_registry *r, uint32_t plugin, const gr_probe_result *result,
+                             gr_error *error) {
+    gr_device_entry *grown =
+        realloc(r->devices, ((size_t)r->device_count + result->count + 1) * sizeof *grown);
     if (!grown)
         return no_memory(error);
     r->devices = grown;
     for (uint32_t i = 0; i < result->count; i++) {
         gr_strbuf reason = {0};
         gr_device_entry *entry = &grown[r->device_count];
-        *entry = (gr_device_entry){.backend = r->plugins[plugin]->backend, .plugin = plugin, .ordinal = i,
+        *entry = (gr_device_entry){.backend = r->plugins[plugin]->backend,
+                                   .plugin = plugin,
+                                   .ordinal = i,
                                    .facts = result->facts[i]};
         gr_score_device(entry, &reason);
         entry->score_reason = keep(r, gr_strbuf_cstr(&reason));
@@ -190,10 +201,11 @@ static gr_status probe_plugin(gr_registry *r, uint32_t index, gr_error *error) {
     gr_error theirs;
     gr_error_init(&theirs);
     plugin->probed_here = !(plugin->backend->flags & GR_BACKEND_RISKY_PROBE);
-    gr_status status = plugin->probed_here
-                           ? gr_probe_run(plugin->backend, &plugin->services.table, &result, &theirs)
-                           : gr_probe_apart(plugin->backend, &plugin->services.table, r->probe_timeout_ms,
-                                            &result, &theirs);
+    gr_status status =
+        plugin->probed_here
+            ? gr_probe_run(plugin->backend, &plugin->services.table, &result, &theirs)
+            : gr_probe_apart(plugin->backend, &plugin->services.table, r->probe_timeout_ms, &result,
+                             &theirs);
     if (status != GR_OK) {
         refuse(r, plugin, theirs.message);
         unload(plugin);
@@ -204,7 +216,8 @@ static gr_status probe_plugin(gr_registry *r, uint32_t index, gr_error *error) {
     return status;
 }
 
-static const gr_device_entry *device_called(const gr_registry *r, const char *name, uint32_t limit) {
+static const gr_device_entry *device_called(const gr_registry *r, const char *name,
+                                            uint32_t limit) {
     for (uint32_t i = 0; i < limit; i++) {
         if (r->devices[i].name && !strcmp(r->devices[i].name, name))
             return &r->devices[i];
@@ -212,15 +225,16 @@ static const gr_device_entry *device_called(const gr_registry *r, const char *na
     return NULL;
 }
 
-// A device keeps its own name unless another plugin's device came first; then it is "plugin.device". A name
-// is only a handle: nothing is chosen by it.
+// A device keeps its own name unless another plugin's device came first; then it is
+// "plugin.device". A name is only a handle: nothing is chosen by it.
 static gr_status name_devices(gr_registry *r, gr_error *error) {
     char text[128];
     for (uint32_t i = 0; i < r->device_count; i++) {
         gr_device_entry *entry = &r->devices[i];
         snprintf(text, sizeof text, "%s", entry->facts.name);
         if (device_called(r, text, i))
-            snprintf(text, sizeof text, "%s.%s", r->plugins[entry->plugin]->info.name, entry->facts.name);
+            snprintf(text, sizeof text, "%s.%s", r->plugins[entry->plugin]->info.name,
+                     entry->facts.name);
         entry->name = keep(r, text);
         if (!entry->name)
             return no_memory(error);
@@ -246,7 +260,8 @@ static gr_status probe_all(gr_registry *r, gr_error *error) {
 
 // ---- Public ----
 
-gr_status gr_registry_create(const gr_registry_options *options, gr_registry **out_registry, gr_error *error) {
+gr_status gr_registry_create(const gr_registry_options *options, gr_registry **out_registry,
+                             gr_error *error) {
     static const gr_registry_options defaults = {0};
     *out_registry = NULL;
     options = options ? options : &defaults;
@@ -255,7 +270,8 @@ gr_status gr_registry_create(const gr_registry_options *options, gr_registry **o
         return no_memory(error);
     pthread_mutex_init(&r->lock, NULL);
     r->started_ns = gr_os_now_ns();
-    r->probe_timeout_ms = options->probe_timeout_ms ? options->probe_timeout_ms : DEFAULT_PROBE_TIMEOUT_MS;
+    r->probe_timeout_ms =
+        options->probe_timeout_ms ? options->probe_timeout_ms : DEFAULT_PROBE_TIMEOUT_MS;
     gr_status status = gr_topology_create(&options->topology, &r->topology, error);
     gr_services_init(&r->services, "host", options->log, options->trace, r->topology);
     if (status == GR_OK)

@@ -7,8 +7,8 @@
 #include "base/os.h"
 #include "host/internal.h"
 
-// From this size on, memory comes straight from the system: pages then belong to the NUMA node of the
-// worker that touches them first, and may be huge.
+// From this size on, memory comes straight from the system: pages then belong to the NUMA node of
+// the worker that touches them first, and may be huge.
 static const uint64_t large_bytes = UINT64_C(4) << 20;
 static const uint64_t huge_page = UINT64_C(2) << 20;
 
@@ -26,9 +26,11 @@ static uint64_t service_now(const gr_host *host) {
     return gr_os_now_ns();
 }
 
-// Maps `bytes`, a multiple of huge_page, at a multiple of huge_page: maps one more and gives the rest back.
+// Maps `bytes`, a multiple of huge_page, at a multiple of huge_page: maps one more and gives the
+// rest back.
 static void *map_large(uint64_t bytes) {
-    char *raw = mmap(NULL, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *raw =
+        mmap(NULL, bytes + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (raw == MAP_FAILED)
         return NULL;
     char *start = (char *)(uintptr_t)gr_align_up((uintptr_t)raw, huge_page);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // team.c: worker threads that enter a function together.
 //
-// A run raises `epoch`; workers wait for it to change. `pending` counts workers still inside; the caller
-// waits for 0. The barrier counts arrivals; the last one raises `phase`, for which the others wait (a
-// sense-reversing barrier whose sense is a counter).
+// A run raises `epoch`; workers wait for it to change. `pending` counts workers still inside; the
+// caller waits for 0. The barrier counts arrivals; the last one raises `phase`, for which the
+// others wait (a sense-reversing barrier whose sense is a counter).
 //
-// Workers are pinned, the caller is the application's and is not. Should it stand on a worker's processor
-// when a run begins, it is moved away for this run (tens of microseconds, and rare: it tends to stay away).
+// Workers are pinned, the caller is the application's and is not. Should it stand on a worker's
+// processor when a run begins, it is moved away for this run (tens of microseconds, and rare: it
+// tends to stay away).
 #include <assert.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,7 +18,7 @@
 #include "host/internal.h"
 
 enum {
-    LINE = 64,              // no two busy words share a cache line
+    LINE = 64, // no two busy words share a cache line
     MAX_WORKERS = 1024,
     BARRIER_SPIN_NS = 50000, // ops of a step are microseconds apart
     RUN_SPIN_NS = 100000     // steps of a busy session follow each other closely
@@ -49,13 +50,14 @@ static void note_cpu(affinity *taken, const seat *s) {
         CPU_SET(s->os_cpu, taken);
 }
 
-// Moves the caller to worker 0's processor for a run if it stands on one of `taken`, unless its owner keeps
-// it from there. True when *out_before must be restored.
+// Moves the caller to worker 0's processor for a run if it stands on one of `taken`, unless its
+// owner keeps it from there. True when *out_before must be restored.
 static bool move_caller(const affinity *taken, const seat *s, affinity *out_before) {
     int here = sched_getcpu();
     if (here < 0 || here >= CPU_SETSIZE || !CPU_ISSET(here, taken) || s->os_cpu >= CPU_SETSIZE)
         return false;
-    if (sched_getaffinity(0, sizeof *out_before, out_before) != 0 || !CPU_ISSET(s->os_cpu, out_before))
+    if (sched_getaffinity(0, sizeof *out_before, out_before) != 0 ||
+        !CPU_ISSET(s->os_cpu, out_before))
         return false;
     return pin(s);
 }
@@ -105,7 +107,7 @@ struct gr_team {
     uint32_t barrier_spins, run_spins;
     uint64_t bytes;
     affinity taken; // processors that workers other than the caller are pinned to
-    bool running; // catches misuse
+    bool running;   // catches misuse
     seat seats[];
 };
 
@@ -173,15 +175,20 @@ void gr_team_barrier(const gr_worker *worker) {
 
 // ---- Making and ending ----
 
-static void fill_seat(gr_team *team, const gr_topology *topology, uint32_t id, uint32_t cpu_index, bool pinned) {
+static void fill_seat(gr_team *team, const gr_topology *topology, uint32_t id, uint32_t cpu_index,
+                      bool pinned) {
     seat *s = &team->seats[id];
     const gr_cpu *cpu = (const gr_cpu *)(const void *)((const char *)topology->cpus +
                                                        (size_t)cpu_index * topology->cpu_stride);
     s->team = team;
     s->os_cpu = cpu->os_index;
     s->pinned = pinned;
-    s->worker = (gr_worker){.struct_size = sizeof s->worker, .id = id, .count = team->size,
-                            .l3_group = cpu->l3_group, .numa_node = cpu->numa_node, .host = s};
+    s->worker = (gr_worker){.struct_size = sizeof s->worker,
+                            .id = id,
+                            .count = team->size,
+                            .l3_group = cpu->l3_group,
+                            .numa_node = cpu->numa_node,
+                            .host = s};
 }
 
 // Signals are the application's: workers take none.
@@ -196,12 +203,14 @@ static gr_status start_threads(gr_team *team, gr_error *error) {
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failure)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "cannot start worker thread %u of %u: %s",
-                       team->started + 1, team->size - 1, strerror(failure));
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host",
+                       "cannot start worker thread %u of %u: %s", team->started + 1, team->size - 1,
+                       strerror(failure));
     return GR_OK;
 }
 
-static gr_team *make_team(const gr_topology *topology, uint32_t size, const uint32_t *cpus, uint32_t seated) {
+static gr_team *make_team(const gr_topology *topology, uint32_t size, const uint32_t *cpus,
+                          uint32_t seated) {
     uint64_t bytes = sizeof(gr_team) + (uint64_t)size * sizeof(seat);
     gr_team *team = gr_os_alloc(bytes);
     if (!team)
@@ -214,20 +223,23 @@ static gr_team *make_team(const gr_topology *topology, uint32_t size, const uint
         team->run_spins = team->barrier_spins * (RUN_SPIN_NS / BARRIER_SPIN_NS);
     }
     for (uint32_t i = 0; i < size; i++)
-        fill_seat(team, topology, i, cpus[i % seated], !topology->fake && size <= topology->cpu_count);
+        fill_seat(team, topology, i, cpus[i % seated],
+                  !topology->fake && size <= topology->cpu_count);
     for (uint32_t i = 1; i < size; i++)
         note_cpu(&team->taken, &team->seats[i]);
     return team;
 }
 
-gr_status gr_team_create(const gr_topology *topology, uint32_t threads, gr_team **out_team, gr_error *error) {
+gr_status gr_team_create(const gr_topology *topology, uint32_t threads, gr_team **out_team,
+                         gr_error *error) {
     *out_team = NULL;
     uint32_t cpus[MAX_WORKERS];
     if (threads > MAX_WORKERS)
-        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "host", "%u threads: at most %d are possible", threads,
-                       MAX_WORKERS);
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "host", "%u threads: at most %d are possible",
+                       threads, MAX_WORKERS);
     uint32_t seated = gr_team_layout(topology, threads, cpus, MAX_WORKERS);
-    gr_team *team = seated ? make_team(topology, threads > seated ? threads : seated, cpus, seated) : NULL;
+    gr_team *team =
+        seated ? make_team(topology, threads > seated ? threads : seated, cpus, seated) : NULL;
     if (!team)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "no memory for a worker team");
     gr_status status = start_threads(team, error);

@@ -22,7 +22,8 @@ static gr_status no_memory(gr_error *error) {
 
 // ---- Asking hwloc ----
 
-static gr_status open_hwloc(const gr_topology_options *options, hwloc_topology_t *out_tree, gr_error *error) {
+static gr_status open_hwloc(const gr_topology_options *options, hwloc_topology_t *out_tree,
+                            gr_error *error) {
     const char *xml = options->xml_path;
     hwloc_topology_t tree = NULL;
     *out_tree = NULL;
@@ -30,7 +31,8 @@ static gr_status open_hwloc(const gr_topology_options *options, hwloc_topology_t
         return no_memory(error);
     if (xml && hwloc_topology_set_xml(tree, xml) != 0) {
         hwloc_topology_destroy(tree);
-        return gr_fail(error, GR_ERROR_CORRUPT, "host", "%s: hwloc cannot read it as a topology", xml);
+        return gr_fail(error, GR_ERROR_CORRUPT, "host", "%s: hwloc cannot read it as a topology",
+                       xml);
     }
     unsigned long flags = HWLOC_TOPOLOGY_FLAG_NO_DISTANCES | HWLOC_TOPOLOGY_FLAG_NO_MEMATTRS;
     if (!xml)
@@ -45,8 +47,10 @@ static gr_status open_hwloc(const gr_topology_options *options, hwloc_topology_t
     }
     if (hwloc_topology_load(tree) != 0) {
         hwloc_topology_destroy(tree);
-        return xml ? gr_fail(error, GR_ERROR_CORRUPT, "host", "%s: hwloc cannot load this topology", xml)
-                   : gr_fail(error, GR_ERROR_IO, "host", "hwloc cannot read this machine's topology");
+        return xml ? gr_fail(error, GR_ERROR_CORRUPT, "host", "%s: hwloc cannot load this topology",
+                             xml)
+                   : gr_fail(error, GR_ERROR_IO, "host",
+                             "hwloc cannot read this machine's topology");
     }
     *out_tree = tree;
     return GR_OK;
@@ -148,7 +152,8 @@ static hwloc_obj_t last_cache(hwloc_topology_t tree, hwloc_obj_t pu) {
 static uint32_t kind_of(hwloc_topology_t tree, hwloc_obj_t pu) {
     int efficiency = 0;
     int kind = hwloc_cpukinds_get_by_cpuset(tree, pu->cpuset, 0);
-    if (kind < 0 || hwloc_cpukinds_get_info(tree, (unsigned)kind, NULL, &efficiency, NULL, NULL, 0) != 0)
+    if (kind < 0 ||
+        hwloc_cpukinds_get_info(tree, (unsigned)kind, NULL, &efficiency, NULL, NULL, 0) != 0)
         return 0;
     return efficiency > 0 ? (uint32_t)efficiency : 0;
 }
@@ -160,7 +165,8 @@ static uint32_t rank_in_core(const gr_cpu *cpus, uint32_t count, uint32_t core) 
     return rank;
 }
 
-static void fill_cpu(snapshot *s, hwloc_topology_t tree, hwloc_obj_t pu, numbering numbers[3], gr_cpu *cpus) {
+static void fill_cpu(snapshot *s, hwloc_topology_t tree, hwloc_obj_t pu, numbering numbers[3],
+                     gr_cpu *cpus) {
     gr_topology *t = &s->public;
     gr_cpu *cpu = &cpus[t->cpu_count];
     hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(tree, HWLOC_OBJ_CORE, pu);
@@ -204,7 +210,8 @@ static bool fill_cpus(snapshot *s, hwloc_topology_t tree) {
 
 // ---- Caches ----
 
-static void fill_cache(hwloc_topology_t tree, hwloc_obj_type_t type, uint32_t level, gr_cache *cache) {
+static void fill_cache(hwloc_topology_t tree, hwloc_obj_type_t type, uint32_t level,
+                       gr_cache *cache) {
     int count = hwloc_get_nbobjs_by_type(tree, type);
     *cache = (gr_cache){.struct_size = sizeof *cache, .level = level};
     for (int i = 0; i < count; i++) {
@@ -221,8 +228,8 @@ static void fill_cache(hwloc_topology_t tree, hwloc_obj_type_t type, uint32_t le
 }
 
 static bool fill_caches(snapshot *s, hwloc_topology_t tree) {
-    static const hwloc_obj_type_t types[] = {HWLOC_OBJ_L1CACHE, HWLOC_OBJ_L2CACHE, HWLOC_OBJ_L3CACHE,
-                                             HWLOC_OBJ_L4CACHE};
+    static const hwloc_obj_type_t types[] = {HWLOC_OBJ_L1CACHE, HWLOC_OBJ_L2CACHE,
+                                             HWLOC_OBJ_L3CACHE, HWLOC_OBJ_L4CACHE};
     gr_cache *caches = gr_arena_alloc(&s->arena, sizeof types / sizeof types[0] * sizeof *caches);
     if (!caches)
         return false;
@@ -240,9 +247,15 @@ static bool fill_caches(snapshot *s, hwloc_topology_t tree) {
 static gr_pci_device pci_device(const gr_topology *t, hwloc_topology_t tree, hwloc_obj_t object) {
     const struct hwloc_pcidev_attr_s *a = &object->attr->pcidev;
     hwloc_obj_t near = hwloc_get_non_io_ancestor_obj(tree, object);
-    gr_pci_device device = {.struct_size = sizeof device, .domain = a->domain, .bus = a->bus,
-                            .device = a->dev, .function = a->func, .vendor_id = a->vendor_id,
-                            .device_id = a->device_id, .class_id = a->class_id, .numa_node = -1};
+    gr_pci_device device = {.struct_size = sizeof device,
+                            .domain = a->domain,
+                            .bus = a->bus,
+                            .device = a->dev,
+                            .function = a->func,
+                            .vendor_id = a->vendor_id,
+                            .device_id = a->device_id,
+                            .class_id = a->class_id,
+                            .numa_node = -1};
     if (near && near->nodeset && (t->numa_count == 1 || hwloc_bitmap_weight(near->nodeset) == 1))
         device.numa_node = (int32_t)numa_index(t, near->nodeset);
     return device;
@@ -276,7 +289,8 @@ static bool fill_model(snapshot *s, hwloc_topology_t tree) {
     return s->public.cpu_model != NULL;
 }
 
-gr_status gr_topology_create(const gr_topology_options *options, gr_topology **out_topology, gr_error *error) {
+gr_status gr_topology_create(const gr_topology_options *options, gr_topology **out_topology,
+                             gr_error *error) {
     static const gr_topology_options defaults = {0};
     hwloc_topology_t tree = NULL;
     *out_topology = NULL;
@@ -290,8 +304,8 @@ gr_status gr_topology_create(const gr_topology_options *options, gr_topology **o
     s->public.struct_size = sizeof s->public;
     s->public.fake = options->xml_path || !hwloc_topology_is_thissystem(tree);
     s->public.cpu_features = options->features ? *options->features : gr_cpu_features_read();
-    if (!fill_numa(s, tree) || !fill_cpus(s, tree) || !fill_caches(s, tree) || !fill_model(s, tree) ||
-        (options->pci && !fill_pci(s, tree))) {
+    if (!fill_numa(s, tree) || !fill_cpus(s, tree) || !fill_caches(s, tree) ||
+        !fill_model(s, tree) || (options->pci && !fill_pci(s, tree))) {
         status = no_memory(error);
         goto fail;
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// wait.c: waiting for a word to change: a bounded spin, then sleep (futex on Linux, a condition variable
-// elsewhere).
+// wait.c: waiting for a word to change: a bounded spin, then sleep (futex on Linux, a condition
+// variable elsewhere).
 //
-// No wake-up is lost: a waiter counts itself in *sleepers before it looks at *word for the last time, and a
-// waker changes *word before it looks at *sleepers, all four accesses sequentially consistent; so either
-// the waiter sees the change, or the waker sees the sleeper.
+// No wake-up is lost: a waiter counts itself in *sleepers before it looks at *word for the last
+// time, and a waker changes *word before it looks at *sleepers, all four accesses sequentially
+// consistent; so either the waiter sees the change, or the waker sees the sleeper.
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
@@ -56,7 +56,8 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-void gr_wait_change(_Atomic uint32_t *word, uint32_t old, uint32_t spins, _Atomic uint32_t *sleepers) {
+void gr_wait_change(_Atomic uint32_t *word, uint32_t old, uint32_t spins,
+                    _Atomic uint32_t *sleepers) {
     for (uint32_t i = 0; i < spins; i++) {
         if (atomic_load_explicit(word, memory_order_acquire) != old)
             return;

@@ -24,17 +24,18 @@ static const char *choice_reason(const gr_registry *r) {
 
 static void text_machine(const gr_registry *r, gr_strbuf *out) {
     const gr_topology *t = r->topology;
-    gr_strbuf_format(out, "machine   %s%s%u core%s, %u thread%s, %u NUMA node%s, %.1f GiB\n", t->cpu_model,
-                     t->cpu_model[0] ? ": " : "", t->core_count, t->core_count == 1 ? "" : "s", t->cpu_count,
-                     t->cpu_count == 1 ? "" : "s", t->numa_count, t->numa_count == 1 ? "" : "s",
-                     (double)t->memory_bytes / gib);
+    gr_strbuf_format(out, "machine   %s%s%u core%s, %u thread%s, %u NUMA node%s, %.1f GiB\n",
+                     t->cpu_model, t->cpu_model[0] ? ": " : "", t->core_count,
+                     t->core_count == 1 ? "" : "s", t->cpu_count, t->cpu_count == 1 ? "" : "s",
+                     t->numa_count, t->numa_count == 1 ? "" : "s", (double)t->memory_bytes / gib);
     gr_strbuf_text(out, "features  ");
     gr_cpu_features_text(t->cpu_features, out);
     gr_strbuf_text(out, t->cpu_features ? "\n" : "none known\n");
     if (t->cpu_quota_milli)
         gr_strbuf_format(out, "limit     %.2f processors by cgroup\n", t->cpu_quota_milli / 1e3);
     if (t->memory_limit_bytes < t->memory_bytes)
-        gr_strbuf_format(out, "limit     %.1f GiB of memory by cgroup\n", (double)t->memory_limit_bytes / gib);
+        gr_strbuf_format(out, "limit     %.1f GiB of memory by cgroup\n",
+                         (double)t->memory_limit_bytes / gib);
     if (t->fake)
         gr_strbuf_text(out, "note      this machine was read from a file\n");
 }
@@ -42,7 +43,8 @@ static void text_machine(const gr_registry *r, gr_strbuf *out) {
 static void text_plugins(const gr_registry *r, gr_strbuf *out) {
     gr_strbuf_text(out, "searched\n");
     for (uint32_t i = 0; i < r->discovery.place_count; i++)
-        gr_strbuf_format(out, "  %s: %s\n", r->discovery.places[i].path, r->discovery.places[i].outcome);
+        gr_strbuf_format(out, "  %s: %s\n", r->discovery.places[i].path,
+                         r->discovery.places[i].outcome);
     gr_strbuf_text(out, "plugins\n");
     for (uint32_t i = 0; i < r->plugin_count; i++) {
         const gr_plugin_entry_info *p = &r->plugins[i]->info;
@@ -59,12 +61,13 @@ static void text_devices(const gr_registry *r, gr_strbuf *out) {
     gr_strbuf_text(out, "devices, best first\n");
     for (uint32_t i = 0; i < r->device_count; i++) {
         const gr_device_entry *d = &r->devices[i];
-        gr_strbuf_format(out, "  %s (%s): %s\n    score %.4g: %s\n", d->name, kind_name(d->facts.kind),
-                         d->facts.description, d->score, d->score_reason);
+        gr_strbuf_format(out, "  %s (%s): %s\n    score %.4g: %s\n", d->name,
+                         kind_name(d->facts.kind), d->facts.description, d->score, d->score_reason);
     }
     if (!r->device_count)
         gr_strbuf_text(out, "  none\n");
-    gr_strbuf_format(out, "choice    %s: %s\n", r->device_count ? r->devices[0].name : "none", choice_reason(r));
+    gr_strbuf_format(out, "choice    %s: %s\n", r->device_count ? r->devices[0].name : "none",
+                     choice_reason(r));
 }
 
 // ---- JSON ----
@@ -128,7 +131,8 @@ static void json_device(const gr_registry *r, const gr_device_entry *d, gr_strbu
     json_number(out, ",\"f32_operations_per_second\":", d->facts.f32_operations_per_second);
     json_number(out, ",\"f16_operations_per_second\":", d->facts.f16_operations_per_second);
     json_number(out, ",\"int8_operations_per_second\":", d->facts.int8_operations_per_second);
-    gr_strbuf_format(out, ",\"fallback\":%s", d->facts.flags & GR_DEVICE_FALLBACK ? "true" : "false");
+    gr_strbuf_format(out, ",\"fallback\":%s",
+                     d->facts.flags & GR_DEVICE_FALLBACK ? "true" : "false");
     gr_strbuf_format(out, ",\"score\":%.6g", d->score);
     json_text(out, ",\"reason\":", d->score_reason);
     gr_strbuf_text(out, "}");
@@ -145,7 +149,8 @@ static void json_devices(const gr_registry *r, gr_strbuf *out) {
     gr_strbuf_text(out, "}}");
 }
 
-gr_status gr_registry_why(const gr_registry *registry, bool json, gr_strbuf *out_text, gr_error *error) {
+gr_status gr_registry_why(const gr_registry *registry, bool json, gr_strbuf *out_text,
+                          gr_error *error) {
     if (json) {
         json_machine(registry, out_text);
         json_plugins(registry, out_text);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hostile.c: plugins that are broken in one way each, chosen by HOSTILE_<WAY>. The host must survive all of
-// them and say what is wrong.
+// hostile.c: plugins that are broken in one way each, chosen by HOSTILE_<WAY>. The host must
+// survive all of them and say what is wrong.
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,7 +9,8 @@
 
 #if defined(HOSTILE_NO_SYMBOL)
 void unrelated(void);
-GR_EXPORT void unrelated(void) {}
+GR_EXPORT void unrelated(void) {
+}
 #else
 
 static uint32_t calls;
@@ -79,7 +80,8 @@ GR_PLUGIN_ENTRY(hostile) {
     whole.table.version = NULL;
 #elif defined(HOSTILE_FLAGS)
     whole.table.flags = UINT64_C(1) << 40;
-#elif defined(HOSTILE_CRASH) || defined(HOSTILE_ABORT) || defined(HOSTILE_EXIT) || defined(HOSTILE_HANG)
+#elif defined(HOSTILE_CRASH) || defined(HOSTILE_ABORT) || defined(HOSTILE_EXIT) || \
+    defined(HOSTILE_HANG)
     whole.table.flags = GR_BACKEND_RISKY_PROBE;
 #elif defined(HOSTILE_RISKY_GOOD)
     whole.table.flags = GR_BACKEND_RISKY_PROBE;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// machine.c: plugins whose facts follow from the topology they are shown, so that a test can change one fact
-// of the machine and watch the choice. MACHINE_KIND: 1 processor, 2 PCI accelerator, 3 a steady one that
-// never changes, 4 a fallback that claims to be fast.
+// machine.c: plugins whose facts follow from the topology they are shown, so that a test can change
+// one fact of the machine and watch the choice. MACHINE_KIND: 1 processor, 2 PCI accelerator, 3 a
+// steady one that never changes, 4 a fallback that claims to be fast.
 #include <stdio.h>
 
 #include "fake.h"
@@ -25,12 +25,14 @@ static void describe(const gr_topology *t, gr_device_facts *f) {
     f->numa_node = -1;
     f->memory_bytes = f->memory_free_bytes = t->memory_limit_bytes;
 #if MACHINE_KIND == 1
-    uint64_t cores = t->cpu_quota_milli && t->cpu_quota_milli / 1000 < t->core_count ? t->cpu_quota_milli / 1000
-                                                                                      : t->core_count;
+    uint64_t cores = t->cpu_quota_milli && t->cpu_quota_milli / 1000 < t->core_count
+                         ? t->cpu_quota_milli / 1000
+                         : t->core_count;
     f->kind = GR_DEVICE_CPU;
     f->flags = GR_DEVICE_HOST_MEMORY;
     f->bandwidth_bytes_per_second = 50 * giga * t->numa_count;
-    f->int8_operations_per_second = cores * giga * (t->cpu_features & GR_CPU_AVX512_VNNI ? 450 : 60);
+    f->int8_operations_per_second =
+        cores * giga * (t->cpu_features & GR_CPU_AVX512_VNNI ? 450 : 60);
     snprintf(f->name, sizeof f->name, "processor");
 #elif MACHINE_KIND == 2
     f->kind = GR_DEVICE_GPU;

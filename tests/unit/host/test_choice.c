@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which device "auto" means: facts decide, and changing one flips the choice; names and order do not.
+// Which device "auto" means: facts decide, and changing one flips the choice; names and order do
+// not.
 #include "base/os.h"
 #include "fixtures.h"
 #include "host/internal.h"
@@ -10,18 +11,20 @@ static gr_registry *registry_on(const char *const *directories, gr_topology_opti
     gr_registry *registry;
     gr_error error;
     gr_error_init(&error);
-    gr_registry_options options = {.directories = directories, .only_explicit = true, .topology = topology};
+    gr_registry_options options = {
+        .directories = directories, .only_explicit = true, .topology = topology};
     if (gr_registry_create(&options, &registry, &error) != GR_OK)
         fail_msg("%s", error.message);
     return registry;
 }
 
 // What is chosen on a machine, by the device's own name.
-static void expect_choice(const char *xml_path, const gr_cpu_features *features, const char *cgroup_root,
-                          const char *expected) {
+static void expect_choice(const char *xml_path, const gr_cpu_features *features,
+                          const char *cgroup_root, const char *expected) {
     static const char *const directories[] = {PLUGINS("machine"), NULL};
-    gr_registry *r = registry_on(directories, (gr_topology_options){.xml_path = xml_path, .features = features,
-                                                                   .cgroup_root = cgroup_root});
+    gr_registry *r = registry_on(directories, (gr_topology_options){.xml_path = xml_path,
+                                                                    .features = features,
+                                                                    .cgroup_root = cgroup_root});
     assert_string_equal(gr_registry_device(r, 0)->facts.name, expected);
     assert_true(gr_registry_device(r, 0)->score_reason[0] != '\0');
     gr_registry_destroy(r);
@@ -63,12 +66,15 @@ static void test_memory_needed_flips_the_choice(void **state) {
     uint32_t index;
     gr_error error;
     gr_error_init(&error);
-    gr_registry *r = registry_on(directories, (gr_topology_options){.xml_path = MACHINE("gpu"), .features = &vnni});
+    gr_registry *r = registry_on(
+        directories, (gr_topology_options){.xml_path = MACHINE("gpu"), .features = &vnni});
     assert_int_equal(gr_registry_best(r, UINT64_C(4) << 30, &index, &error), GR_OK);
     assert_string_equal(gr_registry_device(r, index)->name, "accelerator");
-    assert_int_equal(gr_registry_best(r, UINT64_C(12) << 30, &index, &error), GR_OK); // it has 8 GiB
+    assert_int_equal(gr_registry_best(r, UINT64_C(12) << 30, &index, &error),
+                     GR_OK); // it has 8 GiB
     assert_string_equal(gr_registry_device(r, index)->name, "processor");
-    assert_int_equal(gr_registry_best(r, UINT64_C(64) << 30, &index, &error), GR_ERROR_OUT_OF_MEMORY);
+    assert_int_equal(gr_registry_best(r, UINT64_C(64) << 30, &index, &error),
+                     GR_ERROR_OUT_OF_MEMORY);
     assert_non_null(strstr(error.message, "16.00 GiB"));
     gr_registry_destroy(r);
 }
@@ -76,7 +82,8 @@ static void test_memory_needed_flips_the_choice(void **state) {
 static void test_a_fallback_comes_last_whatever_it_claims(void **state) {
     (void)state;
     static const char *const directories[] = {PLUGINS("machine"), NULL};
-    gr_registry *r = registry_on(directories, (gr_topology_options){.xml_path = MACHINE("gpu"), .features = &plain});
+    gr_registry *r = registry_on(
+        directories, (gr_topology_options){.xml_path = MACHINE("gpu"), .features = &plain});
     uint32_t last = gr_registry_device_count(r) - 1;
     assert_string_equal(gr_registry_device(r, last)->name, "fallback");
     assert_true(gr_registry_device(r, last)->score < gr_registry_device(r, last - 1)->score);
@@ -97,8 +104,9 @@ static void test_names_and_load_order_decide_nothing(void **state) {
                  {MACHINE("gpu"), "accelerator", &plain}};
     for (size_t o = 0; o < 3; o++) {
         for (size_t c = 0; c < 3; c++) {
-            gr_registry *r = registry_on(orders[o], (gr_topology_options){.xml_path = cases[c].machine,
-                                                                          .features = cases[c].features});
+            gr_registry *r =
+                registry_on(orders[o], (gr_topology_options){.xml_path = cases[c].machine,
+                                                             .features = cases[c].features});
             assert_string_equal(gr_registry_device(r, 0)->facts.name, cases[c].expected);
             gr_registry_destroy(r);
         }
@@ -117,7 +125,8 @@ static double score_of(gr_device_facts facts) {
 // Every fact that is better makes the score better, unless the other one is the bottleneck.
 static void test_score_grows_with_each_fact(void **state) {
     (void)state;
-    gr_device_facts base = {.bandwidth_bytes_per_second = 30000000000u, .int8_operations_per_second = 900000000000u};
+    gr_device_facts base = {.bandwidth_bytes_per_second = 30000000000u,
+                            .int8_operations_per_second = 900000000000u};
     gr_device_facts more = base;
     more.bandwidth_bytes_per_second *= 2;
     assert_true(score_of(more) > score_of(base));
@@ -136,18 +145,23 @@ static void test_score_grows_with_each_fact(void **state) {
 static void test_why_as_text_and_json(void **state) {
     (void)state;
     static const char *const directories[] = {PLUGINS("machine"), PLUGINS("renamed"), NULL};
-    gr_registry *r = registry_on(directories, (gr_topology_options){.xml_path = MACHINE("hybrid"), .features = &vnni});
+    gr_registry *r = registry_on(
+        directories, (gr_topology_options){.xml_path = MACHINE("hybrid"), .features = &vnni});
     gr_strbuf text = {0}, json = {0};
     assert_int_equal(gr_registry_why(r, false, &text, NULL), GR_OK);
     assert_int_equal(gr_registry_why(r, true, &json, NULL), GR_OK);
-    static const char *const in_text[] = {"8 cores, 12 threads", "avx512-vnni", "accepted  processor 1.0",
-                                          "comes after every other device", "choice    processor: the best score",
+    static const char *const in_text[] = {"8 cores, 12 threads",
+                                          "avx512-vnni",
+                                          "accepted  processor 1.0",
+                                          "comes after every other device",
+                                          "choice    processor: the best score",
                                           "read from a file"};
     for (size_t i = 0; i < sizeof in_text / sizeof in_text[0]; i++) {
         if (!strstr(text.data, in_text[i]))
             fail_msg("no \"%s\" in:\n%s", in_text[i], text.data);
     }
-    assert_non_null(strstr(json.data, "\"choice\":{\"device\":\"processor\",\"reason\":\"the best score\"}"));
+    assert_non_null(
+        strstr(json.data, "\"choice\":{\"device\":\"processor\",\"reason\":\"the best score\"}"));
     assert_non_null(strstr(json.data, "\"fake\":true"));
     gr_strbuf_deinit(&text);
     gr_strbuf_deinit(&json);

@@ -17,8 +17,10 @@ static gr_registry *registry_with(const gr_registry_options *options) {
 
 static gr_registry *registry_of(const char *first, const char *second) {
     const char *directories[] = {first, second, NULL};
-    gr_registry_options options = {.directories = directories, .only_explicit = true,
-                                   .topology = {.xml_path = MACHINE("smt")}, .probe_timeout_ms = 300};
+    gr_registry_options options = {.directories = directories,
+                                   .only_explicit = true,
+                                   .topology = {.xml_path = MACHINE("smt")},
+                                   .probe_timeout_ms = 300};
     return registry_with(&options);
 }
 
@@ -69,7 +71,8 @@ static void test_each_broken_plugin_has_its_reason(void **state) {
         char file[64];
         snprintf(file, sizeof file, "/gregale-backend-%s.so", broken[i].file);
         const gr_plugin_entry_info *info = plugin_at(r, file);
-        if (info->accepted != !broken[i].reason || !strstr(info->reason, broken[i].reason ? broken[i].reason : ""))
+        if (info->accepted != !broken[i].reason ||
+            !strstr(info->reason, broken[i].reason ? broken[i].reason : ""))
             fail_msg("%s: %s", broken[i].file, info->reason);
     }
     // The good ones beside them work, and broken ones left no device.
@@ -112,7 +115,8 @@ static void test_files_that_are_no_libraries(void **state) {
     char scratch[64], path[128];
     scratch_make(scratch);
     scratch_write(scratch, "gregale-backend-empty.so", "");
-    scratch_write(scratch, "gregale-backend-garbage.so", "#!/bin/sh\necho this is no shared object at all, really\n");
+    scratch_write(scratch, "gregale-backend-garbage.so",
+                  "#!/bin/sh\necho this is no shared object at all, really\n");
     scratch_write(scratch, "gregale-backend-folder.so/x", "");
     scratch_write(scratch, "unrelated.so", "");
     scratch_write(scratch, "gregale-backend-.so", "");
@@ -179,7 +183,8 @@ static void test_environment_and_order(void **state) {
     setenv("GREGALE_PLUGIN_PATH", "::not/absolute:" PLUGINS("second") "::/nowhere/at/all:", 1);
     setenv("XDG_DATA_HOME", data, 1);
     const char *directories[] = {PLUGINS("machine"), NULL};
-    gr_registry_options options = {.directories = directories, .topology = {.xml_path = MACHINE("smt")}};
+    gr_registry_options options = {.directories = directories,
+                                   .topology = {.xml_path = MACHINE("smt")}};
     gr_registry *r = registry_with(&options);
     gr_strbuf why = {0};
     gr_registry_why(r, false, &why, NULL);

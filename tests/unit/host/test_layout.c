@@ -3,14 +3,16 @@
 #include "fixtures.h"
 
 // Compares the system numbers of the processors chosen with `expected`.
-static void expect(const gr_topology *t, uint32_t threads, uint32_t count, const uint32_t *expected) {
+static void expect(const gr_topology *t, uint32_t threads, uint32_t count,
+                   const uint32_t *expected) {
     uint32_t cpus[64] = {0};
     assert_int_equal(gr_team_layout(t, threads, cpus, 64), count);
     for (uint32_t i = 0; i < count; i++)
         assert_int_equal(t->cpus[cpus[i]].os_index, expected[i]);
 }
-#define EXPECT(topology, threads, ...)                                                      \
-    expect(topology, threads, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (uint32_t[]){__VA_ARGS__})
+#define EXPECT(topology, threads, ...)                                              \
+    expect(topology, threads, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), \
+           (uint32_t[]){__VA_ARGS__})
 
 static void test_own_cores_before_siblings(void **state) {
     (void)state;
@@ -88,7 +90,8 @@ static uint32_t workers_with_quota(const char *cpu_max) {
     scratch_make(root);
     scratch_write(root, "proc-self-cgroup", "0::/\n");
     scratch_write(root, "cpu.max", cpu_max);
-    gr_topology *t = machine_with((gr_topology_options){.xml_path = MACHINE("smt"), .cgroup_root = root});
+    gr_topology *t =
+        machine_with((gr_topology_options){.xml_path = MACHINE("smt"), .cgroup_root = root});
     uint32_t count = gr_team_layout(t, 0, cpus, 64);
     assert_int_equal(gr_team_layout(t, 4, cpus, 64), 4); // who asks for a number gets it
     gr_topology_destroy(t);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Placement: which device runs each node of a small model, for devices that refuse or emulate this or that.
+// Placement: which device runs each node of a small model, for devices that refuse or emulate this
+// or that.
 #include "fixtures.h"
 #include "host/internal.h"
 
@@ -12,9 +13,15 @@ static bool find_tensor(void *context, const char *name, gr_dtype *out_dtype, ui
     static const struct {
         const char *name;
         int64_t rows, columns;
-    } tensors[] = {{"embed", VOCABULARY, DIM}, {"wq", DIM, DIM},   {"wk", KV_HEADS * HEAD, DIM},
-                   {"wv", KV_HEADS * HEAD, DIM}, {"wo", DIM, DIM}, {"gate", FFN, DIM},
-                   {"up", FFN, DIM},             {"down", DIM, FFN}, {"head", VOCABULARY, DIM}};
+    } tensors[] = {{"embed", VOCABULARY, DIM},
+                   {"wq", DIM, DIM},
+                   {"wk", KV_HEADS * HEAD, DIM},
+                   {"wv", KV_HEADS * HEAD, DIM},
+                   {"wo", DIM, DIM},
+                   {"gate", FFN, DIM},
+                   {"up", FFN, DIM},
+                   {"down", DIM, FFN},
+                   {"head", VOCABULARY, DIM}};
     gr_dtype weights = *(const gr_dtype *)context;
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
         if (!strncmp(name, tensors[i].name, strlen(tensors[i].name))) {
@@ -41,23 +48,43 @@ static uint32_t norm(gr_builder *b, const char *name) {
 
 static uint32_t add_layer(gr_builder *b, uint32_t x, int32_t layer) {
     static double inv_freq[HEAD / 2];
-    static gr_attrs_rope rope = {.struct_size = sizeof rope, .head_dim = HEAD, .rotary_dim = HEAD, .magnitude = 1,
+    static gr_attrs_rope rope = {.struct_size = sizeof rope,
+                                 .head_dim = HEAD,
+                                 .rotary_dim = HEAD,
+                                 .magnitude = 1,
                                  .inv_freq = inv_freq};
     gr_attrs_attention *attention = gr_build_alloc(b, sizeof *attention);
-    *attention = (gr_attrs_attention){.struct_size = sizeof *attention, .cache_layer = (uint32_t)layer, .heads = HEADS,
-                                      .kv_heads = KV_HEADS, .k_dim = HEAD, .v_dim = HEAD, .scale = 0.2f};
-    gr_attrs_block block = {.struct_size = sizeof block, .eps = 1e-5f, .rope_q = &rope, .rope_k = &rope,
+    *attention = (gr_attrs_attention){.struct_size = sizeof *attention,
+                                      .cache_layer = (uint32_t)layer,
+                                      .heads = HEADS,
+                                      .kv_heads = KV_HEADS,
+                                      .k_dim = HEAD,
+                                      .v_dim = HEAD,
+                                      .scale = 0.2f};
+    gr_attrs_block block = {.struct_size = sizeof block,
+                            .eps = 1e-5f,
+                            .rope_q = &rope,
+                            .rope_k = &rope,
                             .attention = attention};
     gr_build_layer(b, layer);
-    gr_attention_operands operands = {
-        .x = x, .norm = norm(b, "norm1"), .wq = matrix(b, "wq", DIM, DIM), .wk = matrix(b, "wk", KV_HEADS * HEAD, DIM),
-        .wv = matrix(b, "wv", KV_HEADS * HEAD, DIM), .bq = GR_VALUE_NONE, .bk = GR_VALUE_NONE, .bv = GR_VALUE_NONE,
-        .positions = gr_build_step_field(b, GR_STEP_POSITIONS), .state = gr_build_state(b, attention),
-        .q_norm = GR_VALUE_NONE, .k_norm = GR_VALUE_NONE, .wo = matrix(b, "wo", DIM, DIM), .bo = GR_VALUE_NONE};
+    gr_attention_operands operands = {.x = x,
+                                      .norm = norm(b, "norm1"),
+                                      .wq = matrix(b, "wq", DIM, DIM),
+                                      .wk = matrix(b, "wk", KV_HEADS * HEAD, DIM),
+                                      .wv = matrix(b, "wv", KV_HEADS * HEAD, DIM),
+                                      .bq = GR_VALUE_NONE,
+                                      .bk = GR_VALUE_NONE,
+                                      .bv = GR_VALUE_NONE,
+                                      .positions = gr_build_step_field(b, GR_STEP_POSITIONS),
+                                      .state = gr_build_state(b, attention),
+                                      .q_norm = GR_VALUE_NONE,
+                                      .k_norm = GR_VALUE_NONE,
+                                      .wo = matrix(b, "wo", DIM, DIM),
+                                      .bo = GR_VALUE_NONE};
     uint32_t written;
     x = gr_build_attention_block(b, &operands, &block, &written);
-    return gr_build_ffn_block(b, x, norm(b, "norm2"), matrix(b, "gate", FFN, DIM), matrix(b, "up", FFN, DIM),
-                              matrix(b, "down", DIM, FFN), &block);
+    return gr_build_ffn_block(b, x, norm(b, "norm2"), matrix(b, "gate", FFN, DIM),
+                              matrix(b, "up", FFN, DIM), matrix(b, "down", DIM, FFN), &block);
 }
 
 static gr_graph *model_of(gr_dtype weights) {
@@ -67,12 +94,14 @@ static gr_graph *model_of(gr_dtype weights) {
     gr_error_init(&error);
     assert_int_equal(gr_builder_create(find_tensor, &weights, &b, &error), GR_OK);
     gr_build_layer(b, -1);
-    uint32_t x = gr_build_embed(b, matrix(b, "embed", VOCABULARY, DIM), gr_build_step_field(b, GR_STEP_TOKENS));
+    uint32_t x = gr_build_embed(b, matrix(b, "embed", VOCABULARY, DIM),
+                                gr_build_step_field(b, GR_STEP_TOKENS));
     for (int32_t layer = 0; layer < LAYERS; layer++)
         x = add_layer(b, x, layer);
     gr_build_layer(b, -1);
     x = gr_build_gather_rows(b, x, gr_build_step_field(b, GR_STEP_OUTPUT_ROWS));
-    x = gr_build_norm_matmul(b, x, norm(b, "norm"), matrix(b, "head", VOCABULARY, DIM), GR_VALUE_NONE, 1e-5f);
+    x = gr_build_norm_matmul(b, x, norm(b, "norm"), matrix(b, "head", VOCABULARY, DIM),
+                             GR_VALUE_NONE, 1e-5f);
     gr_build_output(b, "logits", x);
     if (gr_builder_finish(b, &graph, &error) != GR_OK)
         fail_msg("%s", error.message);
@@ -90,7 +119,8 @@ typedef struct answers {
     bool nonsense;
 } answers;
 
-static void answer(gr_device *device, const gr_segment *segment, uint32_t index, gr_support *out_support) {
+static void answer(gr_device *device, const gr_segment *segment, uint32_t index,
+                   gr_support *out_support) {
     const answers *a = (const answers *)(const void *)device;
     const gr_node *node = gr_segment_node(segment, index);
     out_support->level = a->level[node->op] ? a->level[node->op] - 1u : a->others;
@@ -104,12 +134,16 @@ static void answer(gr_device *device, const gr_segment *segment, uint32_t index,
     snprintf(out_support->reason, sizeof out_support->reason, "test says %u", out_support->level);
 }
 
-static const gr_backend backend = {.struct_size = sizeof backend, .name = "pretended", .op_limit = GR_OP_LIMIT,
-                                   .dtype_limit = GR_DTYPE_LIMIT, .node_support = answer};
+static const gr_backend backend = {.struct_size = sizeof backend,
+                                   .name = "pretended",
+                                   .op_limit = GR_OP_LIMIT,
+                                   .dtype_limit = GR_DTYPE_LIMIT,
+                                   .node_support = answer};
 
 static gr_opened_device device_of(answers *a, const char *name) {
     gr_opened_device d = {.backend = &backend, .device = (gr_device *)(void *)a, .name = name};
-    d.facts = (gr_device_facts){.struct_size = sizeof d.facts, .flags = GR_DEVICE_HOST_MEMORY,
+    d.facts = (gr_device_facts){.struct_size = sizeof d.facts,
+                                .flags = GR_DEVICE_HOST_MEMORY,
                                 .bandwidth_bytes_per_second = 30000000000u,
                                 .int8_operations_per_second = 900000000000u};
     return d;
@@ -157,7 +191,8 @@ static const gr_node *node_of(const scene *s, uint32_t index) {
     return gr_segment_node(gr_graph_segment(s->graph), index);
 }
 
-// Every primitive runs exactly once, in itself or in a composite; both parts of a cache are on one device.
+// Every primitive runs exactly once, in itself or in a composite; both parts of a cache are on one
+// device.
 static void check_whole(const scene *s) {
     const gr_segment *segment = gr_graph_segment(s->graph);
     for (uint32_t i = 0; i < segment->node_count;) {
@@ -172,7 +207,8 @@ static void check_whole(const scene *s) {
             const gr_node *part = node_of(s, k);
             const gr_attrs_attention *attrs = part->attrs;
             if (part->op == GR_OP_KV_WRITE || part->op == GR_OP_ATTENTION)
-                assert_int_equal(gr_placement_cache_device(s->placement, attrs->cache_layer), device);
+                assert_int_equal(gr_placement_cache_device(s->placement, attrs->cache_layer),
+                                 device);
             if (k > i)
                 assert_int_equal(gr_placement_choose(s->placement, k), -1);
         }
@@ -296,7 +332,8 @@ static void test_a_cache_is_never_split(void **state) {
 static void test_a_composite_covers_cache_ops_it_contains(void **state) {
     (void)state;
     scene *s = scene_make();
-    s->a[0].level[GR_OP_KV_WRITE] = GR_SUPPORT_NO + 1; // but QKV and ATTN_BLOCK write the cache themselves
+    s->a[0].level[GR_OP_KV_WRITE] =
+        GR_SUPPORT_NO + 1; // but QKV and ATTN_BLOCK write the cache themselves
     assert_int_equal(place(s, 2, false), GR_OK);
     check_whole(s);
     assert_int_equal(count_on(s, GR_OP_ATTN_BLOCK, 0), LAYERS);
@@ -373,8 +410,8 @@ static void test_nonsense_answers_mean_no(void **state) {
     scene_drop(s);
 }
 
-// Two refused nodes with accepted ones between them: in shared memory going to and fro is cheaper than a
-// block on the slower device; with copies in between it is not.
+// Two refused nodes with accepted ones between them: in shared memory going to and fro is cheaper
+// than a block on the slower device; with copies in between it is not.
 static void test_crossings_cost(void **state) {
     (void)state;
     scene *s = scene_make();

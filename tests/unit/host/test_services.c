@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of services that plugins call: memory, clock, log, trace, team; and letting a hung team go.
+// The table of services that plugins call: memory, clock, log, trace, team; and letting a hung team
+// go.
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -17,7 +18,8 @@ static void keep_line(void *context, gr_log_level level, const char *line) {
 
 static void test_memory_is_aligned_zero_and_returns(void **state) {
     (void)state;
-    static const uint64_t sizes[] = {0, 1, 63, 65, 4095, 1 << 20, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9 << 20};
+    static const uint64_t sizes[] = {
+        0, 1, 63, 65, 4095, 1 << 20, (4 << 20) - 1, 4 << 20, (4 << 20) + 1, 9 << 20};
     gr_services s;
     gr_services_init(&s, "test", NULL, NULL, NULL);
     for (int round = 0; round < 3; round++) {
@@ -51,7 +53,8 @@ static void test_log_lines_carry_the_name(void **state) {
     assert_string_equal(last_line, "test: ");
 }
 
-static void see_event(void *context, const char *category, const char *op_name, const gr_trace_event *event) {
+static void see_event(void *context, const char *category, const char *op_name,
+                      const gr_trace_event *event) {
     gr_trace_event *seen = context;
     assert_string_equal(category, "test");
     assert_string_equal(op_name, event->op == GR_OP_MATMUL ? "MATMUL" : "?");
@@ -66,7 +69,8 @@ static void test_trace_takes_shorter_events(void **state) {
     assert_int_equal(gr_trace_create(&trace, NULL), GR_OK);
     gr_services_init(&s, "test", NULL, trace, NULL);
     assert_true(s.table.trace_enabled(&s.table));
-    gr_trace_event event = {.struct_size = sizeof event, .op = GR_OP_MATMUL, .rows = 3, .bytes = 100, .operations = 7};
+    gr_trace_event event = {
+        .struct_size = sizeof event, .op = GR_OP_MATMUL, .rows = 3, .bytes = 100, .operations = 7};
     s.table.trace(&s.table, &event);
     gr_trace_visit(trace, see_event, &seen);
     assert_int_equal(seen.operations, 7);

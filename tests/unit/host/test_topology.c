@@ -101,7 +101,8 @@ static void test_this_machine(void **state) {
 
 static void test_files_that_are_no_topology(void **state) {
     (void)state;
-    static const char *const texts[] = {"", "<topology", "not xml at all", "<?xml version=\"1.0\"?><a/>",
+    static const char *const texts[] = {"", "<topology", "not xml at all",
+                                        "<?xml version=\"1.0\"?><a/>",
                                         "<topology version=\"2.0\"></topology>"};
     char scratch[64], path[128];
     scratch_make(scratch);
@@ -143,7 +144,8 @@ static void test_cgroup_v2_smallest_on_the_way_up(void **state) {
     assert_int_equal(limits_of(root).memory_bytes, 8589934592);
     scratch_write(root, "a/b/c/cpu.max", "1000 100000\n"); // below us: not ours
     assert_int_equal(limits_of(root).cpu_quota_milli, 1500);
-    gr_topology *t = machine_with((gr_topology_options){.xml_path = MACHINE("smt"), .cgroup_root = root});
+    gr_topology *t =
+        machine_with((gr_topology_options){.xml_path = MACHINE("smt"), .cgroup_root = root});
     assert_int_equal(t->cpu_quota_milli, 1500);
     assert_int_equal(t->memory_limit_bytes, 8589934592);
     assert_int_equal(t->memory_bytes, 17179869184);
@@ -190,9 +192,12 @@ static void test_cgroup_nonsense_is_no_limit(void **state) {
 
 // ---- Features ----
 
-static const gr_cpuid_words everything = {.leaf1_ecx = UINT32_MAX, .leaf7_ebx = UINT32_MAX,
-                                          .leaf7_ecx = UINT32_MAX, .leaf7_edx = UINT32_MAX,
-                                          .leaf7_1_eax = UINT32_MAX, .xcr0 = UINT64_MAX};
+static const gr_cpuid_words everything = {.leaf1_ecx = UINT32_MAX,
+                                          .leaf7_ebx = UINT32_MAX,
+                                          .leaf7_ecx = UINT32_MAX,
+                                          .leaf7_edx = UINT32_MAX,
+                                          .leaf7_1_eax = UINT32_MAX,
+                                          .xcr0 = UINT64_MAX};
 
 static void test_features_need_the_system(void **state) {
     (void)state;
