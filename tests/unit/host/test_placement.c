@@ -447,6 +447,34 @@ static void test_emulation_moves_when_a_native_stand_in_is_near(void **state) {
     scene_drop(s);
 }
 
+// What was chosen is what the graph's plan runs: same nodes, same devices, in order.
+static void test_the_plan_follows(void **state) {
+    (void)state;
+    scene *s = scene_make();
+    gr_plan *plan;
+    s->a[0].level[GR_OP_FFN_BLOCK] = s->a[0].level[GR_OP_GATED_FFN] = GR_SUPPORT_NO + 1;
+    s->a[0].level[GR_OP_GLU] = GR_SUPPORT_NO + 1;
+    s->devices[1].facts.int8_operations_per_second /= 100;
+    assert_int_equal(place(s, 2, false), GR_OK);
+    check_whole(s);
+    assert_int_equal(total_on(s, 1), LAYERS);
+    assert_int_equal(gr_plan_create(s->graph, gr_placement_choose, s->placement, false, 8, 2, 2,
+                                    &plan, &s->error),
+                     GR_OK);
+    uint32_t runs[2] = {0}, count = gr_plan_segment_count(plan);
+    assert_int_equal(count, 2 * LAYERS + 1);
+    for (uint32_t i = 0; i < count; i++) {
+        const gr_plan_segment *part = gr_plan_segment_at(plan, i);
+        assert_int_equal(part->device, i % 2);
+        for (uint32_t n = 0; n < part->segment.node_count; n++)
+            runs[part->device] += gr_segment_node(&part->segment, n)->flags & GR_NODE_RUN;
+    }
+    assert_int_equal(runs[0], total_on(s, 0));
+    assert_int_equal(runs[1], total_on(s, 1));
+    gr_plan_destroy(plan);
+    scene_drop(s);
+}
+
 static void test_bad_counts(void **state) {
     (void)state;
     scene *s = scene_make();
@@ -473,6 +501,7 @@ int main(void) {
         cmocka_unit_test(test_nonsense_answers_mean_no),
         cmocka_unit_test(test_crossings_cost),
         cmocka_unit_test(test_emulation_moves_when_a_native_stand_in_is_near),
+        cmocka_unit_test(test_the_plan_follows),
         cmocka_unit_test(test_bad_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
