@@ -76,7 +76,7 @@ heading("A choice by likelihood")
 local judge = model:session()
 local question, options
 if chats then
-  question, options = "Is the Mediterranean a sea? Answer yes or no.", { "Yes", "No" }
+  question, options = "What is the capital of France? Answer with its name only.", { "Rome", "Paris", "Madrid" }
   judge:user(question)
 else
   question, options = "And God said, Let there be", { " light", " spoons" }
