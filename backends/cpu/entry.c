@@ -48,7 +48,9 @@ static void describe(const cpu_kernels *kernels, const gr_topology *topology, gr
     snprintf(facts->name, sizeof facts->name, "cpu");
     snprintf(facts->description, sizeof facts->description, "%.80s: %s kernels, 8-bit products by %s%s", model,
              kernels->isa, kernels->dot_isa ? kernels->dot_isa : "none",
-             cpu_onednn_compiled() && !deterministic() ? ", oneDNN for float matrices if found" : "");
+             cpu_onednn_compiled() && !deterministic() && strcmp(kernels->isa, "baseline")
+                 ? ", oneDNN for float matrices if found"
+                 : "");
 }
 
 static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capacity, uint32_t stride,
@@ -64,7 +66,7 @@ static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capaci
     cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &kernels);
     gr_device_facts facts = {.struct_size = sizeof facts, .kind = GR_DEVICE_CPU, .numa_node = -1};
     facts.flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT | GR_DEVICE_ALIASES_WEIGHTS;
-    if (deterministic() || !cpu_onednn_compiled())
+    if (deterministic() || !cpu_onednn_compiled() || !strcmp(kernels.isa, "baseline"))
         facts.flags |= GR_DEVICE_BATCH_INVARIANT;
     if (host->topology) {
         facts.memory_bytes = host->topology->memory_limit_bytes;

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// test_kernels.c: every kernel of every ISA that this processor has, against the plain C one or against F64.
+// Integer work and the order of additions are fixed, so quantised products must agree to the last bit.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "kernels/kernels.h"
+
+static uint64_t state;
+static unsigned checks, failures;
+
+static uint64_t next(void) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+static float uniform(void) {
+    return (float)((double)(next() >> 11) * 0x1p-52 - 1.0);
+}
+
+static void expect(int right, const char *isa, const char *what, unsigned long a, unsigned long b) {
+    checks++;
+    if (right)
+        return;
+    failures++;
+    if (failures <= 40)
+        printf("FAIL  %s %s (%lu, %lu)\n", isa, what, a, b);
+}
+
+// What the processor has; enough for choosing kernels.
+static gr_cpu_features features_here(void) {
+    gr_cpu_features found = 0;
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        found |= GR_CPU_AVX | GR_CPU_AVX2 | GR_CPU_FMA | GR_CPU_F16C;
+    if (found && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a & (1u << 4))
+        found |= GR_CPU_AVX_VNNI;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        found |= GR_CPU_AVX512;
+    if (found & GR_CPU_AVX512 && __builtin_cpu_supports("avx512vnni"))
+        found |= GR_CPU_AVX512_VNNI;
+#endif
+    return found;
+}
+
+// Random bits with finite scales: F16 fields of exponent 31 lose their top exponent bit.
+static void random_row(gr_dtype dtype, uint8_t *row, uint64_t bytes) {
+    uint32_t block = gr_dtype_block_bytes(dtype);
+    for (uint64_t i = 0; i < bytes; i++)
+        row[i] = (uint8_t)next();
+    for (uint64_t at = 0; at + block <= bytes; at += block) {
+        uint32_t first = 0, second = UINT32_MAX;
+        switch (dtype) {
+        case GR_DTYPE_Q4_1: case GR_DTYPE_Q5_1: case GR_DTYPE_Q4_K: case GR_DTYPE_Q5_K: second = 2; break;
+        case GR_DTYPE_Q2_K: first = 80, second = 82; break;
+        case GR_DTYPE_Q3_K: first = 108; break;
+        case GR_DTYPE_Q6_K: first = 208; break;
+        default: break;
+        }
+        row[at + first + 1] &= 0xbf; // below 2
+        if (second != UINT32_MAX)
+            row[at + second + 1] &= 0xbf;
+    }
+}
+
+static void test_expand(const cpu_kernels *k, const cpu_kernels *c) {
+    for (gr_dtype dtype = 0; dtype < GR_DTYPE_LIMIT; dtype++) {
+        for (uint32_t n = gr_dtype_block(dtype); c->expand[dtype] && n <= CPU_CHUNK; n *= 2) {
+            uint8_t row[512];
+            int8_t q[2][CPU_CHUNK] = {{0}};
+            float s[2][256] = {{0}}, o[2][256] = {{0}};
+            random_row(dtype, row, gr_dtype_row_bytes(dtype, n));
+            c->expand[dtype](row, n, q[0], s[0], o[0]);
+            k->expand[dtype](row, n, q[1], s[1], o[1]);
+            expect(!memcmp(q[0], q[1], sizeof q[0]), k->isa, gr_dtype_name(dtype), n, 0);
+            for (int i = 0; i < 256; i++)
+                expect(s[0][i] == s[1][i] && o[0][i] == o[1][i], k->isa, gr_dtype_name(dtype), n, (unsigned long)i);
+        }
+    }
+}
+
+static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
+    enum { K = 512 };
+    static const float odd[] = {0.0f, 1e-40f, 3e38f, 1e-30f, INFINITY, NAN};
+    float x[K];
+    uint8_t a[2048], b[2048];
+    for (int i = 0; i < K; i++)
+        x[i] = uniform() * (i / 32 % 2 ? 100.0f : 0.01f);
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 32; j++)
+            x[i * 32 + j] = j && i < 4 ? odd[i] * uniform() : odd[i];
+    c->quantise(x, K, a);
+    k->quantise(x, K, b);
+    cpu_quantised p = cpu_quantised_at(a, K), q = cpu_quantised_at(b, K);
+    for (int i = 0; i < K / 32; i++) {
+        expect(p.scale[i] == q.scale[i] || (isnan(p.scale[i]) && isnan(q.scale[i])), k->isa, "scale", (unsigned long)i, 0);
+        expect(p.bias32[i] == q.bias32[i] && (p.sum32[i] == q.sum32[i] || isnan(p.scale[i])), k->isa, "sums", (unsigned long)i, 0);
+        expect(!memcmp(p.bias16 + 2 * i, q.bias16 + 2 * i, 8), k->isa, "sums of 16", (unsigned long)i, 0);
+    }
+    expect(!memcmp(p.q, q.q, K), k->isa, "quantised values", 0, 0);
+    expect(isnan(q.scale[4]) && isnan(q.scale[5]) && q.scale[0] == 0.0f, k->isa, "odd blocks", 0, 0);
+}
+
+// The product as kernels.h words it, in plain C.
+static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *row, const cpu_quantised *a, uint64_t k) {
+    cpu_dtype_form form = cpu_dtype_form_of(dtype);
+    float sum = 0.0f;
+    for (uint64_t at = 0; at < k; at += CPU_CHUNK) {
+        int8_t q[CPU_CHUNK];
+        float s[256], o[256];
+        uint32_t n = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
+        c->expand[dtype](row + gr_dtype_row_bytes(dtype, at), n, q, s, o);
+        for (uint32_t g = 0; g < n / form.group; g++) {
+            int32_t dot = 0, total = 0;
+            for (uint32_t i = 0; i < form.group; i++) {
+                dot += q[g * form.group + i] * a->q[at + g * form.group + i];
+                total += a->q[at + g * form.group + i];
+            }
+            float scale = a->scale[(at + g * form.group) / 32];
+            sum = fmaf((float)dot * scale, s[g * CPU_PANEL], sum);
+            if (form.offset)
+                sum = fmaf(scale * (float)total, o[g * CPU_PANEL], sum);
+        }
+    }
+    return sum;
+}
+
+// One panel by tiles, then by rows where there is such a kernel, against `product`.
+static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values, uint32_t tokens) {
+    cpu_dtype_form form = cpu_dtype_form_of(dtype);
+    uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = cpu_quantised_bytes(values);
+    uint8_t *weights = malloc(CPU_PANEL * row_bytes + 64), *x = aligned_alloc(64, stride * CPU_TOKENS);
+    static cpu_tile tile;
+    static int8_t rows[CPU_PANEL * CPU_CHUNK];
+    float line[2048], sums[CPU_TOKENS * CPU_PANEL] = {0}, exact[CPU_TOKENS * CPU_PANEL];
+    random_row(dtype, weights, CPU_PANEL * row_bytes);
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint64_t i = 0; i < values; i++)
+            line[i] = uniform();
+        c->quantise(line, values, x + t * stride);
+        cpu_quantised a = cpu_quantised_at(x + t * stride, values);
+        for (uint32_t r = 0; r < CPU_PANEL; r++)
+            exact[t * CPU_PANEL + r] = product(dtype, c, weights + r * row_bytes, &a, values);
+    }
+    for (uint64_t at = 0; at < values; at += CPU_CHUNK) {
+        uint32_t n = values - at < CPU_CHUNK ? (uint32_t)(values - at) : CPU_CHUNK;
+        for (uint32_t r = 0; r < CPU_PANEL; r++)
+            k->expand[dtype](weights + r * row_bytes + gr_dtype_row_bytes(dtype, at), n, rows + r * CPU_CHUNK, tile.s + r, tile.c + r);
+        k->pack_tile(rows, n, tile.q);
+        cpu_dot_tile_args args = {&tile, n / 32, form.group, tokens, form.offset, x, stride, values, at / 32, sums};
+        k->dot_tile(&args);
+    }
+    expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa, gr_dtype_name(dtype), values, tokens);
+    for (uint32_t n = 1; k->dot_rows[dtype] && values % 64 == 0 && tokens <= CPU_ROWS_TOKENS && n <= CPU_PANEL; n++) {
+        cpu_dot_rows_args args = {weights, row_bytes, values, n, tokens, x, stride, sums};
+        memset(sums, 0x55, sizeof sums);
+        k->dot_rows[dtype](&args);
+        for (uint32_t t = 0; t < tokens; t++)
+            expect(!memcmp(sums + t * CPU_PANEL, exact + t * CPU_PANEL, n * sizeof(float)), "rows", gr_dtype_name(dtype), values, n);
+    }
+    free(weights);
+    free(x);
+}
+
+static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
+    for (gr_dtype dtype = 0; dtype < GR_DTYPE_LIMIT && k->dot_tile; dtype++) {
+        for (uint64_t values = gr_dtype_block(dtype); c->expand[dtype] && values <= 1024; values += gr_dtype_block(dtype) * 3) {
+            for (uint32_t tokens = 1; tokens <= CPU_TOKENS; tokens++)
+                test_panel(k, c, dtype, values, tokens);
+        }
+    }
+}
+
+typedef void (*dot_function)(const cpu_dot_float_args *args);
+
+// Against F64, and each result the same alone as among others.
+static void test_dot(const char *isa, const char *name, dot_function dot, gr_dtype dtype, const cpu_kernels *c) {
+    enum { MAX = 100 };
+    float x[4 * MAX], w[4 * MAX], got[16], one;
+    uint8_t bytes[4 * MAX * 4];
+    for (uint64_t k = 1; k < MAX; k++) {
+        for (int i = 0; i < 4 * MAX; i++)
+            x[i] = uniform(), w[i] = uniform();
+        if (dtype == GR_DTYPE_F32)
+            memcpy(bytes, w, sizeof w);
+        else
+            (dtype == GR_DTYPE_F16 ? c->f32_to_f16 : c->f32_to_bf16)(w, 4 * MAX, (uint16_t *)(void *)bytes);
+        if (dtype != GR_DTYPE_F32)
+            (dtype == GR_DTYPE_F16 ? c->f16_to_f32 : c->bf16_to_f32)((const uint16_t *)(const void *)bytes, 4 * MAX, w);
+        uint64_t size = gr_dtype_block_bytes(dtype);
+        cpu_dot_float_args args = {bytes, MAX * size, x, MAX, k, 4, 4, got, 4};
+        dot(&args);
+        for (uint32_t i = 0; i < 16; i++) {
+            double exact = 0.0, size_of = 1e-30;
+            for (uint64_t j = 0; j < k; j++) {
+                exact += (double)w[i % 4 * MAX + j] * (double)x[i / 4 * MAX + j];
+                size_of += fabs((double)w[i % 4 * MAX + j] * (double)x[i / 4 * MAX + j]);
+            }
+            expect(fabs((double)got[i] - exact) <= 1e-6 * size_of, isa, name, k, i);
+            cpu_dot_float_args alone = {bytes + i % 4 * MAX * size, MAX * size, x + i / 4 * MAX, MAX, k, 1, 1, &one, 1};
+            dot(&alone);
+            expect(one == got[i], isa, "the same alone", k, i);
+        }
+    }
+}
+
+static void test_convert(const cpu_kernels *k, const cpu_kernels *c) {
+    static uint16_t halves[65536], back[2][65536];
+    static float wide[2][65536];
+    for (uint32_t i = 0; i < 65536; i++)
+        halves[i] = (uint16_t)i;
+    for (int kind = 0; kind < 2; kind++) {
+        (kind ? c->bf16_to_f32 : c->f16_to_f32)(halves, 65536, wide[0]);
+        (kind ? k->bf16_to_f32 : k->f16_to_f32)(halves, 65536 - 3, wide[1]); // ends in a tail
+        for (uint32_t i = 0; i < 65536 - 3; i++)
+            expect(!memcmp(&wide[0][i], &wide[1][i], 4) || (isnan(wide[0][i]) && isnan(wide[1][i])), k->isa, kind ? "from BF16" : "from F16", i, 0);
+        for (uint32_t i = 0; i < 65536; i++) {
+            uint32_t bits = (uint32_t)next();
+            memcpy(&wide[0][i], &bits, 4);
+            if (i % 2)
+                wide[0][i] = ldexpf(uniform(), (int)(next() % 60) - 40);
+        }
+        (kind ? c->f32_to_bf16 : c->f32_to_f16)(wide[0], 65536, back[0]);
+        (kind ? k->f32_to_bf16 : k->f32_to_f16)(wide[0], 65536, back[1]);
+        for (uint32_t i = 0; i < 65536; i++)
+            expect(back[0][i] == back[1][i] || isnan(wide[0][i]), k->isa, kind ? "to BF16" : "to F16", i, 0);
+    }
+}
+
+static int close_to(float got, double exact, double size) {
+    return isnan(exact) ? isnan(got) : fabs((double)got - exact) <= 2e-6 * size + 1e-37;
+}
+
+static void test_pointwise(const cpu_kernels *k) {
+    enum { N = 83 };
+    float x[2 * N], y[2 * N], out[2 * N], table[2 * N], again[2 * N];
+    for (int i = 0; i < 2 * N; i++)
+        x[i] = uniform() * (i < 8 ? 200.0f : 8.0f), y[i] = uniform(), table[i] = uniform();
+    x[3] = NAN;
+    k->glu_silu(x, y, N, out);
+    for (int i = 0; i < N; i++) {
+        double g = (double)x[i], exact = g / (1.0 + exp(-g)) * (double)y[i];
+        expect(close_to(out[i], exact, fabs(exact)), k->isa, "silu", (unsigned long)i, 0);
+        k->glu_silu(x + i, y + i, 1, again);
+        expect(!memcmp(again, out + i, 4) || isnan(out[i]), k->isa, "silu alone", (unsigned long)i, 0);
+    }
+    x[3] = 1.0f;
+    k->rms_norm(x, y, N, 1e-5f, out);
+    double sum = 0.0;
+    for (int i = 0; i < N; i++)
+        sum += (double)x[i] * (double)x[i];
+    for (int i = 0; i < N; i++) {
+        double exact = (double)x[i] / sqrt(sum / N + (double)1e-5f) * (double)y[i];
+        expect(close_to(out[i], exact, fabs(exact)), k->isa, "rms_norm", (unsigned long)i, 0);
+    }
+    k->rope_half(x, table, table + N, N, out);
+    k->rope_interleaved(x, table, table + N, N, again);
+    for (int i = 0; i < N; i++) {
+        double c = (double)table[i], s = (double)table[N + i];
+        double a = (double)x[i], b = (double)x[i + N], e = (double)x[2 * i], f = (double)x[2 * i + 1];
+        expect(close_to(out[i], a * c - b * s, 200) && close_to(out[i + N], a * s + b * c, 200), k->isa, "rope half", (unsigned long)i, 0);
+        expect(close_to(again[2 * i], e * c - f * s, 200) && close_to(again[2 * i + 1], e * s + f * c, 200), k->isa, "rope interleaved", (unsigned long)i, 0);
+    }
+}
+
+static void test_exp(const cpu_kernels *k) {
+    float s[300], was[300];
+    for (uint32_t n = 1; n <= 300; n++) {
+        float largest = -INFINITY, total;
+        double exact = 0.0;
+        for (uint32_t i = 0; i < n; i++) {
+            was[i] = s[i] = i % 7 == 5 ? -INFINITY : uniform() * 60.0f;
+            largest = s[i] > largest ? s[i] : largest;
+        }
+        total = k->attend_exp(s, n, largest);
+        for (uint32_t i = 0; i < n; i++) {
+            double e = exp((double)was[i] - (double)largest);
+            exact += e;
+            expect(close_to(s[i], e, 4 * e), k->isa, "exp", n, i); // the difference is rounded to F32 first
+        }
+        expect(close_to(total, exact, 4 * exact), k->isa, "sum of exp", n, 0);
+    }
+}
+
+static void test_attend(const cpu_kernels *k) {
+    enum { QUERIES = 7, KEYS = 13 };
+    static float q[QUERIES * 256], keys[KEYS * 256], s[QUERIES * 32], sums[QUERIES * 256], alone[256];
+    for (uint32_t dim = 16; dim <= 256; dim += 16) {
+        for (uint32_t i = 0; i < QUERIES * dim; i++)
+            q[i] = uniform(), sums[i] = 1.0f;
+        for (uint32_t i = 0; i < KEYS * dim; i++)
+            keys[i] = uniform();
+        k->attend_scores(q, QUERIES, keys, KEYS, dim, 0.5f, s, 32);
+        k->attend_values(s, QUERIES, 32, keys, KEYS, dim, sums);
+        for (uint32_t i = 0; i < QUERIES; i++) {
+            for (uint32_t j = 0; j < KEYS; j++) {
+                double exact = 0.0;
+                float one;
+                for (uint32_t d = 0; d < dim; d++)
+                    exact += (double)q[i * dim + d] * (double)keys[j * dim + d];
+                expect(close_to(s[i * 32 + j], exact * 0.5, 10.0), k->isa, "score", dim, j);
+                k->attend_scores(q + i * dim, 1, keys + j * dim, 1, dim, 0.5f, &one, 1);
+                expect(one == s[i * 32 + j], k->isa, "score alone", dim, j);
+            }
+            for (uint32_t d = 0; d < dim; d++) {
+                double exact = 1.0;
+                for (uint32_t j = 0; j < KEYS; j++)
+                    exact += (double)s[i * 32 + j] * (double)keys[j * dim + d];
+                expect(close_to(sums[i * dim + d], exact, 20.0), k->isa, "weighted sum", dim, d);
+                alone[d] = 1.0f;
+            }
+            for (uint32_t j = 0; j < KEYS; j++) // key by key, the sums stored in between
+                k->attend_values(s + i * 32 + j, 1, 32, keys + j * dim, 1, dim, alone);
+            expect(!memcmp(alone, sums + i * dim, dim * sizeof *alone), k->isa, "weighted sum alone", dim, i);
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    static const char *const names[] = {"baseline", "avx2", "avx2vnni", "avx512"};
+    cpu_kernels c, k;
+    uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 20240901;
+    state = seed * 2654435761u + 1;
+    cpu_kernels_init(0, "baseline", &c);
+    for (int i = 0; i < 4; i++) {
+        cpu_kernels_init(features_here(), names[i], &k);
+        printf("%s: %s kernels, 8-bit products by %s\n", names[i], k.isa, k.dot_isa ? k.dot_isa : "none");
+        test_expand(&k, &c);
+        test_quantise(&k, &c);
+        test_products(&k, &c);
+        test_dot(k.isa, "F32", k.dot_f32, GR_DTYPE_F32, &c);
+        test_dot(k.isa, "F16", k.dot_f16, GR_DTYPE_F16, &c);
+        test_dot(k.isa, "BF16", k.dot_bf16, GR_DTYPE_BF16, &c);
+        test_convert(&k, &c);
+        test_pointwise(&k);
+        test_exp(&k);
+        test_attend(&k);
+    }
+    printf("seed %llu: %u checks, %u failed\n", (unsigned long long)seed, checks, failures);
+    return failures || !checks ? 1 : 0;
+}
