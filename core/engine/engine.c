@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/internal.h"
+#include "gregale/linked/registry.h"
 
 const char *gr_version(void) {
     return GREGALE_VERSION;
@@ -23,7 +24,8 @@ static gr_status open_host(gr_engine *engine, const gr_engine_options *options, 
     const gr_registry_options wanted = {.directories = options->plugin_directories,
                                         .topology = {.xml_path = options->topology_xml},
                                         .log = &engine->log,
-                                        .trace = engine->trace};
+                                        .trace = engine->trace,
+                                        .linked = gr_linked_backends()};
     status = gr_registry_create(&wanted, &engine->registry, error);
     if (status == GR_OK)
         status = gr_team_create(gr_registry_topology(engine->registry), options->threads, &engine->team, error);

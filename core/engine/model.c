@@ -22,7 +22,9 @@ static gr_status add_device(gr_model *model, uint32_t index, gr_error *error) {
 static gr_status open_devices(gr_model *model, const char *name, gr_error *error) {
     gr_registry *registry = model->engine->registry;
     uint32_t wanted = 0;
-    gr_status status = gr_registry_find(registry, name, &wanted, error);
+    bool any = !name || strcmp(name, "auto") == 0; // then the best that holds the weights
+    gr_status status = any ? gr_registry_best(registry, gr_model_file_bytes(model->source->file), &wanted, error)
+                           : gr_registry_find(registry, name, &wanted, error);
     if (status == GR_OK)
         status = add_device(model, wanted, error);
     for (uint32_t i = 0; status == GR_OK && i < gr_registry_device_count(registry); i++) {
