@@ -61,6 +61,8 @@ static const char *dims_check(const gr_value *value) {
 
 static const char *value_check(const gr_value *value) {
     static const int64_t step_rows[] = {GR_DIM_T, GR_DIM_T, GR_DIM_T, GR_DIM_R, GR_DIM_R};
+    if (value->kind == GR_VALUE_STATE)
+        return NULL; // a token of order; it has no shape of its own
     if (value->rank < 1 || value->rank > GR_MAX_RANK)
         return "a value's rank is not 1 to 4";
     if (!gr_dtype_block(value->dtype))
