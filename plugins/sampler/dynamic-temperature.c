@@ -30,15 +30,13 @@ static void apply(void *state, const gr_sampler_context *context, gr_candidates 
     (void)context;
     if (candidates->count < 2)
         return;
-    gr_candidates_softmax(candidates);
+    gr_candidates_normalise(candidates);
     for (size_t i = 0; i < candidates->count; i++)
         if (candidates->data[i].probability > 0)
             entropy -= candidates->data[i].probability * log(candidates->data[i].probability);
     double share = entropy / log((double)candidates->count);
     double temperature = s->low + (s->high - s->low) * pow(share > 0 ? share : 0, s->exponent);
-    for (size_t i = 0; i < candidates->count; i++)
-        candidates->data[i].logit = (float)(candidates->data[i].logit / temperature);
-    candidates->normalised = false;
+    gr_candidates_temper(candidates, temperature);
 }
 
 const gr_sampler_type gr_sampler_dynamic_temperature = {

@@ -19,21 +19,16 @@ static gr_status init(void *state, const gr_sampler_param *given, size_t count, 
 
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
     const settings *s = state;
-    size_t kept = 0;
     (void)context;
-    if (s->p <= 0)
-        return;
-    gr_candidates_sort(candidates);
-    double least = candidates->data[0].logit + log(s->p);
-    while (kept < candidates->count && candidates->data[kept].logit >= least)
-        kept++;
-    gr_candidates_keep(candidates, kept ? kept : 1);
+    if (s->p > 0) // in logits: log p below the best
+        gr_candidates_at_least(candidates, gr_candidates_largest(candidates) + log(s->p));
 }
 
 const gr_sampler_type gr_sampler_min_p = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "min-p",
-    .help = "tokens at least p times as likely as the most likely one (Nguyen et al. 2024, arXiv 2407.01082)",
+    .help = "tokens at least p times as likely as the most likely one (Nguyen et al. 2024, arXiv "
+            "2407.01082)",
     .params = params,
     .state_bytes = sizeof(settings),
     .init = init,

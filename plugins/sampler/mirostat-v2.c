@@ -24,19 +24,29 @@ static gr_status init(void *state, const gr_sampler_param *given, size_t count, 
 
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
     const settings *s = state;
-    size_t kept = 0;
-    gr_candidates_softmax(candidates);
-    while (kept < candidates->count && -log2(candidates->data[kept].probability) <= s->mu)
-        kept++;
-    gr_candidates_keep(candidates, kept ? kept : 1);
-    gr_candidates_softmax(candidates);
+    size_t kept = 0, best = 0;
+    gr_candidates_normalise(candidates);
+    for (size_t i = 0; i < candidates->count; i++)
+        if (candidates->data[i].probability > candidates->data[best].probability)
+            best = i;
+    for (size_t i = 0; i < candidates->count; i++)
+        if (i == best || -log2(candidates->data[i].probability) <= s->mu)
+            candidates->data[kept++] = candidates->data[i];
+    candidates->count = kept;
+    candidates->normalised = false;
+    gr_candidates_normalise(candidates);
     double u = gr_random_uniform(context->seed, context->position, GR_DRAW_TOKEN);
-    candidates->selected = candidates->data[gr_candidates_draw(candidates, u)].token;
+    candidates->selected = gr_candidates_draw(candidates, u);
 }
 
-static void accept(void *state, const gr_sampler_context *context, const gr_candidates *candidates, gr_token token) {
+// Moves the bound against the error of the surprise of what was chosen, as drawn from what was
+// left.
+static void accept(void *state, const gr_sampler_context *context, const gr_candidates *candidates,
+                   gr_token token) {
     settings *s = state;
     (void)context;
+    if (candidates->selected != token || !candidates->normalised)
+        return;
     for (size_t i = 0; i < candidates->count; i++)
         if (candidates->data[i].token == token && candidates->data[i].probability > 0)
             s->mu -= s->eta * (-log2(candidates->data[i].probability) - s->tau);
@@ -45,7 +55,8 @@ static void accept(void *state, const gr_sampler_context *context, const gr_cand
 const gr_sampler_type gr_sampler_mirostat_v2 = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "mirostat",
-    .help = "holds the surprise of the text near a target (mirostat v2, Basu et al. 2020, arXiv 2007.14966)",
+    .help = "holds the surprise of the text near a target (mirostat v2, Basu et al. 2020, arXiv "
+            "2007.14966)",
     .params = params,
     .state_bytes = sizeof(settings),
     .init = init,

@@ -49,6 +49,8 @@ static size_t occurrences(const gr_token *sorted, size_t count, gr_token token) 
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
     const settings *s = state;
     size_t count = context->history_count;
+    if (s->repeat == 1 && s->frequency == 0 && s->presence == 0)
+        return;
     if (s->last_n >= 0 && count > (size_t)s->last_n)
         count = (size_t)s->last_n;
     gr_token *sorted = count ? malloc(count * sizeof *sorted) : NULL;
@@ -71,7 +73,8 @@ static void apply(void *state, const gr_sampler_context *context, gr_candidates 
 const gr_sampler_type gr_sampler_penalties = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "penalties",
-    .help = "makes recent tokens less likely: repetition (Keskar et al. 2019, arXiv 1909.05858), frequency, presence",
+    .help = "makes recent tokens less likely: repetition (Keskar et al. 2019, arXiv 1909.05858), "
+            "frequency, presence",
     .params = params,
     .state_bytes = sizeof(settings),
     .init = init,

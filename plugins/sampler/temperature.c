@@ -20,13 +20,7 @@ static gr_status init(void *state, const gr_sampler_param *given, size_t count, 
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
     const settings *s = state;
     (void)context;
-    if (s->value == 0) {
-        gr_candidates_keep(candidates, 1);
-        return;
-    }
-    for (size_t i = 0; i < candidates->count; i++)
-        candidates->data[i].logit = (float)(candidates->data[i].logit / s->value);
-    candidates->normalised = false;
+    gr_candidates_temper(candidates, s->value);
 }
 
 const gr_sampler_type gr_sampler_temperature = {

@@ -17,27 +17,31 @@ static gr_status init(void *state, const gr_sampler_param *given, size_t count, 
     return GR_OK;
 }
 
+// The standard deviation of the finite logits, as of a whole population.
+static double deviation(const gr_candidates *candidates) {
+    double sum = 0, squares = 0, count = 0;
+    for (size_t i = 0; i < candidates->count; i++)
+        if (isfinite(candidates->data[i].logit))
+            sum += candidates->data[i].logit, count++;
+    for (size_t i = 0; i < candidates->count; i++)
+        if (isfinite(candidates->data[i].logit))
+            squares += (candidates->data[i].logit - sum / count) *
+                       (candidates->data[i].logit - sum / count);
+    return count > 0 ? sqrt(squares / count) : 0;
+}
+
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
     const settings *s = state;
-    double sum = 0, squares = 0;
-    size_t kept = 0;
     (void)context;
-    gr_candidates_sort(candidates);
-    for (size_t i = 0; i < candidates->count; i++)
-        sum += candidates->data[i].logit;
-    double mean = sum / (double)candidates->count;
-    for (size_t i = 0; i < candidates->count; i++)
-        squares += (candidates->data[i].logit - mean) * (candidates->data[i].logit - mean);
-    double least = candidates->data[0].logit - s->n * sqrt(squares / (double)candidates->count);
-    while (kept < candidates->count && candidates->data[kept].logit >= least)
-        kept++;
-    gr_candidates_keep(candidates, kept ? kept : 1);
+    gr_candidates_at_least(candidates,
+                           gr_candidates_largest(candidates) - s->n * deviation(candidates));
 }
 
 const gr_sampler_type gr_sampler_top_n_sigma = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "top-n-sigma",
-    .help = "tokens within n standard deviations of the largest logit (Tang et al. 2024, arXiv 2411.07641)",
+    .help = "tokens within n standard deviations of the largest logit (Tang et al. 2024, arXiv "
+            "2411.07641)",
     .params = params,
     .state_bytes = sizeof(settings),
     .init = init,

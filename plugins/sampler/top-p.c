@@ -19,21 +19,19 @@ static gr_status init(void *state, const gr_sampler_param *given, size_t count, 
 
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
     const settings *s = state;
-    double sum = 0;
-    size_t kept = 0;
     (void)context;
     if (s->p >= 1)
         return;
-    gr_candidates_softmax(candidates);
-    while (kept < candidates->count && (kept == 0 || sum < s->p))
-        sum += candidates->data[kept++].probability;
-    gr_candidates_keep(candidates, kept);
+    candidates->count = gr_candidates_head(candidates, s->p, true);
+    candidates->sorted = true;
+    candidates->normalised = false;
 }
 
 const gr_sampler_type gr_sampler_top_p = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "top-p",
-    .help = "the fewest tokens whose probabilities add up to p (Holtzman et al. 2019, arXiv 1904.09751)",
+    .help = "the fewest tokens whose probabilities add up to p (Holtzman et al. 2019, arXiv "
+            "1904.09751)",
     .params = params,
     .state_bytes = sizeof(settings),
     .init = init,

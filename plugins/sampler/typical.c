@@ -21,16 +21,15 @@ static double distance(const gr_candidate *candidate, double entropy) {
     return fabs(-log(candidate->probability > 0 ? candidate->probability : 1e-45) - entropy);
 }
 
-typedef struct ranked {
-    gr_candidate candidate;
-    double distance;
-} ranked;
-
-static int nearer(const void *a, const void *b) {
-    const ranked *x = a, *y = b;
-    if (x->distance != y->distance)
-        return x->distance < y->distance ? -1 : 1;
-    return x->candidate.token < y->candidate.token ? -1 : 1;
+// Lists the candidates by their distance, the nearest first: `token` is the place in `from`.
+static gr_candidate *by_distance(const gr_candidates *from, double entropy) {
+    gr_candidate *data = malloc(from->count * sizeof *data);
+    gr_candidates order = {.data = data, .count = from->count};
+    for (size_t i = 0; data && i < from->count; i++)
+        data[i] = (gr_candidate){(gr_token)i, -(float)distance(&from->data[i], entropy), 0};
+    if (data)
+        gr_candidates_sort(&order);
+    return data;
 }
 
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
@@ -38,21 +37,21 @@ static void apply(void *state, const gr_sampler_context *context, gr_candidates 
     double entropy = 0, sum = 0;
     size_t kept = 0;
     (void)context;
-    ranked *order = s->p < 1 ? malloc(candidates->count * sizeof *order) : NULL;
-    if (!order)
-        return; // without memory nothing is cut off
-    gr_candidates_softmax(candidates);
+    if (s->p >= 1)
+        return;
+    gr_candidates_normalise(candidates);
     for (size_t i = 0; i < candidates->count; i++)
         if (candidates->data[i].probability > 0)
             entropy -= candidates->data[i].probability * log(candidates->data[i].probability);
-    for (size_t i = 0; i < candidates->count; i++)
-        order[i] = (ranked){candidates->data[i], distance(&candidates->data[i], entropy)};
-    qsort(order, candidates->count, sizeof *order, nearer);
+    gr_candidate *order = by_distance(candidates, entropy);
+    if (!order)
+        return; // without memory nothing is cut off
     while (kept < candidates->count && (kept == 0 || sum < s->p)) {
-        sum += order[kept].candidate.probability;
-        candidates->data[kept] = order[kept].candidate;
-        kept++;
+        const gr_candidate *next = &candidates->data[order[kept].token];
+        sum += next->probability;
+        order[kept++] = *next;
     }
+    memcpy(candidates->data, order, kept * sizeof *order);
     free(order);
     candidates->count = kept;
     candidates->sorted = candidates->normalised = false;
@@ -61,7 +60,8 @@ static void apply(void *state, const gr_sampler_context *context, gr_candidates 
 const gr_sampler_type gr_sampler_typical = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "typical",
-    .help = "tokens whose surprise is nearest the expected one, up to probability p (Meister et al. 2022, arXiv 2202.00666)",
+    .help = "tokens whose surprise is nearest the expected one, up to probability p (Meister et "
+            "al. 2022, arXiv 2202.00666)",
     .params = params,
     .state_bytes = sizeof(settings),
     .init = init,

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// random.c: Philox 4x32-10, a counter-based generator (Salmon, Moraes, Dror and Shaw 2011, "Parallel random
-// numbers: as easy as 1, 2, 3"): a draw is a function of its key, so it needs no state and survives rewinds.
+// random.c: Philox 4x32-10, a counter-based generator (Salmon, Moraes, Dror and Shaw 2011,
+// "Parallel random numbers: as easy as 1, 2, 3"): a draw is a function of its key, so it needs no
+// state and survives rewinds.
 #include "plugins/sampler/common/common.h"
 
 static void philox_round(uint32_t c[4], const uint32_t k[2]) {
     uint64_t p0 = UINT64_C(0xD2511F53) * c[0], p1 = UINT64_C(0xCD9E8D57) * c[2];
-    uint32_t n[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k[0], (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k[1], (uint32_t)p0};
+    uint32_t n[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k[0], (uint32_t)p1,
+                     (uint32_t)(p0 >> 32) ^ c[3] ^ k[1], (uint32_t)p0};
     for (int i = 0; i < 4; i++)
         c[i] = n[i];
 }
@@ -26,5 +28,6 @@ double gr_random_uniform(uint64_t seed, uint64_t position, uint32_t purpose) {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t out[4];
     gr_philox(counter, key, out);
-    return ((double)(out[0] >> 5) * 67108864.0 + (double)(out[1] >> 6)) / 9007199254740992.0; // 53 bits, [0, 1)
+    return ((double)(out[0] >> 5) * 67108864.0 + (double)(out[1] >> 6)) /
+           9007199254740992.0; // 53 bits, [0, 1)
 }

@@ -25,7 +25,8 @@ typedef struct gr_candidates {
 } gr_candidates;
 
 void gr_candidates_sort(gr_candidates *candidates);
-void gr_candidates_softmax(gr_candidates *candidates); // in F64; sorts first
+// Fills the probabilities, summed in F64; sorts first. Infinite logits share everything evenly.
+void gr_candidates_softmax(gr_candidates *candidates);
 
 // Draws are keyed, not streamed: (seed, position, purpose) gives the same number on any machine, in any
 // batch, after any rewind (Philox 4x32-10, Salmon et al. 2011).
@@ -49,8 +50,9 @@ typedef struct gr_sampler_param {
 
 typedef struct gr_sampler_param_spec {
     const char *name;
-    double initial, minimum, maximum;
+    double initial, minimum, maximum; // of a number
     const char *help; // one line
+    bool is_text;     // takes text in place of a number
 } gr_sampler_param_spec;
 
 // A kind of stage, linked in: `const gr_sampler_type gr_sampler_<name>` in plugins/sampler/<name>.c.
@@ -82,11 +84,16 @@ gr_status gr_sampler_chain_clone(const gr_sampler_chain *chain, gr_sampler_chain
 gr_status gr_sampler_chain_add(gr_sampler_chain *chain, const char *name, const gr_sampler_param *params,
                                size_t count, gr_error *error);
 // Appends stages from text: "penalties(repeat=1.1,last_n=64);top-k(40);top-p(0.95);temperature(0.7)".
-// A single unnamed value is the stage's first parameter.
+// A value without a name is the stage's first parameter. Text that holds any of ,;()=" or blanks at its
+// ends stands in double quotes, where \n, \t, \" and \\ are escapes: dry(breakers="\n:"). A failure
+// appends nothing and says where in the text it was.
 gr_status gr_sampler_chain_parse(gr_sampler_chain *chain, const char *text, gr_error *error);
 // Chooses a token from `logits` [vocab]. `allowed` is a bit mask of legal tokens or NULL. After the
 // stages, draws from what is left (the first when a stage has chosen). Then the stages accept it.
-// `out_log_probability` (may be NULL) is the token's log-softmax over the unmodified logits.
+// A token whose logit is NaN or -infinity is never chosen, unless there is no other: then the lowest
+// legal token is. GR_TOKEN_NONE when nothing is legal or memory is short.
+// `out_log_probability` (may be NULL) is the token's log-softmax over the unmodified logits, -infinity
+// for one that had no chance.
 gr_token gr_sampler_chain_sample(gr_sampler_chain *chain, const gr_sampler_context *context,
                                  const float *logits, size_t vocab, const uint32_t *allowed,
                                  double *out_log_probability);
