@@ -8,7 +8,8 @@
 
 #include "base/checked.h"
 
-gr_status gr_builder_create(gr_weight_lookup lookup, void *context, gr_builder **out_builder, gr_error *error) {
+gr_status gr_builder_create(gr_weight_lookup lookup, void *context, gr_builder **out_builder,
+                            gr_error *error) {
     *out_builder = NULL;
     gr_builder *builder = calloc(1, sizeof *builder);
     gr_graph *graph = calloc(1, sizeof *graph);
@@ -134,11 +135,14 @@ void *gr_builder_attrs(gr_builder *builder, const void *attrs, uint32_t bytes) {
     return copy;
 }
 
-bool gr_builder_grow(gr_builder *builder, void **array, uint32_t count, uint32_t *capacity, size_t size) {
+bool gr_builder_grow(gr_builder *builder, void **array, uint32_t count, uint32_t *capacity,
+                     size_t size) {
     if (count < *capacity)
         return true;
     uint64_t wanted = *capacity ? (uint64_t)*capacity * 2 : 32;
-    void *grown = wanted < UINT32_MAX / 2 && wanted <= SIZE_MAX / size ? realloc(*array, (size_t)wanted * size) : NULL;
+    void *grown = wanted < UINT32_MAX / 2 && wanted <= SIZE_MAX / size
+                      ? realloc(*array, (size_t)wanted * size)
+                      : NULL;
     if (!grown)
         return gr_builder_fail(builder, GR_ERROR_OUT_OF_MEMORY, "no memory for the graph");
     *array = grown;
@@ -161,7 +165,8 @@ static const double *copy_frequencies(gr_builder *builder, const double *inv_fre
     return copy;
 }
 
-const gr_attrs_attention *gr_builder_attention(gr_builder *builder, const gr_attrs_attention *attrs) {
+const gr_attrs_attention *gr_builder_attention(gr_builder *builder,
+                                               const gr_attrs_attention *attrs) {
     return builder->open_count ? attrs : gr_builder_attrs(builder, attrs, sizeof *attrs);
 }
 
@@ -197,8 +202,8 @@ uint32_t gr_builder_value(gr_builder *builder, const gr_value *like) {
                         gr_value_text(graph, like, text, sizeof text));
         return GR_VALUE_NONE;
     }
-    if (!gr_builder_grow(builder, (void **)&graph->values, graph->value_count, &graph->value_capacity,
-                         sizeof *graph->values))
+    if (!gr_builder_grow(builder, (void **)&graph->values, graph->value_count,
+                         &graph->value_capacity, sizeof *graph->values))
         return GR_VALUE_NONE;
     gr_value *value = &graph->values[graph->value_count];
     *value = *like;
@@ -211,15 +216,16 @@ uint32_t gr_builder_value(gr_builder *builder, const gr_value *like) {
 }
 
 // Appends a node without outputs. Trailing absent operands are dropped.
-static gr_node *add_node(gr_builder *builder, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in) {
+static gr_node *add_node(gr_builder *builder, gr_op op, const void *attrs, uint32_t in_count,
+                         const uint32_t *in) {
     static const gr_attrs_none none = {sizeof none};
     gr_graph *graph = builder->graph;
     const gr_op_info *info = gr_op_info_find(op);
     while (in_count > info->min_in && in[in_count - 1] == GR_VALUE_NONE)
         in_count--;
     uint32_t *operands = gr_builder_copy(builder, in, (uint64_t)in_count * sizeof *in);
-    if (!operands || !gr_builder_grow(builder, (void **)&graph->nodes, graph->node_count, &graph->node_capacity,
-                                      sizeof *graph->nodes))
+    if (!operands || !gr_builder_grow(builder, (void **)&graph->nodes, graph->node_count,
+                                      &graph->node_capacity, sizeof *graph->nodes))
         return NULL;
     gr_node *node = &graph->nodes[graph->node_count];
     *node = (gr_node){.struct_size = sizeof *node,
@@ -239,17 +245,18 @@ static bool operands_ok(gr_builder *builder, gr_op op, uint32_t in_count, const 
     if (!info)
         return gr_builder_fail(builder, GR_ERROR_UNSUPPORTED, "op %u is unknown", op);
     if (in_count < info->min_in || in_count > info->max_in)
-        return gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT, "%s takes %u to %u operands, not %u", info->name,
-                               info->min_in, info->max_in, in_count);
+        return gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT,
+                               "%s takes %u to %u operands, not %u", info->name, info->min_in,
+                               info->max_in, in_count);
     for (uint32_t i = 0; i < in_count; i++)
         if (in[i] != GR_VALUE_NONE && in[i] >= builder->graph->value_count)
-            return gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT, "%s: operand %u is no value of this graph",
-                                   info->name, i);
+            return gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT,
+                                   "%s: operand %u is no value of this graph", info->name, i);
     return true;
 }
 
-void gr_builder_node(gr_builder *builder, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in,
-                     uint32_t *out) {
+void gr_builder_node(gr_builder *builder, gr_op op, const void *attrs, uint32_t in_count,
+                     const uint32_t *in, uint32_t *out) {
     const gr_op_info *info = gr_op_info_find(op);
     gr_shape_call call = {.builder = builder, .op = op, .in_count = in_count, .attrs = attrs};
     uint32_t out_count = info ? info->max_out : 1;
@@ -272,11 +279,13 @@ void gr_builder_node(gr_builder *builder, gr_op op, const void *attrs, uint32_t 
     memcpy(out, results, out_count * sizeof *out);
 }
 
-void gr_builder_begin(gr_builder *builder, gr_op op, const void *attrs, uint32_t in_count, const uint32_t *in) {
+void gr_builder_begin(gr_builder *builder, gr_op op, const void *attrs, uint32_t in_count,
+                      const uint32_t *in) {
     if (!operands_ok(builder, op, in_count, in))
         return;
     if (builder->open_count == GR_MAX_NESTING) {
-        gr_builder_fail(builder, GR_ERROR_INTERNAL, "composites nest deeper than %d", GR_MAX_NESTING);
+        gr_builder_fail(builder, GR_ERROR_INTERNAL, "composites nest deeper than %d",
+                        GR_MAX_NESTING);
         return;
     }
     if (add_node(builder, op, attrs, in_count, in))

@@ -8,14 +8,15 @@ typedef gr_attention_operands operands;
 // The operand list of QKV, which ATTN_BLOCK's begins with.
 enum { QKV_OPERANDS = 12 };
 static void list_qkv(const operands *o, uint32_t *in) {
-    const uint32_t list[QKV_OPERANDS] = {o->x,  o->norm, o->wq,        o->wk,    o->wv,     o->bq,
-                                         o->bk, o->bv,   o->positions, o->state, o->q_norm, o->k_norm};
+    const uint32_t list[QKV_OPERANDS] = {o->x,         o->norm,  o->wq,     o->wk,
+                                         o->wv,        o->bq,    o->bk,     o->bv,
+                                         o->positions, o->state, o->q_norm, o->k_norm};
     for (uint32_t i = 0; i < QKV_OPERANDS; i++)
         in[i] = list[i];
 }
 
-// Attributes as the graph's own, so that the primitives below carry the very same structs. A composite
-// inside another is given the graph's own already.
+// Attributes as the graph's own, so that the primitives below carry the very same structs. A
+// composite inside another is given the graph's own already.
 static const gr_attrs_block *own_block(gr_builder *builder, const gr_attrs_block *attrs) {
     if (builder->open_count)
         return attrs;
@@ -23,18 +24,20 @@ static const gr_attrs_block *own_block(gr_builder *builder, const gr_attrs_block
     if (!copy)
         return NULL;
     copy->rope_q = gr_builder_rope(builder, attrs->rope_q);
-    copy->rope_k = attrs->rope_k == attrs->rope_q ? copy->rope_q : gr_builder_rope(builder, attrs->rope_k);
+    copy->rope_k =
+        attrs->rope_k == attrs->rope_q ? copy->rope_q : gr_builder_rope(builder, attrs->rope_k);
     copy->attention = gr_builder_attention(builder, attrs->attention);
     return builder->status == GR_OK ? copy : NULL;
 }
 
 static bool attention_given(gr_builder *builder, gr_op op, const gr_attrs_block *attrs) {
-    return (attrs && attrs->attention) || gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT,
-                                               "%s: the attention attributes are missing", gr_op_info_find(op)->name);
+    return (attrs && attrs->attention) ||
+           gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT,
+                           "%s: the attention attributes are missing", gr_op_info_find(op)->name);
 }
 
-uint32_t gr_build_norm_matmul(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t weight, uint32_t bias,
-                              float eps) {
+uint32_t gr_build_norm_matmul(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t weight,
+                              uint32_t bias, float eps) {
     const gr_attrs_norm attrs = {sizeof attrs, eps};
     gr_builder_begin(builder, GR_OP_NORM_MATMUL, gr_builder_attrs(builder, &attrs, sizeof attrs), 4,
                      (const uint32_t[]){x, norm, weight, bias});
@@ -53,11 +56,13 @@ static uint32_t norm_heads(gr_builder *builder, uint32_t x, uint32_t norm, float
     return norm == GR_VALUE_NONE ? x : gr_build_rms_norm(builder, x, norm, eps);
 }
 
-static uint32_t rotate(gr_builder *builder, uint32_t x, uint32_t positions, const gr_attrs_rope *rope) {
+static uint32_t rotate(gr_builder *builder, uint32_t x, uint32_t positions,
+                       const gr_attrs_rope *rope) {
     return rope ? gr_build_rope(builder, x, positions, rope) : x;
 }
 
-uint32_t gr_build_qkv(gr_builder *builder, const operands *o, const gr_attrs_block *attrs, uint32_t *out_state) {
+uint32_t gr_build_qkv(gr_builder *builder, const operands *o, const gr_attrs_block *attrs,
+                      uint32_t *out_state) {
     uint32_t in[QKV_OPERANDS];
     *out_state = GR_VALUE_NONE;
     if (!attention_given(builder, GR_OP_QKV, attrs) || !(attrs = own_block(builder, attrs)))
@@ -77,8 +82,8 @@ uint32_t gr_build_qkv(gr_builder *builder, const operands *o, const gr_attrs_blo
     return q;
 }
 
-uint32_t gr_build_attention_block(gr_builder *builder, const operands *o, const gr_attrs_block *attrs,
-                                  uint32_t *out_state) {
+uint32_t gr_build_attention_block(gr_builder *builder, const operands *o,
+                                  const gr_attrs_block *attrs, uint32_t *out_state) {
     uint32_t in[QKV_OPERANDS + 2] = {0};
     *out_state = GR_VALUE_NONE;
     if (!attention_given(builder, GR_OP_ATTN_BLOCK, attrs) || !(attrs = own_block(builder, attrs)))
@@ -95,8 +100,8 @@ uint32_t gr_build_attention_block(gr_builder *builder, const operands *o, const 
     return y;
 }
 
-uint32_t gr_build_gated_ffn(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate, uint32_t up,
-                            uint32_t down, const gr_attrs_block *attrs) {
+uint32_t gr_build_gated_ffn(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate,
+                            uint32_t up, uint32_t down, const gr_attrs_block *attrs) {
     if (!(attrs = own_block(builder, attrs)))
         return GR_VALUE_NONE;
     gr_builder_begin(builder, GR_OP_GATED_FFN, attrs, 5,
@@ -110,8 +115,8 @@ uint32_t gr_build_gated_ffn(gr_builder *builder, uint32_t x, uint32_t norm, uint
     return y;
 }
 
-uint32_t gr_build_ffn_block(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate, uint32_t up,
-                            uint32_t down, const gr_attrs_block *attrs) {
+uint32_t gr_build_ffn_block(gr_builder *builder, uint32_t x, uint32_t norm, uint32_t gate,
+                            uint32_t up, uint32_t down, const gr_attrs_block *attrs) {
     if (!(attrs = own_block(builder, attrs)))
         return GR_VALUE_NONE;
     gr_builder_begin(builder, GR_OP_FFN_BLOCK, attrs, 5,

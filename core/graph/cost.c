@@ -62,7 +62,8 @@ static void add_attention(cost *c) {
     const gr_attrs_attention *attrs = c->node->attrs;
     uint64_t rows = rows_of(c, operand(c, 0)), pairs = rows * c->visible;
     uint64_t dims = (uint64_t)attrs->k_dim + attrs->v_dim;
-    c->bytes += bytes_of(c, operand(c, 0)) + bytes_of(c, gr_segment_value(c->segment, c->node->out[0]));
+    c->bytes +=
+        bytes_of(c, operand(c, 0)) + bytes_of(c, gr_segment_value(c->segment, c->node->out[0]));
     c->bytes += pairs * attrs->kv_heads * dims * CACHE_ELEMENT_BYTES;
     c->operations += 2 * pairs * attrs->heads * dims;
 }
@@ -107,8 +108,8 @@ static void add_node(cost *c) {
     }
 }
 
-void gr_node_cost(const gr_segment *segment, uint32_t index, uint32_t rows, uint32_t outputs, uint64_t visible,
-                  uint64_t *out_bytes, uint64_t *out_operations) {
+void gr_node_cost(const gr_segment *segment, uint32_t index, uint32_t rows, uint32_t outputs,
+                  uint64_t visible, uint64_t *out_bytes, uint64_t *out_operations) {
     cost c = {.segment = segment, .rows = rows, .outputs = outputs, .visible = visible};
     uint32_t end = index + 1 + gr_segment_node(segment, index)->subtree;
     for (uint32_t i = index; i < end; i++) {

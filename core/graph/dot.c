@@ -18,7 +18,8 @@ static void add_quoted(gr_strbuf *text, const char *label) {
     gr_strbuf_add(text, "\"", 1);
 }
 
-static void add_edges(gr_strbuf *text, const gr_graph *graph, const uint32_t *producer, uint32_t index) {
+static void add_edges(gr_strbuf *text, const gr_graph *graph, const uint32_t *producer,
+                      uint32_t index) {
     const gr_node *node = &graph->nodes[index];
     char label[192];
     for (uint32_t i = 0; i < node->in_count; i++) {
@@ -55,7 +56,8 @@ static void add_nodes(gr_strbuf *text, const gr_graph *graph) {
 }
 
 static void add_leaves(gr_strbuf *text, const gr_graph *graph, const uint32_t *producer) {
-    static const char *const fields[] = {"tokens", "positions", "row_seq", "output_rows", "mask_bits"};
+    static const char *const fields[] = {"tokens", "positions", "row_seq", "output_rows",
+                                         "mask_bits"};
     for (uint32_t i = 0; i < graph->value_count; i++) {
         const gr_value *value = &graph->values[i];
         char state[32];

@@ -62,7 +62,8 @@ uint64_t gr_value_elements(const gr_value *value, uint32_t rows, uint32_t seqs, 
     return elements;
 }
 
-const char *gr_value_text(const gr_graph *graph, const gr_value *value, char *text, size_t capacity) {
+const char *gr_value_text(const gr_graph *graph, const gr_value *value, char *text,
+                          size_t capacity) {
     static const char *const symbols[] = {"T", "S", "R"};
     size_t used = 0;
     text[0] = '\0';
@@ -73,13 +74,15 @@ const char *gr_value_text(const gr_graph *graph, const gr_value *value, char *te
     // A name may be long and hostile: it is cut so that the shape still fits.
     if (value->kind == GR_VALUE_WEIGHT && value->index < graph->weight_count)
         used = (size_t)snprintf(text, capacity, "%.64s ", graph->weights[value->index].name);
-    used += (size_t)snprintf(text + used, used < capacity ? capacity - used : 0, "%s[", gr_dtype_name(value->dtype));
+    used += (size_t)snprintf(text + used, used < capacity ? capacity - used : 0, "%s[",
+                             gr_dtype_name(value->dtype));
     for (uint32_t i = 0; i < value->rank && used < capacity; i++) {
         const char *comma = i ? "," : "";
         int64_t dim = value->dims[i];
-        used += dim < 0 && dim >= GR_DIM_R
-                    ? (size_t)snprintf(text + used, capacity - used, "%s%s", comma, symbols[-1 - dim])
-                    : (size_t)snprintf(text + used, capacity - used, "%s%lld", comma, (long long)dim);
+        used +=
+            dim < 0 && dim >= GR_DIM_R
+                ? (size_t)snprintf(text + used, capacity - used, "%s%s", comma, symbols[-1 - dim])
+                : (size_t)snprintf(text + used, capacity - used, "%s%lld", comma, (long long)dim);
     }
     if (used < capacity)
         snprintf(text + used, capacity - used, "]");

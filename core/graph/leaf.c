@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// leaf.c: the values a graph starts from (weights by name, step fields, cache states) and its outputs.
+// leaf.c: the values a graph starts from (weights by name, step fields, cache states) and its
+// outputs.
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,8 +42,8 @@ static bool dims_equal(uint32_t a_rank, const int64_t *a, uint32_t b_rank, const
     return a_rank == b_rank && !memcmp(a, b, a_rank * sizeof *a);
 }
 
-static bool check_weight(gr_builder *builder, const char *name, const gr_value *found, uint32_t rank,
-                         const int64_t *dims) {
+static bool check_weight(gr_builder *builder, const char *name, const gr_value *found,
+                         uint32_t rank, const int64_t *dims) {
     char expected[192], got[192];
     gr_value wanted = {.kind = GR_VALUE_ACTIVATION, .dtype = found->dtype, .rank = rank};
     memcpy(wanted.dims, dims, rank * sizeof *dims);
@@ -54,19 +55,24 @@ static bool check_weight(gr_builder *builder, const char *name, const gr_value *
                                gr_value_text(builder->graph, &wanted, expected, sizeof expected));
     for (uint32_t i = 0; i < rank; i++)
         if (dims[i] < 0)
-            return gr_builder_fail(builder, GR_ERROR_CORRUPT, "tensor %s has a negative size", name);
+            return gr_builder_fail(builder, GR_ERROR_CORRUPT, "tensor %s has a negative size",
+                                   name);
     if (!gr_dtype_block(found->dtype))
-        return gr_builder_fail(builder, GR_ERROR_UNSUPPORTED, "tensor %s has unknown dtype %u", name, found->dtype);
+        return gr_builder_fail(builder, GR_ERROR_UNSUPPORTED, "tensor %s has unknown dtype %u",
+                               name, found->dtype);
     if (rank && dims[rank - 1] % gr_dtype_block(found->dtype))
-        return gr_builder_fail(builder, GR_ERROR_CORRUPT, "tensor %s is %s: its rows are no whole number of %u-blocks",
-                               name, got, gr_dtype_block(found->dtype));
+        return gr_builder_fail(builder, GR_ERROR_CORRUPT,
+                               "tensor %s is %s: its rows are no whole number of %u-blocks", name,
+                               got, gr_dtype_block(found->dtype));
     return true;
 }
 
-static uint32_t add_weight(gr_builder *builder, const char *name, uint32_t rank, const int64_t *dims) {
+static uint32_t add_weight(gr_builder *builder, const char *name, uint32_t rank,
+                           const int64_t *dims) {
     gr_graph *graph = builder->graph;
     gr_value found = {.kind = GR_VALUE_WEIGHT, .index = graph->weight_count};
-    if (!builder->lookup || !builder->lookup(builder->context, name, &found.dtype, &found.rank, found.dims)) {
+    if (!builder->lookup ||
+        !builder->lookup(builder->context, name, &found.dtype, &found.rank, found.dims)) {
         gr_builder_fail(builder, GR_ERROR_CORRUPT, "tensor %s is missing", name);
         return GR_VALUE_NONE;
     }
@@ -77,8 +83,8 @@ static uint32_t add_weight(gr_builder *builder, const char *name, uint32_t rank,
     if (!check_weight(builder, name, &found, rank, dims))
         return GR_VALUE_NONE;
     char *copy = gr_builder_copy(builder, name, strlen(name) + 1);
-    if (!copy || !gr_builder_grow(builder, (void **)&graph->weights, graph->weight_count, &graph->weight_capacity,
-                                  sizeof *graph->weights))
+    if (!copy || !gr_builder_grow(builder, (void **)&graph->weights, graph->weight_count,
+                                  &graph->weight_capacity, sizeof *graph->weights))
         return GR_VALUE_NONE;
     graph->weights[graph->weight_count] = (gr_graph_weight){.name = copy, .dtype = found.dtype};
     uint32_t value = gr_builder_value(builder, &found);
@@ -87,17 +93,21 @@ static uint32_t add_weight(gr_builder *builder, const char *name, uint32_t rank,
     return value;
 }
 
-uint32_t gr_build_weight(gr_builder *builder, const char *name, uint32_t rank, const int64_t *dims) {
+uint32_t gr_build_weight(gr_builder *builder, const char *name, uint32_t rank,
+                         const int64_t *dims) {
     if (builder->status != GR_OK || !builder->graph || !names_reserve(builder))
         return GR_VALUE_NONE;
     if (rank > GR_MAX_RANK) {
-        gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT, "tensor %s is asked for with %u dimensions", name, rank);
+        gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT,
+                        "tensor %s is asked for with %u dimensions", name, rank);
         return GR_VALUE_NONE;
     }
     uint32_t *slot = name_slot(builder, name);
     if (*slot) {
         uint32_t value = builder->graph->weights[*slot - 1].value;
-        return check_weight(builder, name, &builder->graph->values[value], rank, dims) ? value : GR_VALUE_NONE;
+        return check_weight(builder, name, &builder->graph->values[value], rank, dims)
+                   ? value
+                   : GR_VALUE_NONE;
     }
     uint32_t value = add_weight(builder, name, rank, dims);
     if (value != GR_VALUE_NONE)
@@ -122,7 +132,11 @@ uint32_t gr_build_step_field(gr_builder *builder, gr_step_field field) {
     }
     if (builder->status != GR_OK || builder->step_fields[field] != GR_VALUE_NONE)
         return builder->status == GR_OK ? builder->step_fields[field] : GR_VALUE_NONE;
-    gr_value value = {.kind = GR_VALUE_STEP, .dtype = GR_DTYPE_I32, .index = field, .rank = 1, .dims = {rows[field]}};
+    gr_value value = {.kind = GR_VALUE_STEP,
+                      .dtype = GR_DTYPE_I32,
+                      .index = field,
+                      .rank = 1,
+                      .dims = {rows[field]}};
     if (field == GR_STEP_MASK_BITS)
         value.rank = 2; // the second size is set by the MASK_BITS that reads it
     builder->step_fields[field] = gr_builder_value(builder, &value);
@@ -135,16 +149,17 @@ uint32_t gr_build_state(gr_builder *builder, const gr_attrs_attention *attrs) {
     if (builder->status != GR_OK || !graph)
         return GR_VALUE_NONE;
     if (attrs->cache_layer != graph->cache_layer_count) {
-        gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT, "cache layer %u is asked for, %u is next",
-                        attrs->cache_layer, graph->cache_layer_count);
+        gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT,
+                        "cache layer %u is asked for, %u is next", attrs->cache_layer,
+                        graph->cache_layer_count);
         return GR_VALUE_NONE;
     }
     const gr_attrs_attention *copy = gr_builder_attrs(builder, attrs, sizeof *attrs);
     if (!copy ||
         !gr_builder_grow(builder, (void **)&graph->cache_layers, graph->cache_layer_count,
                          &graph->cache_layer_capacity, sizeof *graph->cache_layers) ||
-        !gr_builder_grow(builder, (void **)&builder->states, graph->cache_layer_count, &builder->state_capacity,
-                         sizeof *builder->states))
+        !gr_builder_grow(builder, (void **)&builder->states, graph->cache_layer_count,
+                         &builder->state_capacity, sizeof *builder->states))
         return GR_VALUE_NONE;
     uint32_t state = gr_builder_value(builder, &value);
     if (state == GR_VALUE_NONE)
@@ -165,12 +180,13 @@ void gr_build_output(gr_builder *builder, const char *name, uint32_t value) {
     if (builder->status != GR_OK || !graph)
         return;
     if (value >= graph->value_count || graph->values[value].kind != GR_VALUE_ACTIVATION) {
-        gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT, "output %s is not a computed value", name);
+        gr_builder_fail(builder, GR_ERROR_INVALID_ARGUMENT, "output %s is not a computed value",
+                        name);
         return;
     }
     char *copy = gr_builder_copy(builder, name, strlen(name) + 1);
-    if (!copy || !gr_builder_grow(builder, (void **)&graph->outputs, graph->output_count, &graph->output_capacity,
-                                  sizeof *graph->outputs))
+    if (!copy || !gr_builder_grow(builder, (void **)&graph->outputs, graph->output_count,
+                                  &graph->output_capacity, sizeof *graph->outputs))
         return;
     graph->outputs[graph->output_count++] = (gr_graph_output){.name = copy, .value = value};
 }

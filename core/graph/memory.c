@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// memory.c: where in the arena each computed value lies. Two values may share bytes only when no step of
-// the execution order needs both.
+// memory.c: where in the arena each computed value lies. Two values may share bytes only when no
+// step of the execution order needs both.
 //
-// A value is needed from the run that writes it to the last run that reads it, both included, so that an
-// output never overlaps an input of its node. Values touched inside a composite that was taken apart are
-// needed to the composite's end, and graph outputs to the end of all. Placement is greedy: the largest
-// first, each at the lowest offset that is free for as long as it is needed (Pisarchyk and Lee 2020,
-// arXiv 2001.03288, "greedy by size").
+// A value is needed from the run that writes it to the last run that reads it, both included, so
+// that an output never overlaps an input of its node. Values touched inside a composite that was
+// taken apart are needed to the composite's end, and graph outputs to the end of all. Placement is
+// greedy: the largest first, each at the lowest offset that is free for as long as it is needed
+// (Pisarchyk and Lee 2020, arXiv 2001.03288, "greedy by size").
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +55,8 @@ static void find_lifetimes(layout *l) {
 }
 
 // Bytes of a value at these step sizes, rounded up; false when they overflow.
-static bool value_bytes(const gr_value *value, uint32_t rows, uint32_t seqs, uint32_t outputs, uint64_t *out_bytes) {
+static bool value_bytes(const gr_value *value, uint32_t rows, uint32_t seqs, uint32_t outputs,
+                        uint64_t *out_bytes) {
     uint64_t elements = gr_value_elements(value, rows, seqs, outputs);
     uint64_t bytes = elements ? gr_dtype_row_bytes(value->dtype, elements) : 0;
     if ((elements && !bytes) || bytes > UINT64_MAX - ALIGNMENT)
@@ -74,15 +75,16 @@ static int compare_items(const void *a, const void *b) {
     return x->value < y->value ? -1 : x->value > y->value;
 }
 
-static gr_status list_items(layout *l, uint64_t *offsets, uint32_t rows, uint32_t seqs, uint32_t outputs,
-                            gr_error *error) {
+static gr_status list_items(layout *l, uint64_t *offsets, uint32_t rows, uint32_t seqs,
+                            uint32_t outputs, gr_error *error) {
     for (uint32_t v = 0; v < l->segment->value_count; v++) {
         uint64_t bytes;
         offsets[v] = GR_NO_OFFSET;
         if (!is_stored(l, v))
             continue;
         if (!value_bytes(gr_segment_value(l->segment, v), rows, seqs, outputs, &bytes))
-            return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "graph", "the size of value %u overflows at %u rows", v, rows);
+            return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "graph",
+                           "the size of value %u overflows at %u rows", v, rows);
         if (!bytes)
             offsets[v] = 0; // nothing to store
         else
@@ -92,7 +94,8 @@ static gr_status list_items(layout *l, uint64_t *offsets, uint32_t rows, uint32_
     return GR_OK;
 }
 
-// Puts `item` at the lowest offset where it meets none of the `placed` ones that live at the same time.
+// Puts `item` at the lowest offset where it meets none of the `placed` ones that live at the same
+// time.
 static bool place(lifetime *placed, uint32_t count, lifetime item, uint64_t *out_end) {
     uint64_t offset = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -118,7 +121,8 @@ static gr_status place_all(layout *l, gr_plan *plan, gr_error *error) {
     for (uint32_t i = 0; i < l->count; i++) {
         uint64_t end;
         if (!place(l->placed, i, l->items[i], &end))
-            return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "graph", "the activations' size overflows");
+            return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "graph",
+                           "the activations' size overflows");
         if (end > plan->arena_bytes)
             plan->arena_bytes = end;
     }
@@ -127,7 +131,8 @@ static gr_status place_all(layout *l, gr_plan *plan, gr_error *error) {
     return GR_OK;
 }
 
-gr_status gr_lay_out(gr_plan *plan, uint32_t rows, uint32_t seqs, uint32_t outputs, gr_error *error) {
+gr_status gr_lay_out(gr_plan *plan, uint32_t rows, uint32_t seqs, uint32_t outputs,
+                     gr_error *error) {
     const gr_segment *segment = gr_graph_segment(plan->lowering.graph);
     size_t values = segment->value_count;
     layout l = {.lowering = &plan->lowering, .segment = segment};
@@ -137,7 +142,8 @@ gr_status gr_lay_out(gr_plan *plan, uint32_t rows, uint32_t seqs, uint32_t outpu
     plan->offsets = gr_arena_alloc(&plan->memory, (uint64_t)values * sizeof *plan->offsets);
     gr_status status;
     if (!l.last || !l.items || !l.placed || !plan->offsets) {
-        status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "graph", "no memory for a plan of %zu values", values);
+        status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "graph",
+                         "no memory for a plan of %zu values", values);
     } else {
         find_lifetimes(&l);
         status = list_items(&l, plan->offsets, rows, seqs, outputs, error);

@@ -14,14 +14,17 @@ static uint32_t segment_begin(const gr_lowering *lowering, uint32_t index, uint3
     return run;
 }
 
-// Whether a node that is not run stands over runs of [begin, end) alone, so that its whole tree is there.
-static bool header_fits(const gr_lowering *lowering, uint32_t node, uint32_t subtree, uint32_t begin, uint32_t end) {
+// Whether a node that is not run stands over runs of [begin, end) alone, so that its whole tree is
+// there.
+static bool header_fits(const gr_lowering *lowering, uint32_t node, uint32_t subtree,
+                        uint32_t begin, uint32_t end) {
     uint32_t first = lowering->runs_before[node], past = lowering->runs_before[node + 1 + subtree];
     return first >= begin && past <= end && first < past;
 }
 
 // Copies the nodes that belong to runs [begin, end) to `out` (NULL: only counts); returns how many.
-static uint32_t copy_nodes(const gr_lowering *lowering, uint32_t begin, uint32_t end, gr_node *out) {
+static uint32_t copy_nodes(const gr_lowering *lowering, uint32_t begin, uint32_t end,
+                           gr_node *out) {
     const gr_segment *segment = gr_graph_segment(lowering->graph);
     uint32_t count = 0, from = 0;
     if (begin) {
@@ -48,7 +51,8 @@ static uint32_t copy_nodes(const gr_lowering *lowering, uint32_t begin, uint32_t
 
 static gr_value *copy_values(gr_plan *plan) {
     const gr_segment *segment = gr_graph_segment(plan->lowering.graph);
-    gr_value *values = gr_arena_alloc(&plan->memory, (uint64_t)segment->value_count * sizeof *values);
+    gr_value *values =
+        gr_arena_alloc(&plan->memory, (uint64_t)segment->value_count * sizeof *values);
     for (uint32_t i = 0; values && i < segment->value_count; i++) {
         values[i] = *gr_segment_value(segment, i);
         values[i].offset = plan->offsets[i];
@@ -56,13 +60,15 @@ static gr_value *copy_values(gr_plan *plan) {
     return values;
 }
 
-static gr_status fill_segment(gr_plan *plan, uint32_t begin, uint32_t end, gr_plan_segment *out, gr_error *error) {
+static gr_status fill_segment(gr_plan *plan, uint32_t begin, uint32_t end, gr_plan_segment *out,
+                              gr_error *error) {
     const gr_lowering *lowering = &plan->lowering;
     uint32_t nodes = copy_nodes(lowering, begin, end, NULL);
     gr_node *node_list = gr_arena_alloc(&plan->memory, (uint64_t)nodes * sizeof *node_list);
     gr_value *values = copy_values(plan);
     if (!node_list || !values)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "graph", "no memory for a segment of %u nodes", nodes);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "graph",
+                       "no memory for a segment of %u nodes", nodes);
     copy_nodes(lowering, begin, end, node_list);
     out->device = lowering->device[begin];
     out->segment = (gr_segment){.struct_size = sizeof out->segment,
@@ -88,7 +94,8 @@ static void mark_crossings(gr_plan *plan) {
         const gr_node *node = gr_segment_node(graph, lowering->runs[run]);
         for (uint32_t i = 0; i < node->in_count; i++) {
             uint32_t value = node->in[i];
-            if (value == GR_VALUE_NONE || gr_segment_value(graph, value)->kind != GR_VALUE_ACTIVATION)
+            if (value == GR_VALUE_NONE ||
+                gr_segment_value(graph, value)->kind != GR_VALUE_ACTIVATION)
                 continue;
             uint32_t from = lowering->segment[lowering->producer[value]];
             if (from == lowering->segment[run])
@@ -105,9 +112,11 @@ static void mark_crossings(gr_plan *plan) {
 
 gr_status gr_cut(gr_plan *plan, gr_error *error) {
     const gr_lowering *lowering = &plan->lowering;
-    plan->segments = gr_arena_alloc(&plan->memory, (uint64_t)lowering->segment_count * sizeof *plan->segments);
+    plan->segments =
+        gr_arena_alloc(&plan->memory, (uint64_t)lowering->segment_count * sizeof *plan->segments);
     if (!plan->segments)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "graph", "no memory for %u segments", lowering->segment_count);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "graph", "no memory for %u segments",
+                       lowering->segment_count);
     for (uint32_t i = 0, begin = 0; i < lowering->segment_count; i++) {
         uint32_t end = segment_begin(lowering, i + 1, begin);
         gr_status status = fill_segment(plan, begin, end, &plan->segments[i], error);
@@ -119,8 +128,9 @@ gr_status gr_cut(gr_plan *plan, gr_error *error) {
     return GR_OK;
 }
 
-gr_status gr_plan_create(const gr_graph *graph, gr_node_chooser chooser, void *context, bool no_fusion,
-                         uint32_t rows, uint32_t seqs, uint32_t outputs, gr_plan **out_plan, gr_error *error) {
+gr_status gr_plan_create(const gr_graph *graph, gr_node_chooser chooser, void *context,
+                         bool no_fusion, uint32_t rows, uint32_t seqs, uint32_t outputs,
+                         gr_plan **out_plan, gr_error *error) {
     *out_plan = NULL;
     gr_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
@@ -158,5 +168,6 @@ uint64_t gr_plan_arena_bytes(const gr_plan *plan) {
 }
 
 uint64_t gr_plan_offset(const gr_plan *plan, uint32_t value) {
-    return value < gr_graph_segment(plan->lowering.graph)->value_count ? plan->offsets[value] : GR_NO_OFFSET;
+    return value < gr_graph_segment(plan->lowering.graph)->value_count ? plan->offsets[value]
+                                                                       : GR_NO_OFFSET;
 }

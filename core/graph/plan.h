@@ -28,10 +28,11 @@ struct gr_plan {
 };
 
 // Chooses what runs where and checks that whatever a running node reads was written before.
-gr_status gr_lower(gr_plan *plan, const gr_graph *graph, gr_node_chooser chooser, void *context, bool no_fusion,
-                   gr_error *error);
+gr_status gr_lower(gr_plan *plan, const gr_graph *graph, gr_node_chooser chooser, void *context,
+                   bool no_fusion, gr_error *error);
 // Places the outputs of running nodes in the arena.
-gr_status gr_lay_out(gr_plan *plan, uint32_t rows, uint32_t seqs, uint32_t outputs, gr_error *error);
+gr_status gr_lay_out(gr_plan *plan, uint32_t rows, uint32_t seqs, uint32_t outputs,
+                     gr_error *error);
 // Fills plan->segments.
 gr_status gr_cut(gr_plan *plan, gr_error *error);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// shape.c: what each primitive accepts and what it yields, one rule an op. Composites need none: their
-// decomposition is checked. The signatures are those of ops.def.
+// shape.c: what each primitive accepts and what it yields, one rule an op. Composites need none:
+// their decomposition is checked. The signatures are those of ops.def.
 #include <math.h>
 #include <string.h>
 
@@ -9,20 +9,24 @@
 #define TEXT 192 // holds any value's text
 
 static bool refuse(gr_shape_call *call, const char *reason) {
-    return gr_builder_fail(call->builder, GR_ERROR_INVALID_ARGUMENT, "%s: %s", gr_op_info_find(call->op)->name, reason);
+    return gr_builder_fail(call->builder, GR_ERROR_INVALID_ARGUMENT, "%s: %s",
+                           gr_op_info_find(call->op)->name, reason);
 }
 
 // One operand is wrong by itself.
-static bool refuse_one(gr_shape_call *call, uint32_t operand, const char *name, const char *expected) {
+static bool refuse_one(gr_shape_call *call, uint32_t operand, const char *name,
+                       const char *expected) {
     char text[TEXT];
     const gr_value *value = call->in[operand];
-    return gr_builder_fail(call->builder, GR_ERROR_INVALID_ARGUMENT, "%s: %s is %s, expected %s",
-                           gr_op_info_find(call->op)->name, name,
-                           value ? gr_value_text(call->builder->graph, value, text, sizeof text) : "absent", expected);
+    return gr_builder_fail(
+        call->builder, GR_ERROR_INVALID_ARGUMENT, "%s: %s is %s, expected %s",
+        gr_op_info_find(call->op)->name, name,
+        value ? gr_value_text(call->builder->graph, value, text, sizeof text) : "absent", expected);
 }
 
 // Two operands do not go together.
-static bool refuse_pair(gr_shape_call *call, uint32_t a, const char *a_name, uint32_t b, const char *b_name) {
+static bool refuse_pair(gr_shape_call *call, uint32_t a, const char *a_name, uint32_t b,
+                        const char *b_name) {
     char a_text[TEXT], b_text[TEXT];
     const gr_graph *graph = call->builder->graph;
     return gr_builder_fail(call->builder, GR_ERROR_INVALID_ARGUMENT, "%s: %s %s does not fit %s %s",
@@ -32,7 +36,8 @@ static bool refuse_pair(gr_shape_call *call, uint32_t a, const char *a_name, uin
 }
 
 static bool is_matrix(const gr_value *value) {
-    return value && value->kind == GR_VALUE_ACTIVATION && value->dtype == GR_DTYPE_F32 && value->rank == 2;
+    return value && value->kind == GR_VALUE_ACTIVATION && value->dtype == GR_DTYPE_F32 &&
+           value->rank == 2;
 }
 
 static bool is_weight(const gr_value *value, uint32_t rank) {
@@ -53,15 +58,18 @@ static bool is_f32_vector(const gr_value *value, int64_t n) {
 // An I32 [rows] from the step block or computed.
 static bool is_index(const gr_value *value) {
     return value && (value->kind == GR_VALUE_STEP || value->kind == GR_VALUE_ACTIVATION) &&
-           value->dtype == GR_DTYPE_I32 && (value->rank == 1 || (value->rank == 2 && value->dims[1] == 1));
+           value->dtype == GR_DTYPE_I32 &&
+           (value->rank == 1 || (value->rank == 2 && value->dims[1] == 1));
 }
 
 static bool same_shape(const gr_value *a, const gr_value *b) {
     return a->rank == b->rank && !memcmp(a->dims, b->dims, a->rank * sizeof a->dims[0]);
 }
 
-static void yield_matrix(gr_shape_call *call, uint32_t out, gr_dtype dtype, int64_t rows, int64_t columns) {
-    call->out[out] = (gr_value){.kind = GR_VALUE_ACTIVATION, .dtype = dtype, .rank = 2, .dims = {rows, columns}};
+static void yield_matrix(gr_shape_call *call, uint32_t out, gr_dtype dtype, int64_t rows,
+                         int64_t columns) {
+    call->out[out] =
+        (gr_value){.kind = GR_VALUE_ACTIVATION, .dtype = dtype, .rank = 2, .dims = {rows, columns}};
 }
 
 static bool yield_like(gr_shape_call *call, const gr_value *value) {
@@ -95,16 +103,19 @@ static bool rule_rms_norm(gr_shape_call *call) {
 
 static bool rule_matmul(gr_shape_call *call) {
     enum { X, W, BIAS, INDEX };
-    const gr_value *x = call->in[X], *w = call->in[W], *bias = call->in[BIAS], *index = call->in[INDEX];
+    const gr_value *x = call->in[X], *w = call->in[W], *bias = call->in[BIAS],
+                   *index = call->in[INDEX];
     if (!is_matrix(x))
         return refuse_one(call, X, "x", "F32 [M,K]");
     if (!is_table(w, index ? 3 : 2))
-        return refuse_one(call, W, "weight", index ? "a float or quantised weight [E,N,K]" : "a float or quantised weight [N,K]");
+        return refuse_one(call, W, "weight",
+                          index ? "a float or quantised weight [E,N,K]"
+                                : "a float or quantised weight [N,K]");
     int64_t n = w->dims[w->rank - 2], k = w->dims[w->rank - 1];
     if (x->dims[1] != k)
         return refuse_pair(call, X, "x", W, "weight");
-    if (bias && !(index ? is_weight(bias, 2) && bias->dtype == GR_DTYPE_F32 && bias->dims[0] == w->dims[0] &&
-                              bias->dims[1] == n
+    if (bias && !(index ? is_weight(bias, 2) && bias->dtype == GR_DTYPE_F32 &&
+                              bias->dims[0] == w->dims[0] && bias->dims[1] == n
                         : is_f32_vector(bias, n)))
         return refuse_pair(call, BIAS, "bias", W, "weight");
     if (index && !is_index(index))
@@ -150,11 +161,12 @@ static bool attention_attrs_ok(gr_shape_call *call) {
 
 // Whether `value` is F32 [T, heads*dim].
 static bool is_heads(const gr_value *value, uint32_t heads, uint32_t dim) {
-    return is_matrix(value) && value->dims[0] == GR_DIM_T && (uint64_t)value->dims[1] == (uint64_t)heads * dim;
+    return is_matrix(value) && value->dims[0] == GR_DIM_T &&
+           (uint64_t)value->dims[1] == (uint64_t)heads * dim;
 }
 
-// The state must be the newest of its layer, since the cache is written in place, and of the geometry
-// that the layer's cache was asked for with.
+// The state must be the newest of its layer, since the cache is written in place, and of the
+// geometry that the layer's cache was asked for with.
 static bool state_ok(gr_shape_call *call, uint32_t operand) {
     const gr_value *state = call->in[operand];
     const gr_attrs_attention *attrs = call->attrs;
@@ -164,8 +176,8 @@ static bool state_ok(gr_shape_call *call, uint32_t operand) {
     if (state->index != attrs->cache_layer)
         return refuse(call, "state and attributes name different cache layers");
     const gr_attrs_attention *layer = builder->graph->cache_layers[state->index];
-    if (layer->kv_heads != attrs->kv_heads || layer->k_dim != attrs->k_dim || layer->v_dim != attrs->v_dim ||
-        layer->window != attrs->window)
+    if (layer->kv_heads != attrs->kv_heads || layer->k_dim != attrs->k_dim ||
+        layer->v_dim != attrs->v_dim || layer->window != attrs->window)
         return refuse(call, "the attributes' heads, sizes or window differ from the cache layer's");
     if (&builder->graph->values[builder->states[state->index]] != state)
         return refuse(call, "the state was written again since");
@@ -227,11 +239,13 @@ static bool rule_scale(gr_shape_call *call) {
     const gr_attrs_scale *attrs = call->attrs;
     if (!isfinite(attrs->factor))
         return refuse(call, "the factor is not finite");
-    return is_matrix(call->in[0]) ? yield_like(call, call->in[0]) : refuse_one(call, 0, "x", "F32 [T,D]");
+    return is_matrix(call->in[0]) ? yield_like(call, call->in[0])
+                                  : refuse_one(call, 0, "x", "F32 [T,D]");
 }
 
 static bool rule_softmax(gr_shape_call *call) {
-    return is_matrix(call->in[0]) ? yield_like(call, call->in[0]) : refuse_one(call, 0, "x", "F32 [M,N]");
+    return is_matrix(call->in[0]) ? yield_like(call, call->in[0])
+                                  : refuse_one(call, 0, "x", "F32 [M,N]");
 }
 
 static bool rule_gather_rows(gr_shape_call *call) {
@@ -248,8 +262,8 @@ static bool rule_mask_bits(gr_shape_call *call) {
     const gr_value *x = call->in[0], *bits = call->in[1];
     if (!is_matrix(x))
         return refuse_one(call, 0, "x", "F32 [R,V]");
-    if (!bits || bits->kind == GR_VALUE_WEIGHT || bits->kind == GR_VALUE_STATE || bits->dtype != GR_DTYPE_I32 ||
-        bits->rank != 2)
+    if (!bits || bits->kind == GR_VALUE_WEIGHT || bits->kind == GR_VALUE_STATE ||
+        bits->dtype != GR_DTYPE_I32 || bits->rank != 2)
         return refuse_one(call, 1, "bits", "I32 [R,ceil(V/32)]");
     if (bits->dims[0] != x->dims[0] || bits->dims[1] != x->dims[1] / 32 + (x->dims[1] % 32 != 0))
         return refuse_pair(call, 1, "bits", 0, "x");
@@ -315,7 +329,8 @@ static const shape_rule rules[GR_OP_LIMIT] = {
 bool gr_shape_infer(gr_shape_call *call) {
     const gr_op_info *info = gr_op_info_find(call->op);
     if (!info || call->op >= GR_OP_LIMIT || !rules[call->op])
-        return gr_builder_fail(call->builder, GR_ERROR_UNSUPPORTED, "op %u has no shape rule", call->op);
+        return gr_builder_fail(call->builder, GR_ERROR_UNSUPPORTED, "op %u has no shape rule",
+                               call->op);
     if (!call->attrs && info->attrs_bytes > sizeof(gr_attrs_none))
         return refuse(call, "the attributes are missing");
     return rules[call->op](call);

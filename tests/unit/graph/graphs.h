@@ -15,8 +15,8 @@
 
 #include "graph/graph.h"
 
-static inline bool lookup_by_name(void *context, const char *name, gr_dtype *out_dtype, uint32_t *out_rank,
-                                  int64_t out_dims[GR_MAX_RANK]) {
+static inline bool lookup_by_name(void *context, const char *name, gr_dtype *out_dtype,
+                                  uint32_t *out_rank, int64_t out_dims[GR_MAX_RANK]) {
     const char *slash = strchr(name, '/');
     (void)context;
     *out_dtype = GR_DTYPE_F32;
@@ -63,7 +63,8 @@ static inline gr_graph *finish(gr_builder *builder) {
     return graph;
 }
 
-// The builder must have failed with `code` and a message that has each of the parts (ends with NULL).
+// The builder must have failed with `code` and a message that has each of the parts (ends with
+// NULL).
 static inline void expect_failure(gr_builder *builder, gr_status code, ...) {
     gr_graph *graph = (gr_graph *)1;
     gr_error error;
@@ -83,28 +84,32 @@ static inline void expect_failure(gr_builder *builder, gr_status code, ...) {
 enum { DIM = 64, FFN = 128, HEADS = 4, KV_HEADS = 2, HEAD_DIM = 16 };
 
 static inline gr_attrs_attention attention_attrs(uint32_t layer) {
-    return (gr_attrs_attention){sizeof(gr_attrs_attention), layer, HEADS, KV_HEADS, HEAD_DIM, HEAD_DIM, 0, 0, 0.25f, 0};
+    return (gr_attrs_attention){
+        sizeof(gr_attrs_attention), layer, HEADS, KV_HEADS, HEAD_DIM, HEAD_DIM, 0, 0, 0.25f, 0};
 }
 
 static inline gr_attrs_rope rope_attrs(void) {
     static const double frequencies[HEAD_DIM / 2] = {1, 0.5, 0.25, 0.125, 0.1, 0.05, 0.02, 0.01};
-    return (gr_attrs_rope){sizeof(gr_attrs_rope), HEAD_DIM, HEAD_DIM, GR_ROPE_HALF, 1, 0, frequencies};
+    return (gr_attrs_rope){
+        sizeof(gr_attrs_rope), HEAD_DIM, HEAD_DIM, GR_ROPE_HALF, 1, 0, frequencies};
 }
 
 // A decoder of `layers` layers over the widths above; with `biases`, q and k norms and biases too.
 static inline gr_graph *decoder(uint32_t layers, bool extras) {
     gr_builder *b = builder_new();
-    uint32_t tokens = gr_build_step_field(b, GR_STEP_TOKENS), positions = gr_build_step_field(b, GR_STEP_POSITIONS);
+    uint32_t tokens = gr_build_step_field(b, GR_STEP_TOKENS),
+             positions = gr_build_step_field(b, GR_STEP_POSITIONS);
     uint32_t none = GR_VALUE_NONE;
     uint32_t x = gr_build_embed(b, weight(b, "embed/96x64/Q8_0"), tokens);
     for (uint32_t i = 0; i < layers; i++) {
         const gr_attrs_attention attention = attention_attrs(i);
         const gr_attrs_rope rope = rope_attrs();
-        const gr_attrs_block attrs = {sizeof attrs, 1e-5f, GR_ACTIVATION_SILU, 0, &rope, &rope, &attention};
+        const gr_attrs_block attrs = {sizeof attrs, 1e-5f, GR_ACTIVATION_SILU, 0,
+                                      &rope,        &rope, &attention};
         char names[9][32];
-        static const char *const shapes[9] = {"norm%u/64", "q%u/64x64/Q8_0", "k%u/32x64/Q8_0", "v%u/32x64/Q4_0",
-                                              "o%u/64x64", "fnorm%u/64",     "gate%u/128x64",  "up%u/128x64",
-                                              "down%u/64x128"};
+        static const char *const shapes[9] = {"norm%u/64",      "q%u/64x64/Q8_0", "k%u/32x64/Q8_0",
+                                              "v%u/32x64/Q4_0", "o%u/64x64",      "fnorm%u/64",
+                                              "gate%u/128x64",  "up%u/128x64",    "down%u/64x128"};
         for (int n = 0; n < 9; n++) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -112,11 +117,20 @@ static inline gr_graph *decoder(uint32_t layers, bool extras) {
 #pragma GCC diagnostic pop
         }
         gr_build_layer(b, (int32_t)i);
-        const gr_attention_operands operands = {
-            x, weight(b, names[0]), weight(b, names[1]), weight(b, names[2]), weight(b, names[3]),
-            extras ? weight(b, "bq/64") : none, extras ? weight(b, "bk/32") : none, none, positions,
-            gr_build_state(b, &attention), extras ? weight(b, "qn/16") : none, extras ? weight(b, "kn/16") : none,
-            weight(b, names[4]), none};
+        const gr_attention_operands operands = {x,
+                                                weight(b, names[0]),
+                                                weight(b, names[1]),
+                                                weight(b, names[2]),
+                                                weight(b, names[3]),
+                                                extras ? weight(b, "bq/64") : none,
+                                                extras ? weight(b, "bk/32") : none,
+                                                none,
+                                                positions,
+                                                gr_build_state(b, &attention),
+                                                extras ? weight(b, "qn/16") : none,
+                                                extras ? weight(b, "kn/16") : none,
+                                                weight(b, names[4]),
+                                                none};
         uint32_t state;
         x = gr_build_attention_block(b, &operands, &attrs, &state);
         x = gr_build_ffn_block(b, x, weight(b, names[5]), weight(b, names[6]), weight(b, names[7]),
@@ -124,7 +138,8 @@ static inline gr_graph *decoder(uint32_t layers, bool extras) {
     }
     gr_build_layer(b, -1);
     x = gr_build_gather_rows(b, x, gr_build_step_field(b, GR_STEP_OUTPUT_ROWS));
-    x = gr_build_norm_matmul(b, x, weight(b, "final/64"), weight(b, "embed/96x64/Q8_0"), none, 1e-5f);
+    x = gr_build_norm_matmul(b, x, weight(b, "final/64"), weight(b, "embed/96x64/Q8_0"), none,
+                             1e-5f);
     gr_build_output(b, "logits", x);
     return finish(b);
 }

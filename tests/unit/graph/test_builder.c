@@ -22,7 +22,8 @@ static void test_op_table_is_whole(void **state) {
         }
 }
 
-static void expect_ops(const gr_graph *graph, const gr_op *ops, const uint32_t *subtrees, uint32_t count) {
+static void expect_ops(const gr_graph *graph, const gr_op *ops, const uint32_t *subtrees,
+                       uint32_t count) {
     const gr_segment *segment = gr_graph_segment(graph);
     assert_int_equal(segment->node_count, count);
     for (uint32_t i = 0; i < count; i++) {
@@ -37,12 +38,13 @@ static void expect_ops(const gr_graph *graph, const gr_op *ops, const uint32_t *
 static void test_decoder_decomposes_in_preorder(void **state) {
     (void)state;
     static const gr_op ops[] = {
-        GR_OP_EMBED,     GR_OP_ATTN_BLOCK, GR_OP_QKV,       GR_OP_RMS_NORM, GR_OP_MATMUL,      GR_OP_MATMUL,
-        GR_OP_MATMUL,    GR_OP_ROPE,       GR_OP_ROPE,      GR_OP_KV_WRITE, GR_OP_ATTENTION,   GR_OP_MATMUL,
-        GR_OP_ADD,       GR_OP_FFN_BLOCK,  GR_OP_GATED_FFN, GR_OP_RMS_NORM, GR_OP_MATMUL,      GR_OP_MATMUL,
-        GR_OP_GLU,       GR_OP_MATMUL,     GR_OP_ADD,       GR_OP_GATHER_ROWS, GR_OP_NORM_MATMUL, GR_OP_RMS_NORM,
-        GR_OP_MATMUL};
-    static const uint32_t subtrees[] = {0, 11, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 5, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0};
+        GR_OP_EMBED,     GR_OP_ATTN_BLOCK,  GR_OP_QKV,         GR_OP_RMS_NORM,  GR_OP_MATMUL,
+        GR_OP_MATMUL,    GR_OP_MATMUL,      GR_OP_ROPE,        GR_OP_ROPE,      GR_OP_KV_WRITE,
+        GR_OP_ATTENTION, GR_OP_MATMUL,      GR_OP_ADD,         GR_OP_FFN_BLOCK, GR_OP_GATED_FFN,
+        GR_OP_RMS_NORM,  GR_OP_MATMUL,      GR_OP_MATMUL,      GR_OP_GLU,       GR_OP_MATMUL,
+        GR_OP_ADD,       GR_OP_GATHER_ROWS, GR_OP_NORM_MATMUL, GR_OP_RMS_NORM,  GR_OP_MATMUL};
+    static const uint32_t subtrees[] = {0, 11, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                        7, 5,  0, 0, 0, 0, 0, 0, 0, 2, 0, 0};
     gr_graph *graph = decoder(1, false);
     expect_ops(graph, ops, subtrees, sizeof ops / sizeof ops[0]);
     gr_graph_destroy(graph);
@@ -139,12 +141,14 @@ static void test_weights_are_interned_and_know_their_reader(void **state) {
         assert_int_equal(value->kind, GR_VALUE_WEIGHT);
         assert_int_equal(value->index, i);
         assert_int_equal(value->dtype, w->dtype);
-        assert_int_equal(w->consumer, strstr(w->name, "norm") || strstr(w->name, "final") ? GR_OP_RMS_NORM
-                                                                                          : GR_OP_MATMUL);
+        assert_int_equal(w->consumer, strstr(w->name, "norm") || strstr(w->name, "final")
+                                          ? GR_OP_RMS_NORM
+                                          : GR_OP_MATMUL);
         for (uint32_t j = 0; j < i; j++)
             assert_string_not_equal(w->name, gr_graph_weight_at(graph, j)->name);
     }
-    assert_string_equal(gr_graph_weight_at(graph, 0)->name, "embed/96x64/Q8_0"); // read by EMBED as well
+    assert_string_equal(gr_graph_weight_at(graph, 0)->name,
+                        "embed/96x64/Q8_0"); // read by EMBED as well
     assert_null(gr_graph_weight_at(graph, 40 * 9 + 2));
     assert_int_equal(gr_graph_cache_layer_count(graph), 40);
     assert_int_equal(gr_graph_cache_layer(graph, 39)->cache_layer, 39);
@@ -164,16 +168,18 @@ static void test_shape_errors_name_both_sides(void **state) {
     gr_builder *b = builder_new();
     gr_build_layer(b, 7);
     gr_build_matmul(b, input(b, "e/8x64"), weight(b, "blk.7.wq/32x128/Q4_0"), none, none);
-    expect_failure(b, GR_ERROR_INVALID_ARGUMENT, "layer 7", "MATMUL", "F32[T,64]", "blk.7.wq/32x128/Q4_0",
-                   "Q4_0[32,128]", NULL);
+    expect_failure(b, GR_ERROR_INVALID_ARGUMENT, "layer 7", "MATMUL", "F32[T,64]",
+                   "blk.7.wq/32x128/Q4_0", "Q4_0[32,128]", NULL);
     b = builder_new();
     gr_build_matmul(b, input(b, "e/8x64"), weight(b, "w/32x64"), weight(b, "b/31"), none);
     expect_failure(b, GR_ERROR_INVALID_ARGUMENT, "MATMUL", "bias", "F32[31]", "F32[32,64]", NULL);
     b = builder_new();
-    gr_build_matmul(b, input(b, "e/8x64"), weight(b, "w/32x64"), none, gr_build_step_field(b, GR_STEP_ROW_SEQ));
+    gr_build_matmul(b, input(b, "e/8x64"), weight(b, "w/32x64"), none,
+                    gr_build_step_field(b, GR_STEP_ROW_SEQ));
     expect_failure(b, GR_ERROR_INVALID_ARGUMENT, "weight [E,N,K]", NULL);
     b = builder_new();
-    gr_build_matmul(b, input(b, "e/8x64"), weight(b, "w/3x32x64"), none, gr_build_step_field(b, GR_STEP_OUTPUT_ROWS));
+    gr_build_matmul(b, input(b, "e/8x64"), weight(b, "w/3x32x64"), none,
+                    gr_build_step_field(b, GR_STEP_OUTPUT_ROWS));
     expect_failure(b, GR_ERROR_INVALID_ARGUMENT, "I32[R]", "F32[T,64]", NULL);
     b = builder_new();
     gr_build_add(b, input(b, "e/8x64"), input(b, "f/8x32"));
@@ -221,10 +227,20 @@ static void test_errors_inside_composites_name_them(void **state) {
     const uint32_t none = GR_VALUE_NONE;
     gr_builder *b = builder_new();
     uint32_t x = input(b, "e/8x64"), after;
-    const gr_attention_operands operands = {x, weight(b, "n/64"), weight(b, "q/64x64"), weight(b, "wk/48x64"),
-                                            weight(b, "v/32x64"), none, none, none,
-                                            gr_build_step_field(b, GR_STEP_POSITIONS), gr_build_state(b, &attention),
-                                            none, none, weight(b, "o/64x64"), none};
+    const gr_attention_operands operands = {x,
+                                            weight(b, "n/64"),
+                                            weight(b, "q/64x64"),
+                                            weight(b, "wk/48x64"),
+                                            weight(b, "v/32x64"),
+                                            none,
+                                            none,
+                                            none,
+                                            gr_build_step_field(b, GR_STEP_POSITIONS),
+                                            gr_build_state(b, &attention),
+                                            none,
+                                            none,
+                                            weight(b, "o/64x64"),
+                                            none};
     assert_int_equal(gr_build_attention_block(b, &operands, &attrs, &after), none);
     assert_int_equal(after, none);
     expect_failure(b, GR_ERROR_INVALID_ARGUMENT, "ATTN_BLOCK: QKV: KV_WRITE", "F32[T,48]", NULL);
@@ -330,8 +346,10 @@ static void test_every_primitive_builds(void **state) {
     const gr_value *value = gr_segment_value(gr_graph_segment(graph), x);
     assert_int_equal(value->dims[0], GR_DIM_R);
     assert_int_equal(value->dims[1], 33);
-    const gr_node *last = gr_segment_node(gr_graph_segment(graph), gr_graph_segment(graph)->node_count - 1);
-    assert_int_equal(gr_segment_value(gr_graph_segment(graph), last->in[1])->dims[1], 2); // 33 bits, two words
+    const gr_node *last =
+        gr_segment_node(gr_graph_segment(graph), gr_graph_segment(graph)->node_count - 1);
+    assert_int_equal(gr_segment_value(gr_graph_segment(graph), last->in[1])->dims[1],
+                     2); // 33 bits, two words
     gr_graph_destroy(graph);
 }
 

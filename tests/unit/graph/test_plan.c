@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plans: what runs, how it is cut, and where values lie. Random graphs are executed on paper, each device
-// with a memory of its own, to see that no value is lost before its last reader.
+// Plans: what runs, how it is cut, and where values lie. Random graphs are executed on paper, each
+// device with a memory of its own, to see that no value is lost before its last reader.
 #include "graphs.h"
 
 typedef struct plan_case {
@@ -19,7 +19,8 @@ static int32_t choose_first(void *context, uint32_t index) {
     return 0;
 }
 
-static gr_plan *plan_of(const gr_graph *graph, gr_node_chooser chooser, void *context, bool no_fusion, uint32_t rows) {
+static gr_plan *plan_of(const gr_graph *graph, gr_node_chooser chooser, void *context,
+                        bool no_fusion, uint32_t rows) {
     gr_plan *plan = NULL;
     gr_error error;
     gr_error_init(&error);
@@ -119,7 +120,8 @@ static void execute_node(void *context, uint32_t segment, const gr_node *node, b
 }
 
 static void execute(const plan_case *c, uint32_t rows) {
-    paper p = {.c = c, .granules = gr_plan_arena_bytes(c->plan) / 64, .segment = UINT32_MAX, .rows = rows};
+    paper p = {
+        .c = c, .granules = gr_plan_arena_bytes(c->plan) / 64, .segment = UINT32_MAX, .rows = rows};
     for (uint32_t d = 0; d <= DEVICES; d++) {
         p.memory[d] = malloc((p.granules + 1) * sizeof **p.memory);
         memset(p.memory[d], 0xFF, (p.granules + 1) * sizeof **p.memory);
@@ -162,7 +164,8 @@ static void expect_structure(const plan_case *c, bool no_fusion) {
     walk(c->plan, cover_node, &seen);
     assert_int_equal(seen.next, gr_graph_segment(c->graph)->node_count);
     for (uint32_t s = 1; s < gr_plan_segment_count(c->plan); s++)
-        assert_int_not_equal(gr_plan_segment_at(c->plan, s)->device, gr_plan_segment_at(c->plan, s - 1)->device);
+        assert_int_not_equal(gr_plan_segment_at(c->plan, s)->device,
+                             gr_plan_segment_at(c->plan, s - 1)->device);
 }
 
 // Only what a running node writes has a place.
@@ -175,7 +178,8 @@ static void expect_offsets(const plan_case *c) {
         for (uint32_t i = 0; i < segment->node_count; i++) {
             const gr_node *node = gr_segment_node(segment, i);
             for (uint32_t o = 0; (node->flags & GR_NODE_RUN) && o < node->out_count; o++)
-                stored[node->out[o]] = gr_segment_value(graph, node->out[o])->kind == GR_VALUE_ACTIVATION;
+                stored[node->out[o]] =
+                    gr_segment_value(graph, node->out[o])->kind == GR_VALUE_ACTIVATION;
         }
     }
     for (uint32_t v = 0; v < graph->value_count; v++) {
@@ -201,7 +205,8 @@ static uint32_t random_below(uint32_t *seed, uint32_t limit) { // xorshift32
 
 // Values of three widths, joined at random; several readers, dead ends and more than one output.
 static gr_graph *random_graph(uint32_t *seed, uint32_t count) {
-    static const char *const tables[] = {"e0/8x64", "e1/8x128", "e2/8x64"}, *const norms[] = {"n/64", "m/128"};
+    static const char *const tables[] = {"e0/8x64", "e1/8x128", "e2/8x64"}, *const norms[] = {
+                                                                                "n/64", "m/128"};
     static const char *const products[2][2] = {{"a/64x64", "b/128x64"}, {"c/64x128", "d/128x128"}};
     const gr_attrs_block ffn = {sizeof ffn, 1e-5f, 0, 0, NULL, NULL, NULL};
     gr_builder *b = builder_new();
@@ -213,7 +218,8 @@ static gr_graph *random_graph(uint32_t *seed, uint32_t count) {
     }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t wide = random_below(seed, 2), kind = random_below(seed, 6), to = wide;
-        uint32_t x = pool[wide][random_below(seed, sizes[wide])], y = pool[wide][random_below(seed, sizes[wide])], z;
+        uint32_t x = pool[wide][random_below(seed, sizes[wide])],
+                 y = pool[wide][random_below(seed, sizes[wide])], z;
         uint32_t values, indices;
         if (random_below(seed, 2)) // chains as well as wide joins
             x = pool[wide][sizes[wide] - 1];
@@ -222,7 +228,8 @@ static gr_graph *random_graph(uint32_t *seed, uint32_t count) {
         case 1: z = gr_build_scale(b, x, 2); break;
         case 2:
             to = random_below(seed, 2);
-            z = gr_build_norm_matmul(b, x, weight(b, norms[wide]), weight(b, products[wide][to]), GR_VALUE_NONE, 0);
+            z = gr_build_norm_matmul(b, x, weight(b, norms[wide]), weight(b, products[wide][to]),
+                                     GR_VALUE_NONE, 0);
             break;
         case 3: z = gr_build_glu(b, x, y, GR_ACTIVATION_SILU); break;
         case 4:
@@ -231,8 +238,8 @@ static gr_graph *random_graph(uint32_t *seed, uint32_t count) {
             break;
         default:
             z = wide ? gr_build_mul(b, x, y)
-                     : gr_build_ffn_block(b, x, weight(b, "n/64"), weight(b, "g/128x64"), weight(b, "u/128x64"),
-                                          weight(b, "w/64x128"), &ffn);
+                     : gr_build_ffn_block(b, x, weight(b, "n/64"), weight(b, "g/128x64"),
+                                          weight(b, "u/128x64"), weight(b, "w/64x128"), &ffn);
         }
         pool[to][sizes[to]++] = z;
         if (random_below(seed, 12) == 0)
@@ -283,7 +290,8 @@ static void test_parts_of_a_composite_can_be_fused(void **state) {
         uint32_t subtree = gr_segment_node(segment, i)->subtree;
         for (uint32_t j = i + 1; j <= i + subtree; j++)
             for (uint32_t k = i + 1; k <= i + subtree; k++) {
-                const gr_node *reader = gr_segment_node(segment, j), *writer = gr_segment_node(segment, k);
+                const gr_node *reader = gr_segment_node(segment, j),
+                              *writer = gr_segment_node(segment, k);
                 for (uint32_t a = 0; a < reader->in_count; a++)
                     for (uint32_t o = 0; o < writer->out_count; o++) {
                         if (reader->in[a] == GR_VALUE_NONE || reader->in[a] == writer->out[o])
@@ -305,12 +313,14 @@ static void test_parts_of_a_composite_can_be_fused(void **state) {
 static void test_arena_reuses_bytes(void **state) {
     (void)state;
     gr_graph *small = decoder(1, false), *large = decoder(20, false);
-    gr_plan *a = plan_of(small, choose_first, NULL, true, 64), *b = plan_of(large, choose_first, NULL, true, 64);
+    gr_plan *a = plan_of(small, choose_first, NULL, true, 64),
+            *b = plan_of(large, choose_first, NULL, true, 64);
     assert_true(gr_plan_arena_bytes(a) > 0);
     assert_int_equal(gr_plan_arena_bytes(a), gr_plan_arena_bytes(b)); // depth costs nothing
     gr_plan_destroy(b);
     b = plan_of(large, choose_first, NULL, false, 64);
-    assert_true(gr_plan_arena_bytes(b) <= 3 * 64 * 64 * 4 + 4096); // whole blocks: the residual and little else
+    assert_true(gr_plan_arena_bytes(b) <=
+                3 * 64 * 64 * 4 + 4096); // whole blocks: the residual and little else
     gr_plan_destroy(a);
     gr_plan_destroy(b);
     gr_graph_destroy(small);
@@ -342,7 +352,8 @@ static void test_fusion_is_a_choice(void **state) {
     gr_graph_destroy(graph);
 }
 
-// The second layer's attention goes elsewhere; three segments, and the residual stream crosses twice.
+// The second layer's attention goes elsewhere; three segments, and the residual stream crosses
+// twice.
 static void test_segments_are_cut_at_device_changes(void **state) {
     (void)state;
     gr_graph *graph = decoder(2, false);
@@ -350,7 +361,8 @@ static void test_segments_are_cut_at_device_changes(void **state) {
     int32_t *devices = calloc(segment->node_count, sizeof *devices);
     uint32_t block = 0;
     for (uint32_t i = 0; i < segment->node_count; i++)
-        if (gr_segment_node(segment, i)->op == GR_OP_ATTN_BLOCK && gr_segment_node(segment, i)->layer == 1)
+        if (gr_segment_node(segment, i)->op == GR_OP_ATTN_BLOCK &&
+            gr_segment_node(segment, i)->layer == 1)
             block = i;
     devices[block] = -1; // taken apart, so that its parts decide
     devices[block + 1] = 1;
@@ -400,7 +412,8 @@ static void test_a_node_without_a_device_is_named(void **state) {
 static void test_sizes_that_overflow_are_refused(void **state) {
     (void)state;
     gr_builder *b = builder_new();
-    uint32_t x = gr_build_embed(b, weight(b, "e/1x268435455"), gr_build_step_field(b, GR_STEP_TOKENS));
+    uint32_t x =
+        gr_build_embed(b, weight(b, "e/1x268435455"), gr_build_step_field(b, GR_STEP_TOKENS));
     for (int i = 0; i < 4; i++) {
         uint32_t y = gr_build_scale(b, x, 2);
         gr_build_output(b, "y", y);
@@ -410,8 +423,9 @@ static void test_sizes_that_overflow_are_refused(void **state) {
     gr_plan *plan;
     gr_error error;
     gr_error_init(&error);
-    assert_int_equal(gr_plan_create(graph, choose_first, NULL, false, UINT32_MAX, 1, 1, &plan, &error),
-                     GR_ERROR_OUT_OF_RANGE);
+    assert_int_equal(
+        gr_plan_create(graph, choose_first, NULL, false, UINT32_MAX, 1, 1, &plan, &error),
+        GR_ERROR_OUT_OF_RANGE);
     assert_non_null(strstr(error.message, "overflow"));
     gr_plan_destroy(plan);
     gr_graph_destroy(graph);
