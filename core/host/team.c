@@ -191,11 +191,14 @@ static void fill_seat(gr_team *team, const gr_topology *topology, uint32_t id, u
                             .host = s};
 }
 
-// Signals are the application's: workers take none.
+// Signals are the application's: workers take none but faults of their own.
 static gr_status start_threads(gr_team *team, gr_error *error) {
     sigset_t all, before;
     int failure = 0;
     sigfillset(&all);
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&all, faults[i]); // a blocked fault kills at once; SIGBUS is how a truncated file shows
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (uint32_t i = 1; i < team->size && !failure; i++) {
         failure = pthread_create(&team->seats[i].thread, NULL, work, &team->seats[i]);
