@@ -63,35 +63,35 @@ static void compare_case(const gr_model_file *golden, uint32_t index, const gold
     }
 }
 
-static void run_way(const way *way, const char *device, const char *name, const gr_model_file *golden) {
+static void run_way(const way *how, const char *device, const char *name, const gr_model_file *golden) {
     char path[512];
     worst most = {0};
     gr_engine *engine = golden_engine(false);
-    engine->no_fusion = way->no_fusion;
-    gr_model_options options = golden_options(device, GR_SLIDING_WINDOW_FROM_FILE, way->chunk);
-    options.page_tokens = way->page_tokens;
-    options.rewind_reserve = way->reserve;
+    engine->no_fusion = how->no_fusion;
+    gr_model_options options = golden_options(device, GR_SLIDING_WINDOW_FROM_FILE, how->chunk);
+    options.page_tokens = how->page_tokens;
+    options.rewind_reserve = how->reserve;
     snprintf(path, sizeof path, MODELS "%s.gguf", name);
     gr_model *model = golden_load(engine, path, &options);
     golden_show_streams(model);
     uint32_t cases = (uint32_t)golden_number(golden, "golden.cases");
     for (uint32_t i = 0; i < cases; i++) {
         const gr_tensor_info *tokens = golden_tensor(golden, GR_DTYPE_I32, i, "tokens");
-        uint64_t count = (uint64_t)tokens->dims[0], largest = way->piece ? way->piece : way->chunk;
+        uint64_t count = (uint64_t)tokens->dims[0], largest = how->piece ? how->piece : how->chunk;
         golden_view view;
-        golden_feed(model, tokens->data, count, way->piece, !way->last_only, &view);
-        if (way->last_only)
+        golden_feed(model, tokens->data, count, how->piece, !how->last_only, &view);
+        if (how->last_only)
             assert_int_equal(view.steps, 1);
         assert_true(view.largest_step <= largest);
-        compare_case(golden, i, &view, way->last_only, &most);
+        compare_case(golden, i, &view, how->last_only, &most);
         golden_view_deinit(&view);
     }
     gr_model_release(model);
     gr_engine_release(engine);
     if (!(most.logits <= 1 && most.streams <= 1))
-        fail_msg("%s on %s, %s: logits are off by %.3g tolerances, streams by %.3g", name, device, way->name, most.logits,
+        fail_msg("%s on %s, %s: logits are off by %.3g tolerances, streams by %.3g", name, device, how->name, most.logits,
                  most.streams);
-    print_message("%-18s %-4s %-28s logits %.4f, streams %.4f of the tolerance\n", name, device, way->name, most.logits,
+    print_message("%-18s %-4s %-28s logits %.4f, streams %.4f of the tolerance\n", name, device, how->name, most.logits,
                   most.streams);
 }
 
