@@ -12,7 +12,8 @@ static bool overlap(const cpu_access *a, const cpu_access *b) {
 
 static cpu_access arena_access(const uint8_t *data, uint64_t bytes, bool write) {
     uint64_t begin = (uint64_t)(uintptr_t)data;
-    return (cpu_access){.space = CPU_SPACE_ARENA, .write = write, .begin = begin, .end = begin + bytes};
+    return (cpu_access){
+        .space = CPU_SPACE_ARENA, .write = write, .begin = begin, .end = begin + bytes};
 }
 
 // What a call touches: its operands and what `scratch` lists. Returns how many.
@@ -21,16 +22,20 @@ static uint32_t accesses_of(const cpu_builder *b, const cpu_call *call, const cp
     uint32_t count = 0;
     for (uint32_t i = 0; i < call->node.in_count; i++) {
         if (call->in[i] && call->node.in[i].kind == GR_VALUE_ACTIVATION)
-            out[count++] = arena_access(call->in[i], cpu_value_bytes(&call->node.in[i], &b->maxima), false);
+            out[count++] =
+                arena_access(call->in[i], cpu_value_bytes(&call->node.in[i], &b->maxima), false);
     }
     for (uint32_t i = 0; i < call->node.out_count; i++) {
         if (call->out[i])
-            out[count++] = arena_access(call->out[i], cpu_value_bytes(&call->node.out[i], &b->maxima), true);
+            out[count++] =
+                arena_access(call->out[i], cpu_value_bytes(&call->node.out[i], &b->maxima), true);
     }
     if (call->kv && call->op) { // one layer of a pool; a clash of two numbers only costs a barrier
         uint64_t begin = (uint64_t)(uintptr_t)call->kv + call->kv_layer;
-        out[count++] = (cpu_access){.space = CPU_SPACE_STATE, .write = call->op->op == GR_OP_KV_WRITE,
-                                    .begin = begin, .end = begin + 1};
+        out[count++] = (cpu_access){.space = CPU_SPACE_STATE,
+                                    .write = call->op->op == GR_OP_KV_WRITE,
+                                    .begin = begin,
+                                    .end = begin + 1};
     }
     for (uint32_t i = 0; i < scratch_count; i++)
         out[count++] = scratch[i];
@@ -119,8 +124,9 @@ const void *cpu_build_keep(cpu_builder *b, const void *data, uint64_t bytes) {
     return kept + 1;
 }
 
-gr_status cpu_build_form(cpu_builder *b, const cpu_call *bound, cpu_call_function run, uint64_t row_bytes,
-                         cpu_kept_value *kept, cpu_access *out_access, gr_error *error) {
+gr_status cpu_build_form(cpu_builder *b, const cpu_call *bound, cpu_call_function run,
+                         uint64_t row_bytes, cpu_kept_value *kept, cpu_access *out_access,
+                         gr_error *error) {
     const gr_value *x = &bound->node.in[0];
     uint64_t rows = cpu_rows(x, &b->maxima), bytes = rows * row_bytes, width = cpu_width(x);
     bool stands = kept->data && kept->data == bound->in[0] && kept->width == width &&
@@ -129,7 +135,8 @@ gr_status cpu_build_form(cpu_builder *b, const cpu_call *bound, cpu_call_functio
         kept->offset = cpu_build_shared(b, bytes);
         kept->capacity = bytes;
     }
-    *out_access = (cpu_access){.space = CPU_SPACE_SCRATCH, .begin = kept->offset, .end = kept->offset + bytes};
+    *out_access = (cpu_access){
+        .space = CPU_SPACE_SCRATCH, .begin = kept->offset, .end = kept->offset + bytes};
     if (stands)
         return GR_OK;
     cpu_call helper = {.run = run, .kernels = bound->kernels, .scratch = kept->offset};

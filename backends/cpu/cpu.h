@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // cpu.h: the inside of the cpu backend: its objects, and how a program is built and run.
 //
-// How it works. open picks one function for each kernel of kernels/kernels.h. program_compile checks
-// every node that runs, binds its operands to addresses and appends calls to a list; where two calls
-// depend on each other, the first is marked to end in a barrier. submit checks the step block against
-// every call, then enters the team once: each worker walks the list and takes its share of each call.
-// Nothing is allocated in submit. One output element is always computed by one worker, in one order of
-// additions that depends on neither the number of rows nor of workers.
+// How it works. open picks one function for each kernel of kernels/kernels.h. program_compile
+// checks every node that runs, binds its operands to addresses and appends calls to a list; where
+// two calls depend on each other, the first is marked to end in a barrier. submit checks the step
+// block against every call, then enters the team once: each worker walks the list and takes its
+// share of each call. Nothing is allocated in submit. One output element is always computed by one
+// worker, in one order of additions that depends on neither the number of rows nor of workers.
 #ifndef GREGALE_BACKENDS_CPU_H
 #define GREGALE_BACKENDS_CPU_H
 
@@ -28,10 +28,10 @@ typedef struct cpu_onednn cpu_onednn; // onednn/onednn.h
 struct gr_device {
     const gr_host *host; // borrowed until close
     cpu_kernels kernels;
-    bool deterministic;  // GREGALE_DETERMINISTIC: oneDNN is left alone
+    bool deterministic; // GREGALE_DETERMINISTIC: oneDNN is left alone
     pthread_mutex_t onednn_lock;
     bool onednn_tried;
-    cpu_onednn *onednn;  // opened when a program first wants it; NULL when absent
+    cpu_onednn *onednn; // opened when a program first wants it; NULL when absent
 };
 
 struct gr_buffer {
@@ -44,7 +44,7 @@ struct gr_weight {
     const uint8_t *data; // the model file's bytes, or `copy`
     uint8_t *copy;       // own memory when the source was not aligned for its type, else NULL
     uint64_t bytes;
-    uint64_t row_bytes;  // of the last dimension
+    uint64_t row_bytes; // of the last dimension
     gr_dtype dtype;
     uint32_t rank;
     int64_t dims[GR_MAX_RANK];
@@ -52,7 +52,7 @@ struct gr_weight {
 
 // A page is [layer][K then V][kv head][slot][dim]: the keys of one head lie side by side.
 struct gr_kv {
-    uint8_t *data;          // mmap: pages that were never written take no memory
+    uint8_t *data; // mmap: pages that were never written take no memory
     uint64_t mapped_bytes;
     uint64_t page_bytes, layer_bytes;
     uint64_t part_bytes[2]; // K, V of one layer in a page
@@ -104,19 +104,19 @@ typedef void (*cpu_call_function)(const struct cpu_call *call, const struct cpu_
 // A node bound to addresses, or a helper of the node that follows it.
 typedef struct cpu_call {
     cpu_call_function run;
-    const struct cpu_op *op;     // NULL for helpers, which leave no trace event of their own
-    const cpu_kernels *kernels;  // the device's
-    char implementation[32];     // for traces
+    const struct cpu_op *op;    // NULL for helpers, which leave no trace event of their own
+    const cpu_kernels *kernels; // the device's
+    char implementation[32];    // for traces
     cpu_node node;
-    uint8_t *in[CPU_MAX_IN];     // NULL for absent, STEP and STATE operands
+    uint8_t *in[CPU_MAX_IN]; // NULL for absent, STEP and STATE operands
     uint8_t *out[CPU_MAX_OUT];
     const gr_weight *weight[CPU_MAX_IN];
     gr_kv *kv;
     uint32_t kv_layer, kv_group;
-    bool barrier;                // others may only start the next call when all have done this one
-    uint64_t scratch;            // offset of what it uses in the shared scratch
-    _Atomic uint64_t *counter;   // set to zero before each step
-    const void *onednn;          // ops/matmul_onednn.c's plan, or NULL
+    bool barrier;              // others may only start the next call when all have done this one
+    uint64_t scratch;          // offset of what it uses in the shared scratch
+    _Atomic uint64_t *counter; // set to zero before each step
+    const void *onednn;        // ops/matmul_onednn.c's plan, or NULL
 } cpu_call;
 
 // Something a call needs for as long as its program lives.
@@ -168,7 +168,8 @@ typedef struct cpu_op {
     // Checks the step block for this call before anything runs; NULL: nothing to check.
     gr_status (*admit)(const cpu_call *call, const cpu_run *run, gr_error *error);
     cpu_call_function run;
-    // Operations of one step and extra bytes read (weights used, cache), for traces; NULL: one an element.
+    // Operations of one step and extra bytes read (weights used, cache), for traces; NULL: one an
+    // element.
     void (*cost)(const cpu_call *call, const cpu_run *run, gr_trace_event *event);
 } cpu_op;
 
@@ -178,8 +179,8 @@ extern const cpu_op cpu_op_embed, cpu_op_rms_norm, cpu_op_matmul, cpu_op_rope, c
 
 // ---- structs.c: structs that other versions may have written ----
 
-// Whether a struct of `known` bytes (to us) can be read: at least `least` bytes, and nothing set beyond
-// what we know. `limit` is the room it lies in.
+// Whether a struct of `known` bytes (to us) can be read: at least `least` bytes, and nothing set
+// beyond what we know. `limit` is the room it lies in.
 bool cpu_struct_ok(const void *object, size_t least, size_t known, size_t limit);
 // Copies a struct into `copy` of `known` bytes; what it lacks becomes zero.
 void cpu_struct_read(const void *object, size_t known, void *copy);
@@ -199,8 +200,8 @@ uint64_t cpu_dim(int64_t dim, const gr_step *step);
 uint64_t cpu_rows(const gr_value *value, const gr_step *step);
 uint64_t cpu_width(const gr_value *value);
 uint64_t cpu_count(const gr_value *value, const gr_step *step);
-// For `check`: an activation matrix of `dtype`; equal shapes; I32[rows] from the arena or the step; a
-// vector of n F32 values from a weight or the arena.
+// For `check`: an activation matrix of `dtype`; equal shapes; I32[rows] from the arena or the step;
+// a vector of n F32 values from a weight or the arena.
 bool cpu_is_matrix(const gr_value *value, gr_dtype dtype);
 bool cpu_same_shape(const gr_value *a, const gr_value *b);
 bool cpu_is_index(const gr_value *value, int64_t rows);
@@ -258,14 +259,16 @@ typedef struct cpu_builder {
     } ropes[CPU_ROPE_TABLES];
 } cpu_builder;
 
-// Appends a call; marks an earlier one with a barrier when they conflict. `scratch` lists what it touches of
-// the shared scratch; operands are taken from the call. Returns the call's place, or NULL when out of memory.
+// Appends a call; marks an earlier one with a barrier when they conflict. `scratch` lists what it
+// touches of the shared scratch; operands are taken from the call. Returns the call's place, or
+// NULL when out of memory.
 cpu_call *cpu_build_call(cpu_builder *builder, const cpu_call *call, const cpu_access *scratch,
                          uint32_t scratch_count);
-// Appends helper `run` of `bound`, which makes a form of operand 0 in the scratch, unless it stands there.
-// A row of the form takes `row_bytes`.
+// Appends helper `run` of `bound`, which makes a form of operand 0 in the scratch, unless it stands
+// there. A row of the form takes `row_bytes`.
 gr_status cpu_build_form(cpu_builder *builder, const cpu_call *bound, cpu_call_function run,
-                         uint64_t row_bytes, cpu_kept_value *kept, cpu_access *out_access, gr_error *error);
+                         uint64_t row_bytes, cpu_kept_value *kept, cpu_access *out_access,
+                         gr_error *error);
 // Reserves `bytes` of shared scratch for the whole step; returns the offset.
 uint64_t cpu_build_shared(cpu_builder *builder, uint64_t bytes);
 // Makes each worker's scratch at least `bytes`.
@@ -296,21 +299,25 @@ typedef struct cpu_pages {
     gr_step_group group; // a copy
 } cpu_pages;
 
-// Finds the tables of the call's cache group; fails when the step lacks them or they do not fit the pool.
-gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *out_pages, gr_error *error);
+// Finds the tables of the call's cache group; fails when the step lacks them or they do not fit the
+// pool.
+gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *out_pages,
+                         gr_error *error);
 // OK when positions [first, last] of `seq` lie in pages of the pool that the table holds.
 gr_status cpu_pages_admit(const cpu_pages *pages, const cpu_call *call, uint32_t seq, int64_t first,
                           int64_t last, gr_error *error);
-// Address of one head at one position, which must have been admitted; part 0 is K, 1 is V. The following
-// positions of the page stand behind it.
+// Address of one head at one position, which must have been admitted; part 0 is K, 1 is V. The
+// following positions of the page stand behind it.
 uint8_t *cpu_pages_row(const cpu_pages *pages, const cpu_call *call, uint32_t part, uint32_t seq,
                        uint32_t head, int64_t position);
 
 // ---- The table's calls ----
 
-void cpu_node_support(gr_device *device, const gr_segment *segment, uint32_t index, gr_support *out_support);
+void cpu_node_support(gr_device *device, const gr_segment *segment, uint32_t index,
+                      gr_support *out_support);
 
-gr_status cpu_buffer_alloc(gr_device *device, uint64_t bytes, gr_buffer **out_buffer, gr_error *error);
+gr_status cpu_buffer_alloc(gr_device *device, uint64_t bytes, gr_buffer **out_buffer,
+                           gr_error *error);
 gr_status cpu_buffer_import(gr_device *device, void *memory, uint64_t bytes, gr_buffer **out_buffer,
                             gr_error *error);
 void cpu_buffer_destroy(gr_device *device, gr_buffer *buffer);
@@ -328,8 +335,8 @@ gr_status cpu_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_k
 void cpu_kv_destroy(gr_device *device, gr_kv *kv);
 gr_status cpu_kv_resize(gr_device *device, gr_kv *kv, uint32_t pages, gr_error *error);
 uint64_t cpu_kv_page_bytes(gr_device *device, const gr_kv *kv);
-gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from, uint32_t to,
-                           uint32_t slots, gr_error *error);
+gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from,
+                           uint32_t to, uint32_t slots, gr_error *error);
 gr_status cpu_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
                       gr_dtype dtype, void *values, uint64_t bytes, gr_error *error);
 gr_status cpu_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
@@ -338,8 +345,8 @@ gr_status cpu_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_k
 uint8_t *cpu_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t page, uint32_t head,
                     uint32_t slot);
 
-gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc, gr_program **out_program,
-                              gr_program_info *out_info, gr_error *error);
+gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
+                              gr_program **out_program, gr_program_info *out_info, gr_error *error);
 void cpu_program_destroy(gr_device *device, gr_program *program);
 
 gr_status cpu_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue, gr_error *error);

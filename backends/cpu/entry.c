@@ -6,7 +6,8 @@
 #include "cpu.h"
 #include "onednn/onednn.h"
 
-// A newer host may offer more services than we know; that is no request, so its tail is not checked.
+// A newer host may offer more services than we know; that is no request, so its tail is not
+// checked.
 static bool host_ok(const gr_host *host) {
     return host && host->struct_size >= offsetof(gr_host, get_extension) &&
            host->abi_major == GR_ABI_MAJOR && host->log && host->now_ns && host->memory_alloc &&
@@ -22,9 +23,11 @@ static bool deterministic(void) {
     return value && value[0] && strcmp(value, "0");
 }
 
-// Rates that cores of each kind reach, per second: taken from vector width and an assumed 2.5 GHz, with two
-// vector pipes. They rank machines and devices; a measured probe of the host's refines them.
-static void estimate(const cpu_kernels *kernels, const gr_topology *topology, gr_device_facts *facts) {
+// Rates that cores of each kind reach, per second: taken from vector width and an assumed 2.5 GHz,
+// with two vector pipes. They rank machines and devices; a measured probe of the host's refines
+// them.
+static void estimate(const cpu_kernels *kernels, const gr_topology *topology,
+                     gr_device_facts *facts) {
     uint64_t cores = topology && topology->core_count ? topology->core_count : 1;
     if (topology && topology->cpu_quota_milli && topology->cpu_quota_milli < cores * 1000)
         cores = (topology->cpu_quota_milli + 999) / 1000;
@@ -37,17 +40,20 @@ static void estimate(const cpu_kernels *kernels, const gr_topology *topology, gr
     facts->int8_operations_per_second = facts->f32_operations_per_second;
     if (kernels->dot_isa)
         facts->int8_operations_per_second *= strcmp(kernels->dot_isa, "avx2") ? 4 : 2;
-    // One core draws some 20 GB/s; a node's memory gives out at about 4 such cores, more nodes add up.
+    // One core draws some 20 GB/s; a node's memory gives out at about 4 such cores, more nodes add
+    // up.
     uint64_t nodes = topology && topology->numa_count ? topology->numa_count : 1;
     uint64_t streams = cores < 4 * nodes ? cores : 4 * nodes;
     facts->bandwidth_bytes_per_second = UINT64_C(10000000000) * (streams + 1);
 }
 
-static void describe(const cpu_kernels *kernels, const gr_topology *topology, gr_device_facts *facts) {
+static void describe(const cpu_kernels *kernels, const gr_topology *topology,
+                     gr_device_facts *facts) {
     const char *model = topology && topology->cpu_model ? topology->cpu_model : "processor";
     snprintf(facts->name, sizeof facts->name, "cpu");
-    snprintf(facts->description, sizeof facts->description, "%.80s: %s kernels, 8-bit products by %s%s", model,
-             kernels->isa, kernels->dot_isa ? kernels->dot_isa : "none",
+    snprintf(facts->description, sizeof facts->description,
+             "%.80s: %s kernels, 8-bit products by %s%s", model, kernels->isa,
+             kernels->dot_isa ? kernels->dot_isa : "none",
              cpu_onednn_compiled() && !deterministic() && strcmp(kernels->isa, "baseline")
                  ? ", oneDNN for float matrices if found"
                  : "");
@@ -58,7 +64,8 @@ static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capaci
     if (out_count)
         *out_count = 0;
     if (!host_ok(host) || !out_count || (capacity && (!out_facts || stride < 2 * sizeof(uint32_t))))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "probe: incomplete host or output");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "probe: incomplete host or output");
     *out_count = 1;
     if (!capacity)
         return GR_OK;
@@ -78,14 +85,17 @@ static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capaci
     return GR_OK;
 }
 
-static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out_device, gr_error *error) {
+static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out_device,
+                          gr_error *error) {
     if (!out_device)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "open: no output");
     *out_device = NULL;
     if (!host_ok(host))
-        return gr_fail(error, GR_ERROR_INCOMPATIBLE, CPU_ORIGIN, "open: the host's table is incomplete");
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, CPU_ORIGIN,
+                       "open: the host's table is incomplete");
     if (ordinal != 0)
-        return gr_fail(error, GR_ERROR_NOT_FOUND, CPU_ORIGIN, "device %u: there is only device 0", ordinal);
+        return gr_fail(error, GR_ERROR_NOT_FOUND, CPU_ORIGIN, "device %u: there is only device 0",
+                       ordinal);
     gr_device *device = host->memory_alloc(host, sizeof *device);
     if (!device)
         return cpu_no_memory(error);

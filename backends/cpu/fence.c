@@ -5,7 +5,8 @@
 
 #include "cpu.h"
 
-gr_status cpu_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue, gr_error *error) {
+gr_status cpu_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue,
+                           gr_error *error) {
     *out_queue = NULL;
     gr_queue *queue = device->host->memory_alloc(device->host, sizeof *queue);
     if (!queue)

@@ -10,8 +10,11 @@ static const char *kv_measure(const gr_kv_desc *desc, gr_kv *kv) {
         return "the cache holds F32, F16, BF16 or Q8_0";
     if (!desc->page_tokens || (desc->page_tokens & (desc->page_tokens - 1)))
         return "page_tokens is not a power of two";
-    *kv = (gr_kv){.layers = desc->layers, .page_tokens = desc->page_tokens, .kv_heads = desc->kv_heads,
-                  .dtype = desc->dtype, .dim = {desc->k_dim, desc->v_dim}};
+    *kv = (gr_kv){.layers = desc->layers,
+                  .page_tokens = desc->page_tokens,
+                  .kv_heads = desc->kv_heads,
+                  .dtype = desc->dtype,
+                  .dim = {desc->k_dim, desc->v_dim}};
     for (int part = 0; part < 2; part++) {
         kv->head_bytes[part] = gr_dtype_row_bytes(desc->dtype, kv->dim[part]);
         if (kv->dim[part] && !kv->head_bytes[part])
@@ -32,8 +35,8 @@ static uint64_t bytes_limit(const gr_device *device) {
     return topology && topology->memory_limit_bytes ? topology->memory_limit_bytes : SIZE_MAX / 2;
 }
 
-static gr_status pages_map(const gr_device *device, const gr_kv *kv, uint32_t pages, uint8_t **out_data,
-                           uint64_t *out_bytes, gr_error *error) {
+static gr_status pages_map(const gr_device *device, const gr_kv *kv, uint32_t pages,
+                           uint8_t **out_data, uint64_t *out_bytes, gr_error *error) {
     *out_data = NULL;
     bool overflow = __builtin_mul_overflow(kv->page_bytes, pages, out_bytes) ||
                     *out_bytes > bytes_limit(device);
@@ -41,10 +44,12 @@ static gr_status pages_map(const gr_device *device, const gr_kv *kv, uint32_t pa
         return GR_OK;
     void *memory = MAP_FAILED;
     if (!overflow)
-        memory = mmap(NULL, *out_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        memory = mmap(NULL, *out_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, CPU_ORIGIN, "no memory for %u cache pages of %llu bytes",
-                       pages, (unsigned long long)kv->page_bytes);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, CPU_ORIGIN,
+                       "no memory for %u cache pages of %llu bytes", pages,
+                       (unsigned long long)kv->page_bytes);
     *out_data = memory;
     return GR_OK;
 }
@@ -55,10 +60,12 @@ static void pages_unmap(gr_kv *kv) {
     kv->data = NULL;
 }
 
-gr_status cpu_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_kv, gr_error *error) {
+gr_status cpu_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_kv,
+                        gr_error *error) {
     *out_kv = NULL;
     if (!desc || !cpu_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "cache: its description has another layout");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "cache: its description has another layout");
     gr_kv made;
     const char *why = kv_measure(desc, &made);
     if (why)
@@ -90,7 +97,8 @@ gr_status cpu_kv_resize(gr_device *device, gr_kv *kv, uint32_t pages, gr_error *
     if (pages == kv->pages)
         return GR_OK;
 #if defined(__linux__)
-    if (kv->data && !__builtin_mul_overflow(kv->page_bytes, pages, &bytes) && bytes && bytes <= bytes_limit(device)) {
+    if (kv->data && !__builtin_mul_overflow(kv->page_bytes, pages, &bytes) && bytes &&
+        bytes <= bytes_limit(device)) {
         // Moves the mapping, so that no page is touched.
         void *moved = mremap(kv->data, kv->mapped_bytes, bytes, MREMAP_MAYMOVE);
         if (moved != MAP_FAILED) {
@@ -121,49 +129,56 @@ uint64_t cpu_kv_page_bytes(gr_device *device, const gr_kv *kv) {
 
 uint8_t *cpu_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t page, uint32_t head,
                     uint32_t slot) {
-    return kv->data + kv->page_bytes * page + kv->layer_bytes * layer + (part ? kv->part_bytes[0] : 0) +
+    return kv->data + kv->page_bytes * page + kv->layer_bytes * layer +
+           (part ? kv->part_bytes[0] : 0) +
            kv->head_bytes[part] * ((uint64_t)head * kv->page_tokens + slot);
 }
 
-gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from, uint32_t to,
-                           uint32_t slots, gr_error *error) {
+gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from,
+                           uint32_t to, uint32_t slots, gr_error *error) {
     (void)device;
     (void)queue;
     if (from >= kv->pages || to >= kv->pages || slots > kv->page_tokens)
-        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, CPU_ORIGIN, "copy of %u slots, page %u to %u: %u pages of %u",
-                       slots, from, to, kv->pages, kv->page_tokens);
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, CPU_ORIGIN,
+                       "copy of %u slots, page %u to %u: %u pages of %u", slots, from, to,
+                       kv->pages, kv->page_tokens);
     for (uint32_t layer = 0; layer < kv->layers && from != to && slots; layer++) {
         for (uint32_t part = 0; part < 2; part++) {
             for (uint32_t head = 0; head < kv->kv_heads && kv->head_bytes[part]; head++)
-                memcpy(cpu_kv_row(kv, layer, part, to, head, 0), cpu_kv_row(kv, layer, part, from, head, 0),
-                       kv->head_bytes[part] * slots);
+                memcpy(cpu_kv_row(kv, layer, part, to, head, 0),
+                       cpu_kv_row(kv, layer, part, from, head, 0), kv->head_bytes[part] * slots);
         }
     }
     return GR_OK;
 }
 
 // Checks a canonical access; `out_region` receives a copy.
-static gr_status region_check(const gr_kv *kv, const gr_kv_region *region, gr_dtype dtype, const void *values,
-                              uint64_t bytes, gr_kv_region *out_region, gr_error *error) {
+static gr_status region_check(const gr_kv *kv, const gr_kv_region *region, gr_dtype dtype,
+                              const void *values, uint64_t bytes, gr_kv_region *out_region,
+                              gr_error *error) {
     if (!region || !cpu_struct_ok(region, sizeof *region, sizeof *region, SIZE_MAX))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "cache region: another layout");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "cache region: another layout");
     cpu_struct_read(region, sizeof *out_region, out_region);
     const gr_kv_region *r = out_region;
-    if (r->layer >= kv->layers || r->part > 1 || r->page >= kv->pages || r->slot > kv->page_tokens ||
-        r->count > kv->page_tokens - r->slot)
+    if (r->layer >= kv->layers || r->part > 1 || r->page >= kv->pages ||
+        r->slot > kv->page_tokens || r->count > kv->page_tokens - r->slot)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, CPU_ORIGIN,
-                       "cache region: layer %u of %u, part %u, page %u of %u, slots %u+%u of %u", r->layer,
-                       kv->layers, r->part, r->page, kv->pages, r->slot, r->count, kv->page_tokens);
+                       "cache region: layer %u of %u, part %u, page %u of %u, slots %u+%u of %u",
+                       r->layer, kv->layers, r->part, r->page, kv->pages, r->slot, r->count,
+                       kv->page_tokens);
     if (dtype != GR_DTYPE_F32 && dtype != kv->dtype)
-        return gr_fail(error, GR_ERROR_UNSUPPORTED, CPU_ORIGIN, "cache region as %s: the pool holds %s",
-                       gr_dtype_name(dtype), gr_dtype_name(kv->dtype));
+        return gr_fail(error, GR_ERROR_UNSUPPORTED, CPU_ORIGIN,
+                       "cache region as %s: the pool holds %s", gr_dtype_name(dtype),
+                       gr_dtype_name(kv->dtype));
     uint64_t expected = gr_dtype_row_bytes(dtype, kv->dim[r->part]) * kv->kv_heads * r->count;
     if (bytes != expected || (bytes && !values))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "cache region: %llu bytes given, %llu expected", (unsigned long long)bytes,
                        (unsigned long long)expected);
     if (dtype == GR_DTYPE_F32 && (uintptr_t)values % sizeof(float))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "cache region: values are not aligned");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "cache region: values are not aligned");
     return GR_OK;
 }
 
@@ -182,7 +197,8 @@ gr_status cpu_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv
             if (dtype == kv->dtype)
                 memcpy(to, from, each);
             else
-                cpu_decode_row(&device->kernels, kv->dtype, from, kv->dim[r.part], (float *)(void *)to);
+                cpu_decode_row(&device->kernels, kv->dtype, from, kv->dim[r.part],
+                               (float *)(void *)to);
         }
     }
     return GR_OK;

@@ -3,10 +3,10 @@
 #include "cpu.h"
 
 static const cpu_op *const ops[] = {
-    &cpu_op_embed,     &cpu_op_rms_norm, &cpu_op_matmul,      &cpu_op_rope,
-    &cpu_op_kv_write,  &cpu_op_attention, &cpu_op_glu,        &cpu_op_add,
-    &cpu_op_mul,       &cpu_op_scale,    &cpu_op_softmax,     &cpu_op_gather_rows,
-    &cpu_op_mask_bits, &cpu_op_topk,     &cpu_op_cast,        &cpu_op_copy,
+    &cpu_op_embed,     &cpu_op_rms_norm,  &cpu_op_matmul,  &cpu_op_rope,
+    &cpu_op_kv_write,  &cpu_op_attention, &cpu_op_glu,     &cpu_op_add,
+    &cpu_op_mul,       &cpu_op_scale,     &cpu_op_softmax, &cpu_op_gather_rows,
+    &cpu_op_mask_bits, &cpu_op_topk,      &cpu_op_cast,    &cpu_op_copy,
 };
 
 const cpu_op *cpu_op_find(gr_op op) {
@@ -27,7 +27,7 @@ typedef struct op_row {
 static const op_row *op_row_find(gr_op op) {
     enum { PRIMITIVE = 0, COMPOSITE = 1 };
     static const op_row rows[] = {
-#define GR_OP(number, name, level, min_in, max_in, min_out, max_out, attrs, backward) \
+#define GR_OP(number, name, level, min_in, max_in, min_out, max_out, attrs, backward)              \
     {number, level, min_in, max_in, min_out, max_out},
 #include "gregale/ops.def"
 #undef GR_OP
@@ -41,8 +41,10 @@ static const op_row *op_row_find(gr_op op) {
 
 bool cpu_segment_ok(const gr_segment *segment) {
     return segment && cpu_struct_ok(segment, sizeof *segment, sizeof *segment, SIZE_MAX) &&
-           (!segment->node_count || (segment->nodes && segment->node_stride >= offsetof(gr_node, layer))) &&
-           (!segment->value_count || (segment->values && segment->value_stride >= sizeof(gr_value)));
+           (!segment->node_count ||
+            (segment->nodes && segment->node_stride >= offsetof(gr_node, layer))) &&
+           (!segment->value_count ||
+            (segment->values && segment->value_stride >= sizeof(gr_value)));
 }
 
 // Symbolic sizes stand in the first place only; all sizes stay far from overflow.
@@ -133,8 +135,9 @@ const char *cpu_node_read(const gr_segment *segment, uint32_t index, cpu_node *o
     const cpu_op *op = cpu_op_find(node.op);
     if (!op)
         return "unknown op";
-    if (node.in_count < row->min_in || node.in_count > row->max_in || node.out_count < row->min_out ||
-        node.out_count > row->max_out || !node.in || !node.out || (node.flags & ~(uint32_t)GR_NODE_RUN))
+    if (node.in_count < row->min_in || node.in_count > row->max_in ||
+        node.out_count < row->min_out || node.out_count > row->max_out || !node.in || !node.out ||
+        (node.flags & ~(uint32_t)GR_NODE_RUN))
         return "operand count or flags are not the op's";
     out_node->op = node.op;
     out_node->in_count = node.in_count;

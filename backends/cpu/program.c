@@ -2,7 +2,8 @@
 // program.c: turns a segment into calls whose operands are known to be in bounds.
 #include "cpu.h"
 
-static const char *bind_activation(const cpu_builder *b, const gr_value *value, uint8_t **out_data) {
+static const char *bind_activation(const cpu_builder *b, const gr_value *value,
+                                   uint8_t **out_data) {
     uint64_t bytes = cpu_value_bytes(value, &b->maxima);
     const gr_buffer *arena = b->desc->arena;
     if (value->offset == GR_NO_OFFSET)
@@ -17,9 +18,10 @@ static const char *bind_activation(const cpu_builder *b, const gr_value *value, 
     return NULL;
 }
 
-static const char *bind_weight(const cpu_builder *b, const gr_value *value, const gr_weight **out_weight,
-                               uint8_t **out_data) {
-    if (value->index >= b->desc->weight_count || !b->desc->weights || !b->desc->weights[value->index])
+static const char *bind_weight(const cpu_builder *b, const gr_value *value,
+                               const gr_weight **out_weight, uint8_t **out_data) {
+    if (value->index >= b->desc->weight_count || !b->desc->weights ||
+        !b->desc->weights[value->index])
         return "a weight was not given";
     const gr_weight *weight = b->desc->weights[value->index];
     if (weight->dtype != value->dtype || weight->rank != value->rank ||
@@ -38,7 +40,8 @@ static const char *bind_state(const cpu_builder *b, const gr_value *value, cpu_c
     if (value->index >= desc->cache_layer_count || !desc->cache_layers ||
         desc->cache_layer_stride < sizeof(uint32_t))
         return "a cache layer was not given";
-    const void *from = (const char *)desc->cache_layers + (size_t)value->index * desc->cache_layer_stride;
+    const void *from =
+        (const char *)desc->cache_layers + (size_t)value->index * desc->cache_layer_stride;
     if (!cpu_struct_ok(from, offsetof(gr_cache_layer, reserved), sizeof(gr_cache_layer),
                        desc->cache_layer_stride))
         return "a cache layer has another layout";
@@ -75,11 +78,12 @@ static const char *call_bind(const cpu_builder *b, cpu_call *call) {
     return why;
 }
 
-static gr_status node_fail(const gr_segment *segment, gr_status code, uint32_t index, const char *why,
-                           gr_error *error) {
+static gr_status node_fail(const gr_segment *segment, gr_status code, uint32_t index,
+                           const char *why, gr_error *error) {
     gr_op number = gr_segment_node(segment, index)->op;
     const cpu_op *op = cpu_op_find(number);
-    return gr_fail(error, code, CPU_ORIGIN, "node %u (op %u %s): %s", index, number, op ? op->name : "", why);
+    return gr_fail(error, code, CPU_ORIGIN, "node %u (op %u %s): %s", index, number,
+                   op ? op->name : "", why);
 }
 
 // The next node to run at or after *index, which moves past it and its subtree. False at the end.
@@ -127,8 +131,8 @@ static gr_status counters_make(cpu_builder *b, gr_error *error) {
     gr_program *program = b->program;
     if (!program->call_count)
         return GR_OK;
-    program->counters = b->device->host->memory_alloc(b->device->host,
-                                                      program->call_count * sizeof *program->counters);
+    program->counters = b->device->host->memory_alloc(
+        b->device->host, program->call_count * sizeof *program->counters);
     if (!program->counters)
         return cpu_no_memory(error);
     for (uint32_t i = 0; i < program->call_count; i++)
@@ -137,24 +141,30 @@ static gr_status counters_make(cpu_builder *b, gr_error *error) {
 }
 
 static bool desc_ok(const gr_program_desc *desc) {
-    return desc && cpu_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX) && desc->segment && desc->step &&
-           desc->threads && cpu_segment_ok(desc->segment);
+    return desc && cpu_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX) && desc->segment &&
+           desc->step && desc->threads && cpu_segment_ok(desc->segment);
 }
 
-gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc, gr_program **out_program,
-                              gr_program_info *out_info, gr_error *error) {
+gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
+                              gr_program **out_program, gr_program_info *out_info,
+                              gr_error *error) {
     *out_program = NULL;
     gr_program_info info = {.struct_size = sizeof info};
     cpu_struct_fill(out_info, &info, sizeof info);
     if (!desc_ok(desc))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "program: incomplete or of another layout");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "program: incomplete or of another layout");
     gr_program *program = device->host->memory_alloc(device->host, sizeof *program);
     if (!program)
         return cpu_no_memory(error);
-    *program = (gr_program){.step = desc->step, .rows_max = desc->rows_max, .seqs_max = desc->seqs_max,
-                            .outputs_max = desc->outputs_max, .threads = desc->threads};
+    *program = (gr_program){.step = desc->step,
+                            .rows_max = desc->rows_max,
+                            .seqs_max = desc->seqs_max,
+                            .outputs_max = desc->outputs_max,
+                            .threads = desc->threads};
     cpu_builder builder = {.device = device, .desc = desc, .program = program};
-    builder.maxima = (gr_step){.rows = desc->rows_max, .seqs = desc->seqs_max, .outputs = desc->outputs_max};
+    builder.maxima =
+        (gr_step){.rows = desc->rows_max, .seqs = desc->seqs_max, .outputs = desc->outputs_max};
     gr_status status = emit_nodes(&builder, error);
     if (status == GR_OK)
         status = counters_make(&builder, error);
@@ -180,6 +190,7 @@ void cpu_program_destroy(gr_device *device, gr_program *program) {
     if (program->counters)
         host->memory_free(host, program->counters, program->call_count * sizeof *program->counters);
     if (program->calls)
-        host->memory_free(host, program->calls, (uint64_t)program->call_capacity * sizeof *program->calls);
+        host->memory_free(host, program->calls,
+                          (uint64_t)program->call_capacity * sizeof *program->calls);
     host->memory_free(host, program, sizeof *program);
 }

@@ -11,8 +11,8 @@ bool cpu_can_encode(gr_dtype dtype) {
            dtype == GR_DTYPE_Q8_0;
 }
 
-static void decode_blocks(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *source, uint64_t n,
-                          float *out) {
+static void decode_blocks(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *source,
+                          uint64_t n, float *out) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     int8_t q[CPU_CHUNK];
     float s[CPU_CHUNK / 16 * CPU_PANEL], c[CPU_CHUNK / 16 * CPU_PANEL];
@@ -52,7 +52,8 @@ void cpu_decode_row(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *s
     }
 }
 
-// The scale is the largest magnitude over 127; values are divided by it before it is rounded to F16.
+// The scale is the largest magnitude over 127; values are divided by it before it is rounded to
+// F16.
 static void encode_q8_0(const float *source, uint64_t n, gr_block_q8_0 *block) {
     for (uint64_t i = 0; i < n; i += 32, block++, source += 32) {
         float largest = 0.0f;

@@ -73,8 +73,9 @@ gr_status cpu_admit_index(const cpu_call *call, unsigned in, uint64_t limit, con
                        call->op->name, call->node.in[in].index);
     for (uint64_t i = 0; i < count; i++) {
         if (index[i] < 0 || (uint64_t)index[i] >= limit)
-            return gr_fail(error, GR_ERROR_OUT_OF_RANGE, CPU_ORIGIN, "%s: row %llu asks for %d of %llu",
-                           call->op->name, (unsigned long long)i, index[i], (unsigned long long)limit);
+            return gr_fail(error, GR_ERROR_OUT_OF_RANGE, CPU_ORIGIN,
+                           "%s: row %llu asks for %d of %llu", call->op->name,
+                           (unsigned long long)i, index[i], (unsigned long long)limit);
     }
     return GR_OK;
 }

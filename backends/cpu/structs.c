@@ -28,5 +28,6 @@ void cpu_struct_fill(void *object, const void *filled, size_t known) {
     memcpy(&size, object, sizeof size);
     size_t bytes = size < known ? size : known;
     if (bytes > sizeof size)
-        memcpy((char *)object + sizeof size, (const char *)filled + sizeof size, bytes - sizeof size);
+        memcpy((char *)object + sizeof size, (const char *)filled + sizeof size,
+               bytes - sizeof size);
 }

@@ -8,15 +8,18 @@ static uint64_t value_traffic(const gr_value *value, const gr_step *step) {
 
 static void record(const cpu_run *run, const cpu_call *call, uint64_t start_ns) {
     const cpu_node *node = &call->node;
-    gr_trace_event event = {.struct_size = sizeof event, .op = node->op, .layer = node->layer,
-                            .implementation = call->implementation[0] ? call->implementation
-                                                                      : call->kernels->isa,
+    gr_trace_event event = {.struct_size = sizeof event,
+                            .op = node->op,
+                            .layer = node->layer,
+                            .implementation =
+                                call->implementation[0] ? call->implementation : call->kernels->isa,
                             .start_ns = start_ns};
     const gr_value *rows = node->out[0].kind == GR_VALUE_STATE ? &node->in[0] : &node->out[0];
     event.rows = (uint32_t)cpu_rows(rows, &run->step);
     event.operations = cpu_count(rows, &run->step);
     for (uint32_t i = 0; i < node->in_count; i++) {
-        if (node->has_in[i] && node->in[i].kind != GR_VALUE_STATE && node->in[i].kind != GR_VALUE_WEIGHT)
+        if (node->has_in[i] && node->in[i].kind != GR_VALUE_STATE &&
+            node->in[i].kind != GR_VALUE_WEIGHT)
             event.bytes += value_traffic(&node->in[i], &run->step);
     }
     for (uint32_t i = 0; i < node->out_count; i++) {
@@ -29,15 +32,16 @@ static void record(const cpu_run *run, const cpu_call *call, uint64_t start_ns) 
     run->host->trace(run->host, &event);
 }
 
-// What every worker does: its share of each call in turn, waiting for the others where it must. A helper's
-// time counts as that of the call it helps.
+// What every worker does: its share of each call in turn, waiting for the others where it must. A
+// helper's time counts as that of the call it helps.
 static void work(const gr_worker *worker, void *argument) {
     const cpu_run *run = argument;
     const gr_program *program = run->program;
     cpu_task task = {.run = run, .worker = worker, .id = worker->id};
     task.count = worker->count < program->threads ? worker->count : program->threads;
     if (run->scratch && task.id < task.count)
-        task.scratch = run->scratch + program->scratch_shared + program->scratch_per_thread * task.id;
+        task.scratch =
+            run->scratch + program->scratch_shared + program->scratch_per_thread * task.id;
     bool trace = run->trace && worker->id == 0;
     uint64_t start = trace ? run->host->now_ns(run->host) : 0;
     for (uint32_t i = 0; i < program->call_count; i++) {
@@ -52,7 +56,8 @@ static void work(const gr_worker *worker, void *argument) {
     }
 }
 
-// Rows grouped by sequence, positions ascending by one. Ops that need a field which is absent say so.
+// Rows grouped by sequence, positions ascending by one. Ops that need a field which is absent say
+// so.
 static gr_status rows_check(const gr_step *step, gr_error *error) {
     if (!step->rows || !step->row_seq || !step->seq_rows || !step->positions)
         return GR_OK;
@@ -82,8 +87,8 @@ static gr_status step_check(const gr_program *program, gr_error *error) {
     if (step->rows > program->rows_max || step->seqs > program->seqs_max ||
         step->outputs > program->outputs_max || step->rows > INT32_MAX)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, CPU_ORIGIN,
-                       "step of %u rows, %u sequences, %u outputs: the program takes %u, %u, %u", step->rows,
-                       step->seqs, step->outputs, program->rows_max, program->seqs_max,
+                       "step of %u rows, %u sequences, %u outputs: the program takes %u, %u, %u",
+                       step->rows, step->seqs, step->outputs, program->rows_max, program->seqs_max,
                        program->outputs_max);
     return rows_check(step, error);
 }
@@ -91,7 +96,8 @@ static gr_status step_check(const gr_program *program, gr_error *error) {
 static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr_error *error) {
     if (!queue || !submit || !cpu_struct_ok(submit, sizeof *submit, sizeof *submit, SIZE_MAX) ||
         !submit->program || (submit->wait_count && (!submit->waits || !submit->wait_values)))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "submit: incomplete or of another layout");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "submit: incomplete or of another layout");
     for (uint32_t i = 0; i < submit->wait_count; i++) {
         // Steps run inside submit, so a value that is not there yet would never come.
         if (!submit->waits[i] || cpu_fence_value(submit->waits[i]) < submit->wait_values[i])
@@ -99,13 +105,15 @@ static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr
                            "submit: waits for a value that nothing submitted will signal");
     }
     if (submit->signal && cpu_fence_value(submit->signal) > submit->signal_value)
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "submit: a fence cannot go back");
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "submit: a fence cannot go back");
     const gr_program *program = submit->program;
     uint64_t scratch = program->scratch_shared + program->scratch_per_thread * program->threads;
     if (scratch && (!submit->scratch || submit->scratch->bytes < scratch ||
                     (uintptr_t)submit->scratch->data % 64))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
-                       "submit: %llu bytes of scratch, aligned to 64, are needed", (unsigned long long)scratch);
+                       "submit: %llu bytes of scratch, aligned to 64, are needed",
+                       (unsigned long long)scratch);
     return step_check(program, error);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// weight.c: weights stay where they are, in the model file's mapping; kernels read the file's own blocks.
+// weight.c: weights stay where they are, in the model file's mapping; kernels read the file's own
+// blocks.
 #include <stdio.h>
 
 #include "cpu.h"
@@ -34,13 +35,15 @@ static uint64_t alignment_of(gr_dtype dtype) {
     return gr_dtype_block(dtype) == 1 ? bytes : 2;
 }
 
-gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in, gr_weight **out_weight,
-                            gr_weight_info *out_info, gr_error *error) {
+gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in,
+                            gr_weight **out_weight, gr_weight_info *out_info, gr_error *error) {
     *out_weight = NULL;
     gr_weight_info info = {.struct_size = sizeof info};
     cpu_struct_fill(out_info, &info, sizeof info);
-    if (!desc_in || !cpu_struct_ok(desc_in, offsetof(gr_weight_desc, name), sizeof *desc_in, SIZE_MAX))
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "weight: its description has another layout");
+    if (!desc_in ||
+        !cpu_struct_ok(desc_in, offsetof(gr_weight_desc, name), sizeof *desc_in, SIZE_MAX))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "weight: its description has another layout");
     gr_weight_desc desc;
     cpu_struct_read(desc_in, sizeof desc, &desc);
     const char *name = desc.name ? desc.name : "a weight";
@@ -52,15 +55,18 @@ gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in, gr
     gr_weight *weight = host->memory_alloc(host, sizeof *weight);
     if (!weight)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, CPU_ORIGIN, "%s: no memory", name);
-    *weight = (gr_weight){.data = desc.data, .bytes = desc.bytes, .row_bytes = row_bytes,
-                          .dtype = desc.dtype, .rank = desc.rank};
+    *weight = (gr_weight){.data = desc.data,
+                          .bytes = desc.bytes,
+                          .row_bytes = row_bytes,
+                          .dtype = desc.dtype,
+                          .rank = desc.rank};
     memcpy(weight->dims, desc.dims, sizeof weight->dims);
     if (desc.bytes && (uintptr_t)desc.data % alignment_of(desc.dtype)) {
         weight->copy = host->memory_alloc(host, desc.bytes);
         if (!weight->copy) {
             host->memory_free(host, weight, sizeof *weight);
-            return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, CPU_ORIGIN, "%s: no memory for %llu bytes", name,
-                           (unsigned long long)desc.bytes);
+            return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, CPU_ORIGIN,
+                           "%s: no memory for %llu bytes", name, (unsigned long long)desc.bytes);
         }
         memcpy(weight->copy, desc.data, desc.bytes);
         weight->data = weight->copy;

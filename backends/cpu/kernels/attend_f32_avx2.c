@@ -13,8 +13,8 @@ INLINE float add8(__m256 v) {
     return _mm_cvtss_f32(_mm_add_ss(n, _mm_movehdup_ps(n)));
 }
 
-INLINE void scores_block(const float *q, const uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
-                         float scale, float *s, uint32_t stride) {
+INLINE void scores_block(const float *q, const uint32_t queries, const float *k, uint32_t keys,
+                         uint32_t dim, float scale, float *s, uint32_t stride) {
     for (uint32_t j = 0; j < keys; j++) {
         __m256 sums[4];
         for (uint32_t i = 0; i < queries; i++)
@@ -29,8 +29,8 @@ INLINE void scores_block(const float *q, const uint32_t queries, const float *k,
     }
 }
 
-void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
-                            float scale, float *s, uint32_t stride) {
+void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys,
+                            uint32_t dim, float scale, float *s, uint32_t stride) {
     uint32_t i = 0;
     for (; i + 4 <= queries; i += 4)
         scores_block(q + (size_t)i * dim, 4, k, keys, dim, scale, s + (size_t)i * stride, stride);
@@ -57,8 +57,8 @@ float attend_exp_f32_avx2(float *s, uint32_t n, float largest) {
 }
 
 // `width` vectors of 8 values from one place of the rows.
-INLINE void values_block(const float *p, const float *v, uint32_t keys, uint32_t dim, const uint32_t width,
-                         float *sums) {
+INLINE void values_block(const float *p, const float *v, uint32_t keys, uint32_t dim,
+                         const uint32_t width, float *sums) {
     __m256 sum[8];
     for (uint32_t d = 0; d < width; d++)
         sum[d] = _mm256_loadu_ps(sums + d * 8);

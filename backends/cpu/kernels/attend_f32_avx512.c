@@ -15,8 +15,9 @@ INLINE __m128 add_lanes(const __m512 v[4]) {
 }
 
 // `queries` queries against `keys` keys, 1 to 4 each; a missing key's sum stays zero.
-INLINE void scores_block(const float *q, const uint32_t queries, const float *k, const uint32_t keys,
-                         uint32_t dim, float scale, float *s, uint32_t stride) {
+INLINE void scores_block(const float *q, const uint32_t queries, const float *k,
+                         const uint32_t keys, uint32_t dim, float scale, float *s,
+                         uint32_t stride) {
     __m512 sums[4][4];
     for (uint32_t i = 0; i < queries; i++) {
         for (uint32_t j = 0; j < 4; j++)
@@ -41,8 +42,8 @@ INLINE void scores_block(const float *q, const uint32_t queries, const float *k,
     }
 }
 
-INLINE void scores_queries(const float *q, const uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
-                           float scale, float *s, uint32_t stride) {
+INLINE void scores_queries(const float *q, const uint32_t queries, const float *k, uint32_t keys,
+                           uint32_t dim, float scale, float *s, uint32_t stride) {
     uint32_t j = 0;
     for (; j + 4 <= keys; j += 4)
         scores_block(q, queries, k + (size_t)j * dim, 4, dim, scale, s + j, stride);

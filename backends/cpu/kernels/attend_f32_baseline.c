@@ -10,7 +10,8 @@ static float dot(const float *a, const float *b, uint32_t n) {
         for (uint32_t j = 0; j < 8; j++)
             sums[j] += a[i + j] * b[i + j];
     }
-    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+           ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
 void attend_scores_f32_baseline(const float *q, uint32_t queries, const float *k, uint32_t keys,

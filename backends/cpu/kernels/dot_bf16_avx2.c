@@ -3,7 +3,8 @@
 #include "kernels/dot_float_avx2.h"
 
 CPU_INLINE __m256 load(const uint8_t *row, uint64_t i) {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(row + i * 2)));
+    __m256i wide =
+        _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(row + i * 2)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dot_float_avx2.h: the shared body of the 256-bit dot products of float weights: up to 4 weight rows
-// against up to 2 activation rows at a time, one running sum each.
+// dot_float_avx2.h: the shared body of the 256-bit dot products of float weights: up to 4 weight
+// rows against up to 2 activation rows at a time, one running sum each.
 #ifndef GREGALE_BACKENDS_CPU_DOT_FLOAT_AVX2_H
 #define GREGALE_BACKENDS_CPU_DOT_FLOAT_AVX2_H
 
@@ -43,7 +43,8 @@ CPU_INLINE void cpu_dot_block(const cpu_dot_float_args *a, uint32_t first, const
         for (uint32_t r = 0; r < rows; r++) {
             float sum = cpu_add8(sums[t][r]);
             for (uint64_t j = i; j < a->k; j++)
-                sum += one(a->weights + r * a->weight_stride, j) * a->x[(first + t) * a->x_stride + j];
+                sum +=
+                    one(a->weights + r * a->weight_stride, j) * a->x[(first + t) * a->x_stride + j];
             a->out[(first + t) * a->out_stride + r] = sum;
         }
     }

@@ -9,7 +9,8 @@
 typedef float (*cpu_load_float)(const uint8_t *row, uint64_t i);
 
 // Eight running sums, added up in one order.
-static inline float cpu_dot_one(const uint8_t *row, const float *x, uint64_t k, cpu_load_float load) {
+static inline float cpu_dot_one(const uint8_t *row, const float *x, uint64_t k,
+                                cpu_load_float load) {
     float sums[8] = {0};
     uint64_t i = 0;
     for (; i + 8 <= k; i += 8) {
@@ -18,7 +19,8 @@ static inline float cpu_dot_one(const uint8_t *row, const float *x, uint64_t k, 
     }
     for (; i < k; i++)
         sums[i % 8] += load(row, i) * x[i];
-    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+           ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
 static inline void cpu_dot_float(const cpu_dot_float_args *a, cpu_load_float load) {

@@ -15,7 +15,8 @@ CPU_INLINE void body(const cpu_dot_rows_args *args, const uint32_t tokens) {
         __m512i quads[CPU_ROWS_TOKENS][4];
         cpu_panel_ahead(args, at, 36);
         cpu_dot64(&rows, at, a, b * 32, tokens, load, quads);
-        __m512 scale[2] = {cpu_low_halves(cpu_column(&rows, at)), cpu_low_halves(cpu_column(&rows, at + 18))};
+        __m512 scale[2] = {cpu_low_halves(cpu_column(&rows, at)),
+                           cpu_low_halves(cpu_column(&rows, at + 18))};
         for (uint32_t t = 0; t < tokens; t++) {
             __m512i dots[2];
             cpu_blocks_of(quads[t], dots);

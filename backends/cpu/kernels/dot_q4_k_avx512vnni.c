@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Q4_K rows against few activation rows. The 16 bytes that open a block (d, dmin, eight scales and minima of
-// six bits) are taken as four columns, so that one instruction serves all rows of the panel.
+// Q4_K rows against few activation rows. The 16 bytes that open a block (d, dmin, eight scales and
+// minima of six bits) are taken as four columns, so that one instruction serves all rows of the
+// panel.
 #include "kernels/dot_rows_avx512vnni.h"
 
 CPU_INLINE __m512i load(const uint8_t *row) {
@@ -24,7 +25,8 @@ CPU_INLINE void open_block(const cpu_panel_rows *rows, uint64_t at, factors *f) 
     f->dmin = _mm512_sub_ps(_mm512_setzero_ps(), cpu_high_halves(c[0]));
     f->scales[0] = _mm512_and_si512(c[1], six);
     f->minima[0] = _mm512_and_si512(c[2], six);
-    f->scales[1] = _mm512_or_si512(_mm512_and_si512(c[3], four), _mm512_and_si512(_mm512_srli_epi32(c[1], 2), two));
+    f->scales[1] = _mm512_or_si512(_mm512_and_si512(c[3], four),
+                                   _mm512_and_si512(_mm512_srli_epi32(c[1], 2), two));
     f->minima[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(c[3], 4), four),
                                    _mm512_and_si512(_mm512_srli_epi32(c[2], 2), two));
 }
@@ -56,8 +58,9 @@ CPU_INLINE void body(const cpu_dot_rows_args *args, const uint32_t tokens) {
                     const unsigned group = pair * 2 + i;
                     sums[t] = cpu_apply(sums[t], dots[i], 0, a[t].scale[b + group],
                                         factor_of(f.scales[group / 4], group % 4, f.d));
-                    sums[t] = _mm512_fmadd_ps(_mm512_set1_ps(a[t].sum32[b + group]),
-                                              factor_of(f.minima[group / 4], group % 4, f.dmin), sums[t]);
+                    sums[t] =
+                        _mm512_fmadd_ps(_mm512_set1_ps(a[t].sum32[b + group]),
+                                        factor_of(f.minima[group / 4], group % 4, f.dmin), sums[t]);
                 }
             }
         }

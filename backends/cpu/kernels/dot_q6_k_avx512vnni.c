@@ -9,7 +9,8 @@ CPU_INLINE __m512i load_part(const uint8_t *row, const unsigned part) {
     const __m512i shifts = part % 2 ? _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2)
                                     : _mm512_setr_epi64(4, 4, 4, 4, 2, 2, 2, 2);
     __m512i low = _mm512_loadu_si512(block->ql + half * 64);
-    __m512i high = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)(block->qh + half * 32)));
+    __m512i high = _mm512_broadcast_i64x4(
+        _mm256_loadu_si256((const __m256i *)(const void *)(block->qh + half * 32)));
     if (part % 2) {
         low = _mm512_srli_epi16(low, 4);
         high = _mm512_srlv_epi64(high, shifts);
@@ -17,7 +18,8 @@ CPU_INLINE __m512i load_part(const uint8_t *row, const unsigned part) {
         high = _mm512_sllv_epi64(high, shifts);
     }
     low = _mm512_and_si512(low, _mm512_set1_epi8(15));
-    return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(0x30), 0xf8); // low | (high & 0x30)
+    return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(0x30),
+                                     0xf8); // low | (high & 0x30)
 }
 
 CPU_INLINE __m512i load0(const uint8_t *row) {
@@ -34,19 +36,22 @@ CPU_INLINE __m512i load3(const uint8_t *row) {
 }
 
 // One part of a block: four groups, whose scales stand in the bytes of `scales`.
-CPU_INLINE void part(const cpu_panel_rows *rows, uint64_t at, const cpu_quantised *a, uint64_t group,
-                     const uint32_t tokens, cpu_load64 load, __m512i scales, __m512 d, __m512 *sums) {
+CPU_INLINE void part(const cpu_panel_rows *rows, uint64_t at, const cpu_quantised *a,
+                     uint64_t group, const uint32_t tokens, cpu_load64 load, __m512i scales,
+                     __m512 d, __m512 *sums) {
     __m512i quads[CPU_ROWS_TOKENS][4];
     __m512 scale[4];
     cpu_dot64(rows, at, a, group * 16, tokens, load, quads);
 #pragma GCC unroll 4
     for (unsigned i = 0; i < 4; i++)
-        scale[i] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(scales, 24 - 8 * i), 24)), d);
+        scale[i] = _mm512_mul_ps(
+            _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(scales, 24 - 8 * i), 24)), d);
     for (uint32_t t = 0; t < tokens; t++) {
         __m512i dots[4];
         cpu_groups_of(quads[t], dots);
         for (unsigned i = 0; i < 4; i++) // a value is 32 too large: a quarter of the bias by 128
-            sums[t] = cpu_apply(sums[t], dots[i], a[t].bias16[group + i] / 4, a[t].scale[(group + i) / 2], scale[i]);
+            sums[t] = cpu_apply(sums[t], dots[i], a[t].bias16[group + i] / 4,
+                                a[t].scale[(group + i) / 2], scale[i]);
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// dot_rows_avx512vnni.h: what the direct kernels for few activation rows share. They unpack a panel's rows
-// into registers, 64 values at a time, and give the same bits as dot_u8_avx512vnni does on a tile: the
-// integer dots are exact, and the sums of floats grow in the same order.
+// dot_rows_avx512vnni.h: what the direct kernels for few activation rows share. They unpack a
+// panel's rows into registers, 64 values at a time, and give the same bits as dot_u8_avx512vnni
+// does on a tile: the integer dots are exact, and the sums of floats grow in the same order.
 #ifndef GREGALE_BACKENDS_CPU_DOT_ROWS_AVX512VNNI_H
 #define GREGALE_BACKENDS_CPU_DOT_ROWS_AVX512VNNI_H
 
@@ -31,15 +31,19 @@ CPU_INLINE void cpu_panel_ahead(const cpu_dot_rows_args *a, uint64_t at, const u
 
 // Sums of four lanes each: of rows 0-3 side by side in every 128 bits.
 CPU_INLINE __m512i cpu_add_quads(const __m512i d[4]) {
-    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(d[0], d[1]), _mm512_unpackhi_epi32(d[0], d[1]));
-    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(d[2], d[3]), _mm512_unpackhi_epi32(d[2], d[3]));
+    __m512i a =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(d[0], d[1]), _mm512_unpackhi_epi32(d[0], d[1]));
+    __m512i b =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(d[2], d[3]), _mm512_unpackhi_epi32(d[2], d[3]));
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
 // Four such vectors (rows 0-3, 4-7, 8-11, 12-15) to the dots of two blocks of 32, a lane a row.
 CPU_INLINE void cpu_blocks_of(const __m512i q[4], __m512i out[2]) {
-    __m512i a = _mm512_add_epi32(_mm512_shuffle_i32x4(q[0], q[1], 0x88), _mm512_shuffle_i32x4(q[0], q[1], 0xdd));
-    __m512i b = _mm512_add_epi32(_mm512_shuffle_i32x4(q[2], q[3], 0x88), _mm512_shuffle_i32x4(q[2], q[3], 0xdd));
+    __m512i a = _mm512_add_epi32(_mm512_shuffle_i32x4(q[0], q[1], 0x88),
+                                 _mm512_shuffle_i32x4(q[0], q[1], 0xdd));
+    __m512i b = _mm512_add_epi32(_mm512_shuffle_i32x4(q[2], q[3], 0x88),
+                                 _mm512_shuffle_i32x4(q[2], q[3], 0xdd));
     out[0] = _mm512_shuffle_i32x4(a, b, 0x88);
     out[1] = _mm512_shuffle_i32x4(a, b, 0xdd);
 }
@@ -58,8 +62,8 @@ CPU_INLINE void cpu_groups_of(const __m512i q[4], __m512i out[4]) {
 typedef __m512i (*cpu_load64)(const uint8_t *row);
 
 // The dots of 64 values, `at` bytes into each row, with each token's activations at value k.
-CPU_INLINE void cpu_dot64(const cpu_panel_rows *rows, uint64_t at, const cpu_quantised *a, uint64_t k,
-                          const uint32_t tokens, cpu_load64 load, __m512i quads[][4]) {
+CPU_INLINE void cpu_dot64(const cpu_panel_rows *rows, uint64_t at, const cpu_quantised *a,
+                          uint64_t k, const uint32_t tokens, cpu_load64 load, __m512i quads[][4]) {
     __m512i x[CPU_ROWS_TOKENS];
     for (uint32_t t = 0; t < tokens; t++)
         x[t] = _mm512_loadu_si512(a[t].q + k);
@@ -78,7 +82,8 @@ CPU_INLINE void cpu_dot64(const cpu_panel_rows *rows, uint64_t at, const cpu_qua
 }
 
 // sums = fma(dot * activation scale, scale, sums), `bias` added to the dot first.
-CPU_INLINE __m512 cpu_apply(__m512 sums, __m512i dot, int32_t bias, float activation, __m512 scale) {
+CPU_INLINE __m512 cpu_apply(__m512 sums, __m512i dot, int32_t bias, float activation,
+                            __m512 scale) {
     __m512 value = _mm512_cvtepi32_ps(_mm512_add_epi32(dot, _mm512_set1_epi32(bias)));
     return _mm512_fmadd_ps(_mm512_mul_ps(value, _mm512_set1_ps(activation)), scale, sums);
 }
@@ -88,18 +93,22 @@ CPU_INLINE __m512i cpu_column(const cpu_panel_rows *rows, uint64_t at) {
     int32_t v[CPU_PANEL];
     for (int r = 0; r < CPU_PANEL; r++)
         memcpy(&v[r], rows->at[r] + at, 4);
-    return _mm512_setr_epi32(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12],
-                             v[13], v[14], v[15]);
+    return _mm512_setr_epi32(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10],
+                             v[11], v[12], v[13], v[14], v[15]);
 }
 
 // The 128 bits `at` bytes into each row as four columns.
 CPU_INLINE void cpu_columns4(const cpu_panel_rows *rows, uint64_t at, __m512i out[4]) {
     __m512i r[4];
     for (int j = 0; j < 4; j++) {
-        __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(rows->at[j] + at)));
-        v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(rows->at[4 + j] + at)), 1);
-        v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(rows->at[8 + j] + at)), 2);
-        r[j] = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(rows->at[12 + j] + at)), 3);
+        __m512i v = _mm512_castsi128_si512(
+            _mm_loadu_si128((const __m128i *)(const void *)(rows->at[j] + at)));
+        v = _mm512_inserti32x4(
+            v, _mm_loadu_si128((const __m128i *)(const void *)(rows->at[4 + j] + at)), 1);
+        v = _mm512_inserti32x4(
+            v, _mm_loadu_si128((const __m128i *)(const void *)(rows->at[8 + j] + at)), 2);
+        r[j] = _mm512_inserti32x4(
+            v, _mm_loadu_si128((const __m128i *)(const void *)(rows->at[12 + j] + at)), 3);
     }
     __m512i a = _mm512_unpacklo_epi32(r[0], r[1]), b = _mm512_unpackhi_epi32(r[0], r[1]);
     __m512i c = _mm512_unpacklo_epi32(r[2], r[3]), d = _mm512_unpackhi_epi32(r[2], r[3]);
@@ -129,8 +138,8 @@ CPU_INLINE void cpu_dot_rows(const cpu_dot_rows_args *args, cpu_rows_body body) 
     }
 }
 
-CPU_INLINE void cpu_rows_begin(const cpu_dot_rows_args *args, const uint32_t tokens, cpu_panel_rows *rows,
-                               cpu_quantised *a, __m512 *sums) {
+CPU_INLINE void cpu_rows_begin(const cpu_dot_rows_args *args, const uint32_t tokens,
+                               cpu_panel_rows *rows, cpu_quantised *a, __m512 *sums) {
     cpu_panel_open(args, rows);
     for (uint32_t t = 0; t < tokens; t++) {
         a[t] = cpu_quantised_at(args->activations + t * args->activation_stride, args->k);
@@ -138,7 +147,8 @@ CPU_INLINE void cpu_rows_begin(const cpu_dot_rows_args *args, const uint32_t tok
     }
 }
 
-CPU_INLINE void cpu_rows_end(const cpu_dot_rows_args *args, const uint32_t tokens, const __m512 *sums) {
+CPU_INLINE void cpu_rows_end(const cpu_dot_rows_args *args, const uint32_t tokens,
+                             const __m512 *sums) {
     for (uint32_t t = 0; t < tokens; t++)
         _mm512_storeu_ps(args->sums + t * CPU_PANEL, sums[t]);
 }
@@ -147,7 +157,8 @@ CPU_INLINE void cpu_rows_end(const cpu_dot_rows_args *args, const uint32_t token
 CPU_INLINE __m512i cpu_nibbles2(const uint8_t *first, const uint8_t *second) {
     const __m512i shifts = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
     __m512i v = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)first));
-    v = _mm512_mask_broadcast_i32x4(v, 0xff00, _mm_loadu_si128((const __m128i *)(const void *)second));
+    v = _mm512_mask_broadcast_i32x4(v, 0xff00,
+                                    _mm_loadu_si128((const __m128i *)(const void *)second));
     return _mm512_and_si512(_mm512_srlv_epi64(v, shifts), _mm512_set1_epi8(15));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dot_tile_avx2.h: the shared body of the 256-bit tile products: eight weight rows, up to 4 activation rows.
+// dot_tile_avx2.h: the shared body of the 256-bit tile products: eight weight rows, up to 4
+// activation rows.
 #ifndef GREGALE_BACKENDS_CPU_DOT_TILE_AVX2_H
 #define GREGALE_BACKENDS_CPU_DOT_TILE_AVX2_H
 
@@ -19,10 +20,11 @@ CPU_INLINE __m256i cpu_four(const int8_t *from) {
     return _mm256_set1_epi32(word);
 }
 
-// Rows [half*8, half*8+8) of the panel, activation rows [first, first+tokens). `biased`: the tile's bytes
-// are 128 too large, which the start value of each sum takes off.
-CPU_INLINE void cpu_dot_half(const cpu_dot_tile_args *args, int half, uint32_t first, const uint32_t tokens,
-                             const uint32_t group, const bool offset, const bool biased, cpu_dot4 dot4) {
+// Rows [half*8, half*8+8) of the panel, activation rows [first, first+tokens). `biased`: the tile's
+// bytes are 128 too large, which the start value of each sum takes off.
+CPU_INLINE void cpu_dot_half(const cpu_dot_tile_args *args, int half, uint32_t first,
+                             const uint32_t tokens, const uint32_t group, const bool offset,
+                             const bool biased, cpu_dot4 dot4) {
     const uint32_t halves = 32 / group;
     cpu_quantised a[4];
     __m256 sums[4];
@@ -44,7 +46,8 @@ CPU_INLINE void cpu_dot_half(const cpu_dot_tile_args *args, int half, uint32_t f
         }
         __m256 scale = _mm256_loadu_ps(s), add = offset ? _mm256_loadu_ps(c) : scale;
         for (uint32_t t = 0; t < tokens; t++) {
-            __m256 dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[t]), _mm256_set1_ps(a[t].scale[g / halves]));
+            __m256 dot =
+                _mm256_mul_ps(_mm256_cvtepi32_ps(dots[t]), _mm256_set1_ps(a[t].scale[g / halves]));
             sums[t] = _mm256_fmadd_ps(dot, scale, sums[t]);
             if (offset) {
                 float sum = group == 32 ? a[t].sum32[g] : a[t].sum16[g];
@@ -58,8 +61,8 @@ CPU_INLINE void cpu_dot_half(const cpu_dot_tile_args *args, int half, uint32_t f
         _mm256_storeu_ps(args->sums + (first + t) * CPU_PANEL + half * 8, sums[t]);
 }
 
-CPU_INLINE void cpu_dot_groups(const cpu_dot_tile_args *args, int half, uint32_t first, const uint32_t tokens,
-                               const bool biased, cpu_dot4 dot4) {
+CPU_INLINE void cpu_dot_groups(const cpu_dot_tile_args *args, int half, uint32_t first,
+                               const uint32_t tokens, const bool biased, cpu_dot4 dot4) {
     if (args->group == 32 && !args->offset)
         cpu_dot_half(args, half, first, tokens, 32, false, biased, dot4);
     else if (args->group == 32)

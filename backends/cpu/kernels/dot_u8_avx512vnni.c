@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One tile of 16 weight rows against up to 8 activation rows, by vpdpbusd. A lane is a weight row; the
-// accumulator of a group starts from -128 times the activations' sum, which takes the weights' bias off.
+// One tile of 16 weight rows against up to 8 activation rows, by vpdpbusd. A lane is a weight row;
+// the accumulator of a group starts from -128 times the activations' sum, which takes the weights'
+// bias off.
 #include <immintrin.h>
 
 #include "kernels/kernels.h"
@@ -9,10 +10,13 @@
 
 // sum += weights (unsigned) * the four activations at `from` (signed), in every lane.
 INLINE void dot4(__m512i *sum, __m512i weights, const int8_t *from) {
-    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(weights), "m"(*(const int (*)[1])(const void *)from));
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+            : "+v"(*sum)
+            : "v"(weights), "m"(*(const int(*)[1])(const void *)from));
 }
 
-INLINE void run(const cpu_dot_tile_args *args, const uint32_t tokens, const uint32_t group, const bool offset) {
+INLINE void run(const cpu_dot_tile_args *args, const uint32_t tokens, const uint32_t group,
+                const bool offset) {
     const uint32_t halves = 32 / group;
     cpu_quantised a[CPU_TOKENS];
     __m512 sums[CPU_TOKENS];
@@ -36,7 +40,8 @@ INLINE void run(const cpu_dot_tile_args *args, const uint32_t tokens, const uint
             }
             const __m512 scale = _mm512_loadu_ps(s);
             for (uint32_t t = 0; t < tokens; t++) {
-                __m512 dot = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[t]), _mm512_set1_ps(a[t].scale[b]));
+                __m512 dot =
+                    _mm512_mul_ps(_mm512_cvtepi32_ps(dots[t]), _mm512_set1_ps(a[t].scale[b]));
                 sums[t] = _mm512_fmadd_ps(dot, scale, sums[t]);
             }
             s += CPU_PANEL;

@@ -5,9 +5,9 @@
 
 #include <immintrin.h>
 
-// exp(x) = 2^n * e^r with n = round(x/ln 2), |r| <= ln 2 / 2, and e^r by its Taylor polynomial of degree 7
-// (the next term is below 6e-9). NaN stays NaN. 2^n is applied in two factors, so that neither leaves the
-// range of floats.
+// exp(x) = 2^n * e^r with n = round(x/ln 2), |r| <= ln 2 / 2, and e^r by its Taylor polynomial of
+// degree 7 (the next term is below 6e-9). NaN stays NaN. 2^n is applied in two factors, so that
+// neither leaves the range of floats.
 static inline __m256 cpu_exp8(__m256 x) {
     x = _mm256_max_ps(_mm256_set1_ps(-150.0f), x); // the second operand is kept when it is NaN
     x = _mm256_min_ps(_mm256_set1_ps(129.0f), x);

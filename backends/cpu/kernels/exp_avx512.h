@@ -5,8 +5,8 @@
 
 #include <immintrin.h>
 
-// exp(x) = 2^n * e^r with n = round(x/ln 2), |r| <= ln 2 / 2, and e^r by its Taylor polynomial of degree 7
-// (the next term is below 6e-9). NaN stays NaN; results below 2^-149 are 0.
+// exp(x) = 2^n * e^r with n = round(x/ln 2), |r| <= ln 2 / 2, and e^r by its Taylor polynomial of
+// degree 7 (the next term is below 6e-9). NaN stays NaN; results below 2^-149 are 0.
 static inline __m512 cpu_exp16(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(-150.0f), x); // the second operand is kept when it is NaN
     x = _mm512_min_ps(_mm512_set1_ps(129.0f), x);

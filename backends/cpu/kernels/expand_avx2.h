@@ -31,8 +31,8 @@ static inline __m256i cpu_nibbles(const uint8_t *from) {
 static inline __m256i cpu_fifth_bits(const uint8_t *from) {
     int32_t bits;
     memcpy(&bits, from, 4);
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2,
-                                            2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2,
+                                            2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i one = _mm256_set1_epi64x((long long)0x8040201008040201ull);
     __m256i bytes = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread), one);
     return _mm256_and_si256(_mm256_cmpeq_epi8(bytes, one), _mm256_set1_epi8(16));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IQ4_XS: eight groups of 32, w = d*(scale-32)*level[q]; four bits of a scale in scales_l, two in scales_h.
+// IQ4_XS: eight groups of 32, w = d*(scale-32)*level[q]; four bits of a scale in scales_l, two in
+// scales_h.
 #include "kernels/iq4.h"
 #include "kernels/kernels.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Q2_K: sixteen groups of 16, w = d*scale*q - dmin*min; within each half of 128 values, 32 bytes of qs
-// hold four layers of two bits.
+// Q2_K: sixteen groups of 16, w = d*scale*q - dmin*min; within each half of 128 values, 32 bytes of
+// qs hold four layers of two bits.
 #include "kernels/kernels.h"
 
 void expand_q2_k_baseline(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Q4_K: eight groups of 32, w = d*scale*q - dmin*min; 32 bytes of qs hold two groups, low nibbles first.
+// Q4_K: eight groups of 32, w = d*scale*q - dmin*min; 32 bytes of qs hold two groups, low nibbles
+// first.
 #include "kernels/kscale.h"
 
 void expand_q4_k_baseline(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c) {

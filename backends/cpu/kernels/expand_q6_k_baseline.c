@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Q6_K: sixteen groups of 16, w = d*scale*(q-32). Within each half of 128 values, quarters 0 and 1 take
-// the low nibbles of 64 bytes of ql, quarters 2 and 3 the high ones; two more bits come from qh.
+// Q6_K: sixteen groups of 16, w = d*scale*(q-32). Within each half of 128 values, quarters 0 and 1
+// take the low nibbles of 64 bytes of ql, quarters 2 and 3 the high ones; two more bits come from
+// qh.
 #include "kernels/kernels.h"
 
 void expand_q6_k_baseline(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c) {

@@ -7,7 +7,8 @@
 
 static inline void eight(const float *gate, const float *up, float *out) {
     __m256 g = _mm256_loadu_ps(gate);
-    __m256 below = _mm256_add_ps(_mm256_set1_ps(1.0f), cpu_exp8(_mm256_sub_ps(_mm256_setzero_ps(), g)));
+    __m256 below =
+        _mm256_add_ps(_mm256_set1_ps(1.0f), cpu_exp8(_mm256_sub_ps(_mm256_setzero_ps(), g)));
     _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_div_ps(g, below), _mm256_loadu_ps(up)));
 }
 

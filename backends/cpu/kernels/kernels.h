@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // kernels.h: the table of inner functions, filled with plain C first and then overridden by ISA.
 //
-// Every kernel's result for one row depends on that row alone: how many rows go through a call, or at
-// which place among them, changes no bit.
+// Every kernel's result for one row depends on that row alone: how many rows go through a call, or
+// at which place among them, changes no bit.
 //
-// Products of block-quantised weights. Sixteen weight rows make a panel. Up to 256 values of each are
-// expanded to 8-bit integers with a scale (and perhaps an offset) a group of 16 or 32, and woven into
-// a tile in which four consecutive values of all sixteen rows lie side by side, so that each lane of a
-// vector belongs to one row. Activations are 8-bit integers with an F32 scale a block of 32. For each
-// block in ascending order: sum = fma(integer dot * activation scale, weight scale, sum).
+// Products of block-quantised weights. Sixteen weight rows make a panel. Up to 256 values of each
+// are expanded to 8-bit integers with a scale (and perhaps an offset) a group of 16 or 32, and
+// woven into a tile in which four consecutive values of all sixteen rows lie side by side, so that
+// each lane of a vector belongs to one row. Activations are 8-bit integers with an F32 scale a
+// block of 32. For each block in ascending order: sum = fma(integer dot * activation scale, weight
+// scale, sum).
 #ifndef GREGALE_BACKENDS_CPU_KERNELS_H
 #define GREGALE_BACKENDS_CPU_KERNELS_H
 
@@ -19,16 +20,16 @@
 #include "gregale/dtype.h"
 #include "gregale/topology.h"
 
-#define CPU_PANEL 16    // weight rows in a panel
-#define CPU_CHUNK 256   // values expanded at once
-#define CPU_TOKENS 8    // activation rows in one dot_tile call
+#define CPU_PANEL 16       // weight rows in a panel
+#define CPU_CHUNK 256      // values expanded at once
+#define CPU_TOKENS 8       // activation rows in one dot_tile call
 #define CPU_FLOAT_ROWS 4   // weight rows and
 #define CPU_FLOAT_TOKENS 4 // activation rows in one dot_float call
 
 // What a dtype looks like once expanded. group is 0 for types that are not expanded to integers.
 typedef struct cpu_dtype_form {
-    uint32_t group;  // values under one scale: 16 or 32
-    bool offset;     // w = s*q + c, else w = s*q
+    uint32_t group; // values under one scale: 16 or 32
+    bool offset;    // w = s*q + c, else w = s*q
 } cpu_dtype_form;
 cpu_dtype_form cpu_dtype_form_of(gr_dtype dtype);
 
@@ -38,8 +39,8 @@ typedef void (*cpu_expand)(const uint8_t *source, uint32_t n, int8_t *q, float *
 
 // A panel's values at one chunk of K.
 typedef struct cpu_tile {
-    uint8_t q[CPU_PANEL * CPU_CHUNK];        // [n/4][16][4], signed or biased by 128 as the ISA likes it
-    float s[CPU_PANEL * (CPU_CHUNK / 16)];   // [group][16]
+    uint8_t q[CPU_PANEL * CPU_CHUNK]; // [n/4][16][4], signed or biased by 128 as the ISA likes it
+    float s[CPU_PANEL * (CPU_CHUNK / 16)]; // [group][16]
     float c[CPU_PANEL * (CPU_CHUNK / 16)];
 } cpu_tile;
 
@@ -72,9 +73,9 @@ static inline cpu_quantised cpu_quantised_at(const uint8_t *row, uint64_t k) {
 // One tile against up to 8 rows of quantised activations.
 typedef struct cpu_dot_tile_args {
     const cpu_tile *tile;
-    uint32_t blocks;    // of 32 values in this tile, 1 to 8
-    uint32_t group;     // 16 or 32
-    uint32_t tokens;    // 1 to 8
+    uint32_t blocks; // of 32 values in this tile, 1 to 8
+    uint32_t group;  // 16 or 32
+    uint32_t tokens; // 1 to 8
     bool offset;
     const uint8_t *activations; // row 0
     uint64_t activation_stride; // bytes
@@ -88,12 +89,12 @@ typedef struct cpu_dot_tile_args {
 typedef struct cpu_dot_rows_args {
     const uint8_t *weights; // row 0; the next panel, if any, lies behind this one
     uint64_t row_bytes;
-    uint64_t k;             // a multiple of 64
-    uint32_t rows;          // 1 to 16
-    uint32_t tokens;        // 1 to 4
+    uint64_t k;      // a multiple of 64
+    uint32_t rows;   // 1 to 16
+    uint32_t tokens; // 1 to 4
     const uint8_t *activations;
     uint64_t activation_stride;
-    float *sums;            // [tokens][16], set
+    float *sums; // [tokens][16], set
 } cpu_dot_rows_args;
 
 // Weight rows against activation rows, K values each: out[t*out_stride + r].
@@ -101,16 +102,16 @@ typedef struct cpu_dot_float_args {
     const uint8_t *weights;
     uint64_t weight_stride; // bytes
     const float *x;
-    uint64_t x_stride;      // values
+    uint64_t x_stride; // values
     uint64_t k;
-    uint32_t rows, tokens;  // 1 to 4 each
+    uint32_t rows, tokens; // 1 to 4 each
     float *out;
-    uint64_t out_stride;    // values
+    uint64_t out_stride; // values
 } cpu_dot_float_args;
 
 typedef struct cpu_kernels {
-    const char *isa;      // of most of them: "baseline", "avx2", "avx512"
-    const char *dot_isa;  // of dot_tile: "avx512vnni"; NULL: none, weights are expanded to F32
+    const char *isa;     // of most of them: "baseline", "avx2", "avx512"
+    const char *dot_isa; // of dot_tile: "avx512vnni"; NULL: none, weights are expanded to F32
     gr_cpu_features features;
 
     cpu_expand expand[GR_DTYPE_LIMIT];
@@ -131,30 +132,33 @@ typedef struct cpu_kernels {
     void (*f32_to_bf16)(const float *from, uint64_t n, uint16_t *to);
 
     void (*rms_norm)(const float *x, const float *weight, uint64_t n, float eps, float *out);
-    // x and out hold pairs apart by rotary/2 (half), or neighbours (interleaved); table [pairs][cos, sin].
-    void (*rope_half)(const float *x, const float *cosine, const float *sine, uint32_t pairs, float *out);
+    // x and out hold pairs apart by rotary/2 (half), or neighbours (interleaved); table
+    // [pairs][cos, sin].
+    void (*rope_half)(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                      float *out);
     void (*rope_interleaved)(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                              float *out);
     void (*glu_silu)(const float *gate, const float *up, uint64_t n, float *out);
 
     // Attention over keys and values expanded to F32, dim a multiple of 16.
     // s[i*stride + j] = q[i] . k[j] * scale
-    void (*attend_scores)(const float *q, uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
-                          float scale, float *s, uint32_t stride);
+    void (*attend_scores)(const float *q, uint32_t queries, const float *k, uint32_t keys,
+                          uint32_t dim, float scale, float *s, uint32_t stride);
     // s[i] = exp(s[i] - largest); returns the sum.
     float (*attend_exp)(float *s, uint32_t n, float largest);
     // sums[i] += sum over j in [0, keys) of p[i*stride + j] * v[j]
-    void (*attend_values)(const float *p, uint32_t queries, uint32_t stride, const float *v, uint32_t keys,
-                          uint32_t dim, float *sums);
+    void (*attend_values)(const float *p, uint32_t queries, uint32_t stride, const float *v,
+                          uint32_t keys, uint32_t dim, float *sums);
 } cpu_kernels;
 
-// Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL: the
-// best) allow.
+// Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL:
+// the best) allow.
 void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels);
 
 // ---- One function a file; each is the table's entry of that name ----
 
-#define CPU_DECLARE_EXPAND(name) void name(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c)
+#define CPU_DECLARE_EXPAND(name)                                                                   \
+    void name(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c)
 CPU_DECLARE_EXPAND(expand_q4_0_baseline);
 CPU_DECLARE_EXPAND(expand_q4_1_baseline);
 CPU_DECLARE_EXPAND(expand_q5_0_baseline);
@@ -215,18 +219,19 @@ void rms_norm_f32_baseline(const float *x, const float *weight, uint64_t n, floa
 void rms_norm_f32_avx2(const float *x, const float *weight, uint64_t n, float eps, float *out);
 void rope_half_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                             float *out);
-void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
-                                   float *out);
-void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs, float *out);
-void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
-                               float *out);
+void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine,
+                                   uint32_t pairs, float *out);
+void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                        float *out);
+void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine,
+                               uint32_t pairs, float *out);
 void glu_silu_f32_baseline(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx2(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx512(const float *gate, const float *up, uint64_t n, float *out);
 void attend_scores_f32_baseline(const float *q, uint32_t queries, const float *k, uint32_t keys,
                                 uint32_t dim, float scale, float *s, uint32_t stride);
-void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys, uint32_t dim,
-                            float scale, float *s, uint32_t stride);
+void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys,
+                            uint32_t dim, float scale, float *s, uint32_t stride);
 void attend_scores_f32_avx512(const float *q, uint32_t queries, const float *k, uint32_t keys,
                               uint32_t dim, float scale, float *s, uint32_t stride);
 float attend_exp_f32_baseline(float *s, uint32_t n, float largest);

@@ -6,7 +6,8 @@
 #include "kernels/expand_avx2.h"
 #include "kernels/kscale.h"
 
-static inline void cpu_k_factors(uint16_t d, uint16_t dmin, const uint8_t *packed, float *s, float *c) {
+static inline void cpu_k_factors(uint16_t d, uint16_t dmin, const uint8_t *packed, float *s,
+                                 float *c) {
     uint8_t scales[16];
     cpu_k_scales(packed, scales);
     __m128i bytes = cpu_load16(scales);

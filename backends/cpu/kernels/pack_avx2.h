@@ -34,11 +34,13 @@ static inline void cpu_pack_avx2(const int8_t *rows, uint32_t n, uint8_t *tile, 
             __m256i r[8];
             for (int j = 0; j < 8; j++) {
                 const int8_t *from = rows + (half * 8 + j) * CPU_CHUNK + i;
-                r[j] = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)from), mask);
+                r[j] =
+                    _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)from), mask);
             }
             cpu_transpose8(r);
             for (int j = 0; j < 8; j++)
-                _mm256_storeu_si256((__m256i *)(void *)(tile + i * CPU_PANEL + j * 64 + half * 32), r[j]);
+                _mm256_storeu_si256((__m256i *)(void *)(tile + i * CPU_PANEL + j * 64 + half * 32),
+                                    r[j]);
         }
     }
 }

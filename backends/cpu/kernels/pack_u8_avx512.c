@@ -18,7 +18,8 @@ static inline __attribute__((always_inline)) void transpose16(__m512i r[16]) {
         b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
     }
     for (int j = 0; j < 4; j++) {
-        __m512i low = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x88), high = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xdd);
+        __m512i low = _mm512_shuffle_i32x4(b[j], b[4 + j], 0x88),
+                high = _mm512_shuffle_i32x4(b[j], b[4 + j], 0xdd);
         __m512i low2 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0x88);
         __m512i high2 = _mm512_shuffle_i32x4(b[8 + j], b[12 + j], 0xdd);
         r[j] = _mm512_shuffle_i32x4(low, low2, 0x88);
@@ -35,8 +36,10 @@ static inline __attribute__((always_inline)) void pack_block(const int8_t *rows,
     __m512i r[16];
     for (int j = 0; j < 16; j++) {
         const int8_t *from = rows + j * CPU_CHUNK;
-        __m512i values = words == 16 ? _mm512_loadu_si512(from)
-                                     : _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)from));
+        __m512i values =
+            words == 16
+                ? _mm512_loadu_si512(from)
+                : _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(const void *)from));
         r[j] = _mm512_xor_si512(values, bias);
     }
     transpose16(r);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activations to 8 bits with an F32 scale a block of 32, and the sums that offsets need. A block that is
-// not finite gets a NaN scale, so that every product with it is NaN.
+// Activations to 8 bits with an F32 scale a block of 32, and the sums that offsets need. A block
+// that is not finite gets a NaN scale, so that every product with it is NaN.
 #include <immintrin.h>
 #include <math.h>
 
@@ -26,7 +26,8 @@ static inline int32_t sum8(__m256i v) {
 
 // 32 integers of at most 8 bits to bytes.
 static inline __m256i narrow(const __m256i v[4]) {
-    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
     return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
@@ -40,7 +41,10 @@ void quantise_f32_avx2(const float *x, uint64_t k, uint8_t *row) {
         __m256i n[4];
         for (int i = 0; i < 4; i++)
             v[i] = _mm256_loadu_ps(x + b * 32 + (uint64_t)i * 8);
-        union { uint32_t bits; float value; } largest = {largest_bits(v)};
+        union {
+            uint32_t bits;
+            float value;
+        } largest = {largest_bits(v)};
         bool finite = largest.bits < 0x7f800000u, zero = !finite || largest.value < 1e-36f;
         float scale = !finite ? NAN : zero ? 0.0f : largest.value / 127.0f;
         __m256 inverse = _mm256_set1_ps(zero ? 0.0f : 127.0f / largest.value);

@@ -10,7 +10,8 @@ void rms_norm_f32_avx2(const float *x, const float *weight, uint64_t n, float ep
     uint64_t i = 0;
     for (; i + 8 <= n; i += 8) {
         __m256 v = _mm256_loadu_ps(x + i);
-        __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(v)), b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+        __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(v)),
+                b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
         low = _mm256_fmadd_pd(a, a, low);
         high = _mm256_fmadd_pd(b, b, high);
     }

@@ -3,7 +3,7 @@
 #include "kernels/kernels.h"
 
 void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
-                            float *out) {
+                        float *out) {
     for (uint32_t i = 0; i < pairs; i++) {
         float a = x[i], b = x[i + pairs];
         out[i] = a * cosine[i] - b * sine[i];
@@ -11,8 +11,8 @@ void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, 
     }
 }
 
-void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
-                                   float *out) {
+void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine,
+                               uint32_t pairs, float *out) {
     for (uint32_t i = 0; i < pairs; i++) {
         float a = x[2 * i], b = x[2 * i + 1];
         out[2 * i] = a * cosine[i] - b * sine[i];

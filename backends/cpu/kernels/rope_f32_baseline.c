@@ -11,8 +11,8 @@ void rope_half_f32_baseline(const float *x, const float *cosine, const float *si
     }
 }
 
-void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
-                                   float *out) {
+void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine,
+                                   uint32_t pairs, float *out) {
     for (uint32_t i = 0; i < pairs; i++) {
         float a = x[2 * i], b = x[2 * i + 1];
         out[2 * i] = a * cosine[i] - b * sine[i];

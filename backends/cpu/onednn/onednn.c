@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// onednn.c: see onednn.h. Primitives are cached by shape: making one takes a fifth of a millisecond.
+// onednn.c: see onednn.h. Primitives are cached by shape: making one takes a fifth of a
+// millisecond.
 #include "onednn/onednn.h"
 
 #ifndef GREGALE_CPU_ONEDNN
@@ -28,8 +29,8 @@ uint64_t cpu_onednn_matmul_scratch(const cpu_onednn_matmul *matmul) {
     return 0;
 }
 
-bool cpu_onednn_matmul_run(cpu_onednn_matmul *matmul, uint32_t worker, const void *x, const void *w, float *y,
-                           void *scratch) {
+bool cpu_onednn_matmul_run(cpu_onednn_matmul *matmul, uint32_t worker, const void *x, const void *w,
+                           float *y, void *scratch) {
     (void)matmul, (void)worker, (void)x, (void)w, (void)y, (void)scratch;
     return false;
 }
@@ -47,27 +48,27 @@ bool cpu_onednn_matmul_run(cpu_onednn_matmul *matmul, uint32_t worker, const voi
 #endif
 
 // One row a function that is called: F(name).
-#define ONEDNN_FUNCTIONS(F)           \
-    F(version)                        \
-    F(engine_create)                  \
-    F(engine_destroy)                 \
-    F(stream_create)                  \
-    F(stream_wait)                    \
-    F(stream_destroy)                 \
-    F(memory_desc_init_by_strides)    \
-    F(memory_desc_get_size)           \
-    F(memory_create)                  \
-    F(memory_set_data_handle)         \
-    F(memory_destroy)                 \
-    F(matmul_desc_init)               \
-    F(primitive_attr_create)          \
-    F(primitive_attr_set_scratchpad_mode) \
-    F(primitive_attr_destroy)         \
-    F(primitive_desc_create)          \
-    F(primitive_desc_query_md)        \
-    F(primitive_desc_destroy)         \
-    F(primitive_create)               \
-    F(primitive_execute)              \
+#define ONEDNN_FUNCTIONS(F)                                                                        \
+    F(version)                                                                                     \
+    F(engine_create)                                                                               \
+    F(engine_destroy)                                                                              \
+    F(stream_create)                                                                               \
+    F(stream_wait)                                                                                 \
+    F(stream_destroy)                                                                              \
+    F(memory_desc_init_by_strides)                                                                 \
+    F(memory_desc_get_size)                                                                        \
+    F(memory_create)                                                                               \
+    F(memory_set_data_handle)                                                                      \
+    F(memory_destroy)                                                                              \
+    F(matmul_desc_init)                                                                            \
+    F(primitive_attr_create)                                                                       \
+    F(primitive_attr_set_scratchpad_mode)                                                          \
+    F(primitive_attr_destroy)                                                                      \
+    F(primitive_desc_create)                                                                       \
+    F(primitive_desc_query_md)                                                                     \
+    F(primitive_desc_destroy)                                                                      \
+    F(primitive_create)                                                                            \
+    F(primitive_execute)                                                                           \
     F(primitive_destroy)
 
 enum { X, W, Y, SCRATCH, MEMORIES };
@@ -111,8 +112,8 @@ static bool find(void *library, const char *name, void *out_function) {
 }
 
 static const char *load(cpu_onednn *onednn, void *library) {
-#define F(name)                                                    \
-    if (!find(library, "dnnl_" #name, &onednn->call.name))         \
+#define F(name)                                                                                    \
+    if (!find(library, "dnnl_" #name, &onednn->call.name))                                         \
         return "it lacks dnnl_" #name;
     ONEDNN_FUNCTIONS(F)
 #undef F
@@ -133,7 +134,8 @@ static const char *load(cpu_onednn *onednn, void *library) {
 cpu_onednn *cpu_onednn_open(const gr_host *host) {
     void *library = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
     if (!library) {
-        host->log(host, GR_LOG_INFO, "cpu: oneDNN (libdnnl.so.2) was not found; float matrices use own kernels");
+        host->log(host, GR_LOG_INFO,
+                  "cpu: oneDNN (libdnnl.so.2) was not found; float matrices use own kernels");
         return NULL;
     }
     cpu_onednn *onednn = host->memory_alloc(host, sizeof *onednn);
@@ -187,15 +189,20 @@ void cpu_onednn_close(cpu_onednn *o) {
 static bool describe(cpu_onednn *o, const cpu_onednn_shape *s, dnnl_memory_desc_t md[MEMORIES]) {
     const dnnl_dims_t x_dims = {(int64_t)s->m, (int64_t)s->k}, x_strides = {(int64_t)s->k, 1};
     const dnnl_dims_t w_dims = {(int64_t)s->k, (int64_t)s->n}, w_strides = {1, (int64_t)s->k};
-    const dnnl_dims_t y_dims = {(int64_t)s->m, (int64_t)s->n}, y_strides = {(int64_t)s->y_stride, 1};
+    const dnnl_dims_t y_dims = {(int64_t)s->m, (int64_t)s->n},
+                      y_strides = {(int64_t)s->y_stride, 1};
     dnnl_data_type_t type = s->bf16 ? dnnl_bf16 : dnnl_f32;
-    return o->call.memory_desc_init_by_strides(&md[X], 2, x_dims, type, x_strides) == dnnl_success &&
-           o->call.memory_desc_init_by_strides(&md[W], 2, w_dims, type, w_strides) == dnnl_success &&
-           o->call.memory_desc_init_by_strides(&md[Y], 2, y_dims, dnnl_f32, y_strides) == dnnl_success;
+    return o->call.memory_desc_init_by_strides(&md[X], 2, x_dims, type, x_strides) ==
+               dnnl_success &&
+           o->call.memory_desc_init_by_strides(&md[W], 2, w_dims, type, w_strides) ==
+               dnnl_success &&
+           o->call.memory_desc_init_by_strides(&md[Y], 2, y_dims, dnnl_f32, y_strides) ==
+               dnnl_success;
 }
 
 // Makes the primitive, its scratch in our hands; fills md[SCRATCH].
-static bool make_primitive(cpu_onednn *o, cpu_onednn_matmul *matmul, dnnl_memory_desc_t md[MEMORIES]) {
+static bool make_primitive(cpu_onednn *o, cpu_onednn_matmul *matmul,
+                           dnnl_memory_desc_t md[MEMORIES]) {
     dnnl_matmul_desc_t desc;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
@@ -203,7 +210,8 @@ static bool make_primitive(cpu_onednn *o, cpu_onednn_matmul *matmul, dnnl_memory
     if (o->call.matmul_desc_init(&desc, &md[X], &md[W], NULL, &md[Y]) != dnnl_success ||
         o->call.primitive_attr_create(&attr) != dnnl_success)
         return false;
-    if (o->call.primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) == dnnl_success &&
+    if (o->call.primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user) ==
+            dnnl_success &&
         o->call.primitive_desc_create(&pd, &desc, attr, o->engine, NULL) == dnnl_success) {
         md[SCRATCH] = *o->call.primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
         matmul->scratch = o->call.memory_desc_get_size(&md[SCRATCH]);
@@ -214,13 +222,15 @@ static bool make_primitive(cpu_onednn *o, cpu_onednn_matmul *matmul, dnnl_memory
     return done;
 }
 
-static bool make_seats(cpu_onednn *o, cpu_onednn_matmul *matmul, const dnnl_memory_desc_t md[MEMORIES]) {
+static bool make_seats(cpu_onednn *o, cpu_onednn_matmul *matmul,
+                       const dnnl_memory_desc_t md[MEMORIES]) {
     for (uint32_t i = 0; i < matmul->shape.workers; i++) {
         seat *s = &matmul->seats[i];
         if (o->call.stream_create(&s->stream, o->engine, dnnl_stream_default_flags) != dnnl_success)
             return false;
         for (int j = 0; j < MEMORIES; j++) {
-            if (o->call.memory_create(&s->memory[j], &md[j], o->engine, DNNL_MEMORY_NONE) != dnnl_success)
+            if (o->call.memory_create(&s->memory[j], &md[j], o->engine, DNNL_MEMORY_NONE) !=
+                dnnl_success)
                 return false;
         }
     }
@@ -245,8 +255,8 @@ static cpu_onednn_matmul *matmul_make(cpu_onednn *o, const cpu_onednn_shape *sha
 }
 
 static bool same(const cpu_onednn_shape *a, const cpu_onednn_shape *b) {
-    return a->bf16 == b->bf16 && a->workers == b->workers && a->m == b->m && a->n == b->n && a->k == b->k &&
-           a->y_stride == b->y_stride;
+    return a->bf16 == b->bf16 && a->workers == b->workers && a->m == b->m && a->n == b->n &&
+           a->k == b->k && a->y_stride == b->y_stride;
 }
 
 cpu_onednn_matmul *cpu_onednn_matmul_get(cpu_onednn *o, const cpu_onednn_shape *shape) {
@@ -269,8 +279,8 @@ uint64_t cpu_onednn_matmul_scratch(const cpu_onednn_matmul *matmul) {
     return matmul->scratch;
 }
 
-bool cpu_onednn_matmul_run(cpu_onednn_matmul *matmul, uint32_t worker, const void *x, const void *w, float *y,
-                           void *scratch) {
+bool cpu_onednn_matmul_run(cpu_onednn_matmul *matmul, uint32_t worker, const void *x, const void *w,
+                           float *y, void *scratch) {
     cpu_onednn *o = matmul->owner;
     seat *s = &matmul->seats[worker];
     void *data[MEMORIES] = {(void *)(uintptr_t)x, (void *)(uintptr_t)w, y, scratch};
@@ -284,7 +294,8 @@ bool cpu_onednn_matmul_run(cpu_onednn_matmul *matmul, uint32_t worker, const voi
                                             {DNNL_ARG_WEIGHTS, s->memory[W]},
                                             {DNNL_ARG_DST, s->memory[Y]},
                                             {DNNL_ARG_SCRATCHPAD, s->memory[SCRATCH]}};
-    return o->call.primitive_execute(matmul->primitive, s->stream, MEMORIES, args) == dnnl_success &&
+    return o->call.primitive_execute(matmul->primitive, s->stream, MEMORIES, args) ==
+               dnnl_success &&
            o->call.stream_wait(s->stream) == dnnl_success;
 }
 

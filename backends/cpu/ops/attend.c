@@ -7,14 +7,16 @@ static uint32_t pad16(uint32_t n) {
 }
 
 static uint64_t floats_needed(uint64_t k_pad, uint64_t v_pad) {
-    return CPU_QUERIES * k_pad + CPU_BLOCK * (k_pad + v_pad) + CPU_QUERIES * CPU_KEYS + 2 * CPU_QUERIES * v_pad;
+    return CPU_QUERIES * k_pad + CPU_BLOCK * (k_pad + v_pad) + CPU_QUERIES * CPU_KEYS +
+           2 * CPU_QUERIES * v_pad;
 }
 
 uint64_t cpu_attention_private(const gr_attrs_attention *attrs) {
     return floats_needed(pad16(attrs->k_dim), pad16(attrs->v_dim)) * sizeof(float);
 }
 
-void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scratch, cpu_attention *out) {
+void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scratch,
+                        cpu_attention *out) {
     const gr_attrs_attention *attrs = &call->node.attrs.attention;
     *out = (cpu_attention){.call = call, .task = task, .step = &task->run->step, .attrs = attrs};
     out->dense = (attrs->flags & GR_ATTENTION_DENSE) != 0;
@@ -36,8 +38,8 @@ void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scr
     out->total = out->sums + CPU_QUERIES * out->v_pad;
 }
 
-void cpu_attention_visible(const gr_attrs_attention *attrs, const gr_step *step, bool dense, uint32_t t,
-                           int64_t *first, int64_t *last) {
+void cpu_attention_visible(const gr_attrs_attention *attrs, const gr_step *step, bool dense,
+                           uint32_t t, int64_t *first, int64_t *last) {
     int32_t seq = step->row_seq[t];
     int64_t p = step->positions[t], window = attrs->window;
     int64_t known = step->positions[step->seq_rows[seq + 1] - 1];
@@ -88,13 +90,14 @@ void cpu_attention_load(const cpu_attention *a, const cpu_tile_rows *tile) {
         float *q = a->q + (uint64_t)i * a->k_pad;
         memset(q, 0, a->k_pad * sizeof *q);
         if (dim)
-            memcpy(q, cpu_in_f32(a->call, 0) + (row * a->attrs->heads + head) * dim, dim * sizeof *q);
+            memcpy(q, cpu_in_f32(a->call, 0) + (row * a->attrs->heads + head) * dim,
+                   dim * sizeof *q);
     }
 }
 
 // Expands n positions from `position` of K or V into `space`, all within one page.
-static void expand(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t part, int64_t position,
-                   uint32_t n, float *space) {
+static void expand(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t part,
+                   int64_t position, uint32_t n, float *space) {
     uint32_t dim = part ? a->attrs->v_dim : a->attrs->k_dim, pad = part ? a->v_pad : a->k_pad;
     const cpu_kernels *kernels = a->call->kernels;
     if (dim != pad)
@@ -106,17 +109,20 @@ static void expand(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t p
         const float *from = cpu_in_f32(a->call, 1 + part) +
                             ((uint64_t)row * a->attrs->kv_heads + tile->kv_head) * dim;
         for (uint32_t i = 0; i < n; i++)
-            memcpy(space + (uint64_t)i * pad, from + (uint64_t)i * a->attrs->kv_heads * dim, dim * sizeof *space);
+            memcpy(space + (uint64_t)i * pad, from + (uint64_t)i * a->attrs->kv_heads * dim,
+                   dim * sizeof *space);
         return;
     }
     const gr_kv *kv = a->call->kv;
-    const uint8_t *from = cpu_pages_row(&a->pages, a->call, part, tile->seq, tile->kv_head, position);
+    const uint8_t *from =
+        cpu_pages_row(&a->pages, a->call, part, tile->seq, tile->kv_head, position);
     if (dim == pad) {
         cpu_decode_row(kernels, kv->dtype, from, (uint64_t)n * dim, space);
         return;
     }
     for (uint32_t i = 0; i < n; i++)
-        cpu_decode_row(kernels, kv->dtype, from + i * kv->head_bytes[part], dim, space + (uint64_t)i * pad);
+        cpu_decode_row(kernels, kv->dtype, from + i * kv->head_bytes[part], dim,
+                       space + (uint64_t)i * pad);
 }
 
 // How many positions from `position` to `last` one expand may take.
@@ -132,16 +138,19 @@ static uint32_t block_length(const cpu_attention *a, int64_t position, int64_t l
 }
 
 // Asks for the block at `position` of K or V before it is needed.
-static void ahead(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t part, int64_t position, int64_t last) {
+static void ahead(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t part,
+                  int64_t position, int64_t last) {
     if (a->dense || position > last)
         return;
-    const uint8_t *from = cpu_pages_row(&a->pages, a->call, part, tile->seq, tile->kv_head, position);
+    const uint8_t *from =
+        cpu_pages_row(&a->pages, a->call, part, tile->seq, tile->kv_head, position);
     uint64_t bytes = block_length(a, position, last) * a->call->kv->head_bytes[part];
     for (uint64_t i = 0; i < bytes; i += 64)
         __builtin_prefetch(from + i, 0, 2);
 }
 
-static void scores(const cpu_attention *a, const cpu_tile_rows *tile, int64_t base, int64_t low, int64_t high) {
+static void scores(const cpu_attention *a, const cpu_tile_rows *tile, int64_t base, int64_t low,
+                   int64_t high) {
     uint32_t n, queries = tile->count * tile->heads;
     for (int64_t position = low; position <= high; position += n) {
         n = block_length(a, position, high);
@@ -173,15 +182,15 @@ static cpu_softmax weigh(const cpu_attention *a, float *s, uint32_t n) {
 }
 
 // The part [*begin, *end] of [low, high] that the tile's row i sees.
-static void clip(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t i, int64_t low, int64_t high,
-                 int64_t *begin, int64_t *end) {
+static void clip(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t i, int64_t low,
+                 int64_t high, int64_t *begin, int64_t *end) {
     cpu_attention_visible(a->attrs, a->step, a->dense, tile->first + i, begin, end);
     *begin = *begin < low ? low : *begin;
     *end = *end > high ? high : *end;
 }
 
-static void values(const cpu_attention *a, const cpu_tile_rows *tile, int64_t base, int64_t low, int64_t high,
-                   float *sums) {
+static void values(const cpu_attention *a, const cpu_tile_rows *tile, int64_t base, int64_t low,
+                   int64_t high, float *sums) {
     uint32_t n;
     for (int64_t position = low; position <= high; position += n) {
         n = block_length(a, position, high);
@@ -193,15 +202,16 @@ static void values(const cpu_attention *a, const cpu_tile_rows *tile, int64_t ba
             if (begin > end)
                 continue;
             uint64_t query = (uint64_t)i * tile->heads;
-            a->call->kernels->attend_values(a->scores + query * CPU_KEYS + (begin - base), tile->heads, CPU_KEYS,
-                                            a->v + (uint64_t)(begin - position) * a->v_pad,
-                                            (uint32_t)(end - begin + 1), a->v_pad, sums + query * a->v_pad);
+            a->call->kernels->attend_values(
+                a->scores + query * CPU_KEYS + (begin - base), tile->heads, CPU_KEYS,
+                a->v + (uint64_t)(begin - position) * a->v_pad, (uint32_t)(end - begin + 1),
+                a->v_pad, sums + query * a->v_pad);
         }
     }
 }
 
-void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int64_t chunk, cpu_softmax *states,
-                         float *sums) {
+void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int64_t chunk,
+                         cpu_softmax *states, float *sums) {
     int64_t base = chunk * CPU_KEYS, low = base > tile->low ? base : tile->low;
     int64_t high = base + CPU_KEYS - 1 < tile->high ? base + CPU_KEYS - 1 : tile->high;
     memset(sums, 0, (uint64_t)tile->count * tile->heads * a->v_pad * sizeof *sums);
@@ -215,14 +225,15 @@ void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int6
             uint64_t query = (uint64_t)i * tile->heads + h;
             states[query] = (cpu_softmax){.largest = -INFINITY};
             if (begin <= end)
-                states[query] = weigh(a, a->scores + query * CPU_KEYS + (begin - base), (uint32_t)(end - begin + 1));
+                states[query] = weigh(a, a->scores + query * CPU_KEYS + (begin - base),
+                                      (uint32_t)(end - begin + 1));
         }
     }
     values(a, tile, base, low, high, sums);
 }
 
-void cpu_attention_merge(cpu_softmax *total, float *total_sum, const cpu_softmax *chunk, const float *sum,
-                         uint32_t v_pad) {
+void cpu_attention_merge(cpu_softmax *total, float *total_sum, const cpu_softmax *chunk,
+                         const float *sum, uint32_t v_pad) {
     if (chunk->largest == -INFINITY)
         return;
     if (total->largest == -INFINITY) {
@@ -240,14 +251,15 @@ void cpu_attention_merge(cpu_softmax *total, float *total_sum, const cpu_softmax
     total->largest = largest;
 }
 
-void cpu_attention_store(const cpu_attention *a, const cpu_tile_rows *tile, const cpu_softmax *states,
-                         const float *sums) {
+void cpu_attention_store(const cpu_attention *a, const cpu_tile_rows *tile,
+                         const cpu_softmax *states, const float *sums) {
     uint32_t dim = a->attrs->v_dim;
     for (uint32_t i = 0; i < tile->count * tile->heads; i++) {
         uint64_t row = tile->first + i / tile->heads, head = tile->head + i % tile->heads;
         float *out = cpu_out_f32(a->call, 0) + (row * a->attrs->heads + head) * dim;
         float factor = states[i].sum == 0.0f ? 0.0f : 1.0f / states[i].sum;
         for (uint32_t d = 0; d < dim; d++)
-            out[d] = states[i].largest == -INFINITY ? 0.0f : sums[(uint64_t)i * a->v_pad + d] * factor;
+            out[d] =
+                states[i].largest == -INFINITY ? 0.0f : sums[(uint64_t)i * a->v_pad + d] * factor;
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// attention.c: ATTENTION over paged or dense keys: checks, and how tiles and chunks are spread over workers.
+// attention.c: ATTENTION over paged or dense keys: checks, and how tiles and chunks are spread over
+// workers.
 #include <stdio.h>
 
 #include "ops/attention.h"
@@ -20,13 +21,16 @@ static const char *check(const cpu_node *node) {
         (uint64_t)out->dims[1] != (uint64_t)a->heads * a->v_dim)
         return "the output must be F32 [T,heads*v_dim]";
     if (!(a->flags & GR_ATTENTION_DENSE))
-        return node->in_count == 2 && node->in[1].kind == GR_VALUE_STATE ? NULL : "paged attention takes q, state";
+        return node->in_count == 2 && node->in[1].kind == GR_VALUE_STATE
+                   ? NULL
+                   : "paged attention takes q, state";
     if (node->in_count != 3 || !node->has_in[2])
         return "dense attention takes q, k, v";
     for (int part = 0; part < 2; part++) {
         const gr_value *kv = &node->in[1 + part];
         uint64_t width = (uint64_t)a->kv_heads * (part ? a->v_dim : a->k_dim);
-        if (!cpu_is_matrix(kv, GR_DTYPE_F32) || kv->dims[0] != GR_DIM_T || (uint64_t)kv->dims[1] != width)
+        if (!cpu_is_matrix(kv, GR_DTYPE_F32) || kv->dims[0] != GR_DIM_T ||
+            (uint64_t)kv->dims[1] != width)
             return "k and v must be F32 [T,kv_heads*dim]";
     }
     return NULL;
@@ -48,7 +52,8 @@ static gr_status admit(const cpu_call *call, const cpu_run *run, gr_error *error
         // Rows ascend, so the first sees lowest and the last sees highest.
         int64_t low, high, other;
         cpu_attention_visible(attrs, step, false, (uint32_t)step->seq_rows[s], &low, &other);
-        cpu_attention_visible(attrs, step, false, (uint32_t)step->seq_rows[s + 1] - 1, &other, &high);
+        cpu_attention_visible(attrs, step, false, (uint32_t)step->seq_rows[s + 1] - 1, &other,
+                              &high);
         status = cpu_pages_admit(&pages, call, s, low, high, error);
     }
     return status;
@@ -61,7 +66,8 @@ static uint64_t slot_floats(const cpu_attention *a) {
 
 // Tiles that CPU_SPLIT_ROWS rows can make, each row in a sequence of its own at worst.
 static uint64_t split_tiles(const gr_attrs_attention *attrs, uint32_t rows_max) {
-    uint64_t group = attrs->heads / attrs->kv_heads, rows = rows_max < CPU_SPLIT_ROWS ? rows_max : CPU_SPLIT_ROWS;
+    uint64_t group = attrs->heads / attrs->kv_heads,
+             rows = rows_max < CPU_SPLIT_ROWS ? rows_max : CPU_SPLIT_ROWS;
     return rows * attrs->kv_heads * ((group + CPU_QUERIES_FEW - 1) / CPU_QUERIES_FEW);
 }
 
@@ -79,9 +85,12 @@ static gr_status emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
     uint64_t tiles = split_tiles(attrs, b->program->rows_max);
     // One tile's states and sums stay with the tile between rounds, hence one slot more.
     uint64_t bytes = b->program->threads < 2 ? 0
-                     : tiles * (split_width(b->program->threads) + 1) * slot_floats(&shape) * sizeof(float);
+                                             : tiles * (split_width(b->program->threads) + 1) *
+                                                   slot_floats(&shape) * sizeof(float);
     call.scratch = cpu_build_shared(b, bytes);
-    cpu_access access = {.space = CPU_SPACE_SCRATCH, .write = true, .begin = call.scratch,
+    cpu_access access = {.space = CPU_SPACE_SCRATCH,
+                         .write = true,
+                         .begin = call.scratch,
                          .end = call.scratch + bytes};
     snprintf(call.implementation, sizeof call.implementation, "attention_%s", bound->kernels->isa);
     return cpu_build_call(b, &call, &access, 1) ? GR_OK : cpu_no_memory(error);
@@ -127,7 +136,8 @@ static float *slot_at(const cpu_attention *a, uint64_t tile, uint64_t slot, uint
 }
 
 // One chunk of one tile into its slot.
-static void split_chunk(const cpu_attention *a, uint64_t index, uint64_t slot, uint64_t round, uint64_t width) {
+static void split_chunk(const cpu_attention *a, uint64_t index, uint64_t slot, uint64_t round,
+                        uint64_t width) {
     cpu_tile_rows tile;
     cpu_attention_tile(a, index, &tile);
     int64_t chunk = tile.low / CPU_KEYS + (int64_t)(round * width + slot);
@@ -162,7 +172,8 @@ static void split_merge(const cpu_attention *a, uint64_t index, uint64_t round, 
         cpu_attention_store(a, &tile, total, sums);
 }
 
-static void split_tiles_run(const cpu_attention *a, uint64_t tiles, uint64_t chunks, uint64_t width) {
+static void split_tiles_run(const cpu_attention *a, uint64_t tiles, uint64_t chunks,
+                            uint64_t width) {
     for (uint64_t round = 0; round * width < chunks; round++) {
         uint64_t left = chunks - round * width, here = left < width ? left : width, begin, end;
         if (round)
@@ -183,7 +194,8 @@ static uint64_t chunks_of(const cpu_attention *a, uint64_t tiles) {
     for (uint64_t i = 0; i < tiles; i += step) {
         cpu_tile_rows tile;
         cpu_attention_tile(a, i, &tile);
-        uint64_t chunks = tile.high < tile.low ? 0 : (uint64_t)(tile.high / CPU_KEYS - tile.low / CPU_KEYS + 1);
+        uint64_t chunks =
+            tile.high < tile.low ? 0 : (uint64_t)(tile.high / CPU_KEYS - tile.low / CPU_KEYS + 1);
         most = chunks > most ? chunks : most;
     }
     return most;
@@ -223,8 +235,9 @@ static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *even
     }
     event->operations = 2 * keys * attrs->heads * ((uint64_t)attrs->k_dim + attrs->v_dim);
     if (!dense)
-        event->bytes += held * attrs->kv_heads * (call->kv->head_bytes[0] + call->kv->head_bytes[1]);
+        event->bytes +=
+            held * attrs->kv_heads * (call->kv->head_bytes[0] + call->kv->head_bytes[1]);
 }
 
-const cpu_op cpu_op_attention = {GR_OP_ATTENTION, "ATTENTION", sizeof(gr_attrs_attention), check, NULL, emit,
-                                 admit, run, cost};
+const cpu_op cpu_op_attention = {
+    GR_OP_ATTENTION, "ATTENTION", sizeof(gr_attrs_attention), check, NULL, emit, admit, run, cost};

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // attention.h: the parts of ATTENTION.
 //
-// The unit of work is a tile: a few rows of one sequence, and the query heads that share a KV head. Keys
-// are taken in chunks of 256 positions, cut at multiples of 256 whatever the batch. Each chunk gives a
-// largest score, a sum of exponentials and a weighted sum of values; chunks are merged in ascending order
-// (Milakov and Gimelshein 2018, arXiv 1805.02867). So a row's bits depend on its own keys alone, also when
-// chunks of one tile are spread over workers.
+// The unit of work is a tile: a few rows of one sequence, and the query heads that share a KV head.
+// Keys are taken in chunks of 256 positions, cut at multiples of 256 whatever the batch. Each chunk
+// gives a largest score, a sum of exponentials and a weighted sum of values; chunks are merged in
+// ascending order (Milakov and Gimelshein 2018, arXiv 1805.02867). So a row's bits depend on its
+// own keys alone, also when chunks of one tile are spread over workers.
 #ifndef GREGALE_BACKENDS_CPU_ATTENTION_H
 #define GREGALE_BACKENDS_CPU_ATTENTION_H
 
 #include "cpu.h"
 
-#define CPU_KEYS 256   // positions in a chunk
-#define CPU_BLOCK 32   // positions expanded at once
-#define CPU_QUERIES 64 // rows times heads in a tile, at most
+#define CPU_KEYS 256       // positions in a chunk
+#define CPU_BLOCK 32       // positions expanded at once
+#define CPU_QUERIES 64     // rows times heads in a tile, at most
 #define CPU_QUERIES_FEW 16 // the same in steps of few rows; also the most heads in a tile
-#define CPU_SPLIT_ROWS 8 // up to so many rows, chunks may be spread over workers
+#define CPU_SPLIT_ROWS 8   // up to so many rows, chunks may be spread over workers
 
 // What all tiles of one call share.
 typedef struct cpu_attention {
@@ -25,10 +25,10 @@ typedef struct cpu_attention {
     const gr_attrs_attention *attrs;
     cpu_pages pages;
     bool dense;
-    uint32_t group;       // query heads of a KV head
-    uint32_t heads;       // of them in a tile
-    uint32_t rows;        // in a tile, at most
-    uint32_t parts;       // tiles that the heads of one KV head make
+    uint32_t group;        // query heads of a KV head
+    uint32_t heads;        // of them in a tile
+    uint32_t rows;         // in a tile, at most
+    uint32_t parts;        // tiles that the heads of one KV head make
     uint32_t k_pad, v_pad; // dimensions, rounded up to 16
     // The worker's scratch.
     float *q, *k, *v, *scores, *sums, *total;
@@ -42,28 +42,29 @@ typedef struct cpu_softmax {
 typedef struct cpu_tile_rows {
     uint32_t first, count; // rows of the step
     uint32_t seq, kv_head, head, heads;
-    int64_t low, high;     // positions that any of the rows sees
+    int64_t low, high; // positions that any of the rows sees
 } cpu_tile_rows;
 
 // Bytes of scratch a worker needs.
 uint64_t cpu_attention_private(const gr_attrs_attention *attrs);
 // Sets up `out` for a call in a step; `scratch` may be NULL when only tiles are counted.
-void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scratch, cpu_attention *out);
+void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scratch,
+                        cpu_attention *out);
 // The positions that the query of row t sees: [*first, *last], empty when last < first.
-void cpu_attention_visible(const gr_attrs_attention *attrs, const gr_step *step, bool dense, uint32_t t,
-                           int64_t *first, int64_t *last);
+void cpu_attention_visible(const gr_attrs_attention *attrs, const gr_step *step, bool dense,
+                           uint32_t t, int64_t *first, int64_t *last);
 uint64_t cpu_attention_tiles(const cpu_attention *a);
 void cpu_attention_tile(const cpu_attention *a, uint64_t index, cpu_tile_rows *out_tile);
 // Copies the tile's queries into the scratch, padded.
 void cpu_attention_load(const cpu_attention *a, const cpu_tile_rows *tile);
 // One chunk for all queries of a loaded tile: `states` [queries] and `sums` [queries][v_pad].
-void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int64_t chunk, cpu_softmax *states,
-                         float *sums);
+void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int64_t chunk,
+                         cpu_softmax *states, float *sums);
 // Merges a chunk's result into that of the chunks before it.
-void cpu_attention_merge(cpu_softmax *total, float *total_sum, const cpu_softmax *chunk, const float *sum,
-                         uint32_t v_pad);
+void cpu_attention_merge(cpu_softmax *total, float *total_sum, const cpu_softmax *chunk,
+                         const float *sum, uint32_t v_pad);
 // Writes the tile's output rows.
-void cpu_attention_store(const cpu_attention *a, const cpu_tile_rows *tile, const cpu_softmax *states,
-                         const float *sums);
+void cpu_attention_store(const cpu_attention *a, const cpu_tile_rows *tile,
+                         const cpu_softmax *states, const float *sums);
 
 #endif

@@ -8,7 +8,8 @@ static bool is_float(gr_dtype dtype) {
 
 static const char *check_cast(const cpu_node *node) {
     const gr_value *x = &node->in[0], *out = &node->out[0];
-    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION || !cpu_same_shape(x, out))
+    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION ||
+        !cpu_same_shape(x, out))
         return "x and the output must be activations of one shape";
     if (!is_float(x->dtype) || !is_float(out->dtype) || out->dtype != node->attrs.cast.dtype)
         return "casts are between F32, F16 and BF16, as attrs.dtype says";
@@ -17,7 +18,8 @@ static const char *check_cast(const cpu_node *node) {
 
 static void cast(const cpu_call *call, const cpu_task *task) {
     gr_dtype from = call->node.in[0].dtype, to = call->node.out[0].dtype;
-    uint64_t from_bytes = gr_dtype_block_bytes(from), to_bytes = gr_dtype_block_bytes(to), begin, end;
+    uint64_t from_bytes = gr_dtype_block_bytes(from), to_bytes = gr_dtype_block_bytes(to), begin,
+             end;
     cpu_slice(cpu_count(&call->node.in[0], &task->run->step), task, &begin, &end);
     for (uint64_t i = begin; i < end; i += CPU_CHUNK) {
         uint64_t n = end - i < CPU_CHUNK ? end - i : CPU_CHUNK;
@@ -29,8 +31,8 @@ static void cast(const cpu_call *call, const cpu_task *task) {
 
 static const char *check_copy(const cpu_node *node) {
     const gr_value *x = &node->in[0], *out = &node->out[0];
-    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION || !cpu_same_shape(x, out) ||
-        x->dtype != out->dtype)
+    if (x->kind != GR_VALUE_ACTIVATION || out->kind != GR_VALUE_ACTIVATION ||
+        !cpu_same_shape(x, out) || x->dtype != out->dtype)
         return "x and the output must be activations of one shape and dtype";
     return gr_dtype_block(x->dtype) == 1 ? NULL : "copies are of unblocked types";
 }
@@ -42,5 +44,7 @@ static void copy(const cpu_call *call, const cpu_task *task) {
         memmove(call->out[0] + begin * size, call->in[0] + begin * size, (end - begin) * size);
 }
 
-const cpu_op cpu_op_cast = {GR_OP_CAST, "CAST", sizeof(gr_attrs_cast), check_cast, NULL, NULL, NULL, cast, NULL};
-const cpu_op cpu_op_copy = {GR_OP_COPY, "COPY", sizeof(gr_attrs_none), check_copy, NULL, NULL, NULL, copy, NULL};
+const cpu_op cpu_op_cast = {GR_OP_CAST, "CAST", sizeof(gr_attrs_cast), check_cast, NULL, NULL, NULL,
+                            cast,       NULL};
+const cpu_op cpu_op_copy = {GR_OP_COPY, "COPY", sizeof(gr_attrs_none), check_copy, NULL, NULL, NULL,
+                            copy,       NULL};

@@ -52,7 +52,8 @@ static double activate(gr_activation activation, double x) {
     switch (activation) {
     case GR_ACTIVATION_GELU: return 0.5 * x * (1.0 + erf(x / sqrt(2.0)));
     case GR_ACTIVATION_GELU_TANH: // Hendrycks and Gimpel 2016, arXiv 1606.08415
-        return 0.5 * x * (1.0 + tanh(sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+        return 0.5 * x *
+               (1.0 + tanh(sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
     default: return x > 0.0 ? x : 0.0 * x; // NaN stays NaN
     }
 }
@@ -76,10 +77,15 @@ static void support_glu(const gr_device *device, const cpu_node *node, gr_suppor
     if (node->attrs.glu.activation == GR_ACTIVATION_SILU)
         return;
     support->level = GR_SUPPORT_EMULATED;
-    snprintf(support->reason, sizeof support->reason, "this activation is computed one number at a time");
+    snprintf(support->reason, sizeof support->reason,
+             "this activation is computed one number at a time");
 }
 
-const cpu_op cpu_op_add = {GR_OP_ADD, "ADD", sizeof(gr_attrs_none), check, NULL, NULL, NULL, add, NULL};
-const cpu_op cpu_op_mul = {GR_OP_MUL, "MUL", sizeof(gr_attrs_none), check, NULL, NULL, NULL, mul, NULL};
-const cpu_op cpu_op_scale = {GR_OP_SCALE, "SCALE", sizeof(gr_attrs_scale), check, NULL, NULL, NULL, scale, NULL};
-const cpu_op cpu_op_glu = {GR_OP_GLU, "GLU", sizeof(gr_attrs_glu), check_glu, support_glu, NULL, NULL, glu, NULL};
+const cpu_op cpu_op_add = {GR_OP_ADD, "ADD", sizeof(gr_attrs_none), check, NULL, NULL, NULL,
+                           add,       NULL};
+const cpu_op cpu_op_mul = {GR_OP_MUL, "MUL", sizeof(gr_attrs_none), check, NULL, NULL, NULL,
+                           mul,       NULL};
+const cpu_op cpu_op_scale = {GR_OP_SCALE, "SCALE", sizeof(gr_attrs_scale), check, NULL, NULL, NULL,
+                             scale,       NULL};
+const cpu_op cpu_op_glu = {
+    GR_OP_GLU, "GLU", sizeof(gr_attrs_glu), check_glu, support_glu, NULL, NULL, glu, NULL};

@@ -34,4 +34,5 @@ static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *even
     event->bytes += cpu_rows(&call->node.out[0], &run_->step) * call->weight[0]->row_bytes;
 }
 
-const cpu_op cpu_op_embed = {GR_OP_EMBED, "EMBED", sizeof(gr_attrs_none), check, NULL, NULL, admit, run, cost};
+const cpu_op cpu_op_embed = {GR_OP_EMBED, "EMBED", sizeof(gr_attrs_none), check, NULL, NULL, admit,
+                             run,         cost};

@@ -5,8 +5,8 @@
 static const char *check(const cpu_node *node) {
     const gr_attrs_attention *a = &node->attrs.attention;
     const gr_value *k = &node->in[0], *v = &node->in[1];
-    if (!cpu_is_matrix(k, GR_DTYPE_F32) || !cpu_is_matrix(v, GR_DTYPE_F32) || k->dims[0] != GR_DIM_T ||
-        v->dims[0] != GR_DIM_T)
+    if (!cpu_is_matrix(k, GR_DTYPE_F32) || !cpu_is_matrix(v, GR_DTYPE_F32) ||
+        k->dims[0] != GR_DIM_T || v->dims[0] != GR_DIM_T)
         return "k and v must be F32 [T,...]";
     if ((uint64_t)k->dims[1] != (uint64_t)a->kv_heads * a->k_dim ||
         (uint64_t)v->dims[1] != (uint64_t)a->kv_heads * a->v_dim)
@@ -22,7 +22,8 @@ static gr_status admit(const cpu_call *call, const cpu_run *run, gr_error *error
     gr_status status = cpu_pages_open(call, &run->step, &pages, error);
     for (uint32_t t = 0; t < run->step.rows && status == GR_OK; t++) {
         int64_t position = run->step.positions[t];
-        status = cpu_pages_admit(&pages, call, (uint32_t)run->step.row_seq[t], position, position, error);
+        status = cpu_pages_admit(&pages, call, (uint32_t)run->step.row_seq[t], position, position,
+                                 error);
     }
     return status;
 }
@@ -42,8 +43,8 @@ static void run(const cpu_call *call, const cpu_task *task) {
         uint32_t head = (uint32_t)(unit % kv->kv_heads);
         for (uint32_t part = 0; part < 2; part++) {
             if (kv->dim[part])
-                cpu_encode_row(call->kernels, kv->dtype, cpu_in_f32(call, part) + unit * kv->dim[part],
-                               kv->dim[part],
+                cpu_encode_row(call->kernels, kv->dtype,
+                               cpu_in_f32(call, part) + unit * kv->dim[part], kv->dim[part],
                                cpu_pages_row(&pages, call, part, (uint32_t)step->row_seq[t], head,
                                              step->positions[t]));
         }
@@ -51,9 +52,11 @@ static void run(const cpu_call *call, const cpu_task *task) {
 }
 
 static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *event) {
-    event->operations = cpu_count(&call->node.in[0], &run_->step) + cpu_count(&call->node.in[1], &run_->step);
-    event->bytes += run_->step.rows * call->kv->kv_heads * (call->kv->head_bytes[0] + call->kv->head_bytes[1]);
+    event->operations =
+        cpu_count(&call->node.in[0], &run_->step) + cpu_count(&call->node.in[1], &run_->step);
+    event->bytes +=
+        run_->step.rows * call->kv->kv_heads * (call->kv->head_bytes[0] + call->kv->head_bytes[1]);
 }
 
-const cpu_op cpu_op_kv_write = {GR_OP_KV_WRITE, "KV_WRITE", sizeof(gr_attrs_attention), check, NULL, NULL, admit,
-                                run, cost};
+const cpu_op cpu_op_kv_write = {
+    GR_OP_KV_WRITE, "KV_WRITE", sizeof(gr_attrs_attention), check, NULL, NULL, admit, run, cost};

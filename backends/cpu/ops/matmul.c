@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul.c: MATMUL: y[m,n] = sum over k of x[m,k] * W[n,k], plus bias[n]. With an index operand, W is
-// [E,N,K], the bias [E,N], and row m uses matrix index[m]; a negative index gives zeros, one beyond E NaN.
+// matmul.c: MATMUL: y[m,n] = sum over k of x[m,k] * W[n,k], plus bias[n]. With an index operand, W
+// is [E,N,K], the bias [E,N], and row m uses matrix index[m]; a negative index gives zeros, one
+// beyond E NaN.
 #include <stdio.h>
 
 #include "ops/matmul.h"
@@ -20,10 +21,11 @@ static const char *check(const cpu_node *node) {
         return "the index must be I32 [M]";
     if (!node->has_in[CPU_MATMUL_BIAS])
         return NULL;
-    if (indexed && bias->kind == GR_VALUE_WEIGHT && bias->dtype == GR_DTYPE_F32 && bias->rank == 2 &&
-        bias->dims[0] == w->dims[0] && bias->dims[1] == n)
+    if (indexed && bias->kind == GR_VALUE_WEIGHT && bias->dtype == GR_DTYPE_F32 &&
+        bias->rank == 2 && bias->dims[0] == w->dims[0] && bias->dims[1] == n)
         return NULL;
-    return !indexed && cpu_is_vector(bias, n) ? NULL : "the bias must be F32 [N], or [E,N] with an index";
+    return !indexed && cpu_is_vector(bias, n) ? NULL
+                                              : "the bias must be F32 [N], or [E,N] with an index";
 }
 
 static bool tiled(const cpu_kernels *kernels, gr_dtype dtype) {
@@ -44,14 +46,15 @@ static void support(const gr_device *device, const cpu_node *node, gr_support *o
     }
     if (!vectors || !direct(dtype)) {
         out->level = GR_SUPPORT_EMULATED;
-        snprintf(out->reason, sizeof out->reason, "%s", vectors ? "weights are expanded to F32 first"
-                                                                 : "plain C: no vector kernels here");
+        snprintf(out->reason, sizeof out->reason, "%s",
+                 vectors ? "weights are expanded to F32 first" : "plain C: no vector kernels here");
         return;
     }
     if (cpu_matmul_onednn_wanted(device, node)) {
         if (dtype == GR_DTYPE_BF16)
             out->precision = GR_PRECISION_BF16;
-        snprintf(out->reason, sizeof out->reason, "many rows go to oneDNN, whose results vary with their number");
+        snprintf(out->reason, sizeof out->reason,
+                 "many rows go to oneDNN, whose results vary with their number");
     }
 }
 
@@ -70,10 +73,12 @@ static gr_status emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
 static gr_status admit(const cpu_call *call, const cpu_run *run, gr_error *error) {
     if (!call->node.has_in[CPU_MATMUL_INDEX])
         return GR_OK;
-    return cpu_admit_index(call, CPU_MATMUL_INDEX, (uint64_t)call->node.in[CPU_MATMUL_W].dims[0], run, error);
+    return cpu_admit_index(call, CPU_MATMUL_INDEX, (uint64_t)call->node.in[CPU_MATMUL_W].dims[0],
+                           run, error);
 }
 
-bool cpu_matmul_span_next(const cpu_call *call, const gr_step *step, uint64_t from, cpu_matmul_span *out_span) {
+bool cpu_matmul_span_next(const cpu_call *call, const gr_step *step, uint64_t from,
+                          cpu_matmul_span *out_span) {
     uint64_t rows = cpu_rows(&call->node.in[CPU_MATMUL_X], step);
     *out_span = (cpu_matmul_span){.begin = from, .end = rows};
     if (from >= rows)
@@ -88,7 +93,8 @@ bool cpu_matmul_span_next(const cpu_call *call, const gr_step *step, uint64_t fr
     return true;
 }
 
-bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uint64_t begin, uint64_t end) {
+bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uint64_t begin,
+                          uint64_t end) {
     const gr_value *w = &call->node.in[CPU_MATMUL_W];
     uint64_t width = cpu_width(&call->node.out[0]);
     if (!call->node.has_in[CPU_MATMUL_INDEX] || (span->expert >= 0 && span->expert < w->dims[0]))
@@ -126,5 +132,5 @@ static void cost(const cpu_call *call, const cpu_run *run, gr_trace_event *event
         event->bytes += n * w->row_bytes;
 }
 
-const cpu_op cpu_op_matmul = {GR_OP_MATMUL, "MATMUL", sizeof(gr_attrs_none), check, support, emit, admit, NULL,
-                              cost};
+const cpu_op cpu_op_matmul = {
+    GR_OP_MATMUL, "MATMUL", sizeof(gr_attrs_none), check, support, emit, admit, NULL, cost};

@@ -14,9 +14,11 @@ typedef struct cpu_matmul_span {
 } cpu_matmul_span;
 
 // The next span at or after row `from`; false at the end. Without an index there is one span.
-bool cpu_matmul_span_next(const cpu_call *call, const gr_step *step, uint64_t from, cpu_matmul_span *out_span);
+bool cpu_matmul_span_next(const cpu_call *call, const gr_step *step, uint64_t from,
+                          cpu_matmul_span *out_span);
 // Columns [begin, end) of a span whose index names no matrix: zeros for a negative one, else NaN.
-bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uint64_t begin, uint64_t end);
+bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uint64_t begin,
+                          uint64_t end);
 // Takes the next `each` of `count` units from the call's counter; false when none are left.
 bool cpu_matmul_take(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
                      uint64_t *out_begin, uint64_t *out_end);
@@ -25,12 +27,14 @@ bool cpu_matmul_take(const cpu_call *call, const cpu_task *task, uint64_t count,
 gr_status cpu_matmul_tile_emit(cpu_builder *builder, const cpu_call *bound, gr_error *error);
 // matmul_float.c: everything else, activations in F32.
 gr_status cpu_matmul_float_emit(cpu_builder *builder, const cpu_call *bound, gr_error *error);
-// All columns in turn, or columns [begin, end) for all rows, of a call set up by cpu_matmul_float_emit or
-// of a dtype that it need not expand; and the name of its kernel.
+// All columns in turn, or columns [begin, end) for all rows, of a call set up by
+// cpu_matmul_float_emit or of a dtype that it need not expand; and the name of its kernel.
 void cpu_matmul_float_run(const cpu_call *call, const cpu_task *task);
-void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin, uint64_t end);
+void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin,
+                              uint64_t end);
 void cpu_matmul_float_name(cpu_call *call);
-// matmul_onednn.c: F32, F16 and BF16 weights and many rows. False when the call must go another way.
+// matmul_onednn.c: F32, F16 and BF16 weights and many rows. False when the call must go another
+// way.
 bool cpu_matmul_onednn_emit(cpu_builder *builder, const cpu_call *bound, gr_status *out_status,
                             gr_error *error);
 // Whether a node could go that way; whether a call does with so many rows.

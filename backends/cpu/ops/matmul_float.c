@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul_float.c: MATMUL with activations in F32: F32, F16 and BF16 weights straight from the file, any
-// other dtype expanded to F32 four rows at a time.
+// matmul_float.c: MATMUL with activations in F32: F32, F16 and BF16 weights straight from the file,
+// any other dtype expanded to F32 four rows at a time.
 #include <ctype.h>
 #include <stdio.h>
 
 #include "ops/matmul.h"
 
-#define TAKE 16    // weight rows a worker takes at once
-#define PASS 16    // activation rows that pass before the next weight rows, so that they stay in cache
+#define TAKE 16 // weight rows a worker takes at once
+#define PASS 16 // activation rows that pass before the next weight rows, so that they stay in cache
 
 typedef void (*dot_function)(const cpu_dot_float_args *args);
 
@@ -22,7 +22,8 @@ static dot_function dot_of(const cpu_kernels *kernels, gr_dtype dtype) {
 }
 
 // Weight rows [row, row+count), expanded into `space` when the dtype asks for it.
-static void load_rows(const cpu_call *call, uint64_t row, uint32_t count, float *space, cpu_dot_float_args *args) {
+static void load_rows(const cpu_call *call, uint64_t row, uint32_t count, float *space,
+                      cpu_dot_float_args *args) {
     const gr_weight *w = call->weight[CPU_MATMUL_W];
     args->weights = w->data + row * w->row_bytes;
     args->weight_stride = w->row_bytes;
@@ -30,14 +31,15 @@ static void load_rows(const cpu_call *call, uint64_t row, uint32_t count, float 
     if (dot_of(call->kernels, w->dtype))
         return;
     for (uint32_t r = 0; r < count; r++)
-        cpu_decode_row(call->kernels, w->dtype, args->weights + r * w->row_bytes, args->k, space + r * args->k);
+        cpu_decode_row(call->kernels, w->dtype, args->weights + r * w->row_bytes, args->k,
+                       space + r * args->k);
     args->weights = (const uint8_t *)space;
     args->weight_stride = args->k * sizeof(float);
 }
 
 // Columns [n, end) of activation rows [m, m_end), all of one matrix.
-static void run_block(const cpu_call *call, float *space, uint64_t expert, uint64_t m, uint64_t m_end, uint64_t n,
-                      uint64_t end) {
+static void run_block(const cpu_call *call, float *space, uint64_t expert, uint64_t m,
+                      uint64_t m_end, uint64_t n, uint64_t end) {
     uint64_t width = cpu_width(&call->node.out[0]);
     cpu_dot_float_args args = {.k = cpu_width(&call->node.in[CPU_MATMUL_W]), .out_stride = width};
     args.x_stride = args.k;
@@ -57,7 +59,8 @@ static void run_block(const cpu_call *call, float *space, uint64_t expert, uint6
     }
 }
 
-void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin, uint64_t end) {
+void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin,
+                              uint64_t end) {
     bool direct = dot_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype) != NULL;
     cpu_matmul_span span;
     for (uint64_t m = 0; cpu_matmul_span_next(call, &task->run->step, m, &span); m = span.end) {
@@ -88,7 +91,8 @@ gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error 
     cpu_call call = *bound;
     call.run = cpu_matmul_float_run;
     if (!dot_of(bound->kernels, bound->weight[CPU_MATMUL_W]->dtype))
-        cpu_build_private(b, CPU_FLOAT_ROWS * cpu_width(&bound->node.in[CPU_MATMUL_W]) * sizeof(float));
+        cpu_build_private(b, CPU_FLOAT_ROWS * cpu_width(&bound->node.in[CPU_MATMUL_W]) *
+                                 sizeof(float));
     cpu_matmul_float_name(&call);
     return cpu_build_call(b, &call, NULL, 0) ? GR_OK : cpu_no_memory(error);
 }

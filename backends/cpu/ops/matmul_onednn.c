@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul_onednn.c: MATMUL for F32, BF16 and F16 weights and many activation rows, by oneDNN. Each worker
-// takes columns for itself. Products are made for a few row counts; a step runs the next larger one, whose
-// further rows are those of the bucket and mean nothing. F16 weights are expanded to F32 a slice at a time.
+// matmul_onednn.c: MATMUL for F32, BF16 and F16 weights and many activation rows, by oneDNN. Each
+// worker takes columns for itself. Products are made for a few row counts; a step runs the next
+// larger one, whose further rows are those of the bucket and mean nothing. F16 weights are expanded
+// to F32 a slice at a time.
 #include <stdio.h>
 
 #include "onednn/onednn.h"
 #include "ops/matmul.h"
 
-#define ROWS_MIN 16     // fewer go through matmul_float.c
+#define ROWS_MIN 16      // fewer go through matmul_float.c
 #define ROWS_MIN_F16 128 // expanding pays later
 #define SIZES 16
 #define COLUMNS 256
@@ -23,11 +24,12 @@ typedef struct plan {
 
 bool cpu_matmul_onednn_wanted(const gr_device *device, const cpu_node *node) {
     gr_dtype dtype = node->in[CPU_MATMUL_W].dtype;
-    if (!cpu_onednn_compiled() || device->deterministic || !strcmp(device->kernels.isa, "baseline") ||
-        node->has_in[CPU_MATMUL_INDEX])
+    if (!cpu_onednn_compiled() || device->deterministic ||
+        !strcmp(device->kernels.isa, "baseline") || node->has_in[CPU_MATMUL_INDEX])
         return false;
     if (dtype == GR_DTYPE_BF16) // emulated elsewhere
-        return !strcmp(device->kernels.isa, "avx512") && device->kernels.features & GR_CPU_AVX512_BF16;
+        return !strcmp(device->kernels.isa, "avx512") &&
+               device->kernels.features & GR_CPU_AVX512_BF16;
     return dtype == GR_DTYPE_F32 || dtype == GR_DTYPE_F16;
 }
 
@@ -37,7 +39,8 @@ static void round_rows(const cpu_call *call, const cpu_task *task) {
     uint16_t *to = (uint16_t *)(void *)(task->run->scratch + call->scratch);
     cpu_slice(cpu_rows(&call->node.in[0], &task->run->step), task, &begin, &end);
     if (end > begin)
-        call->kernels->f32_to_bf16(cpu_in_f32(call, 0) + begin * k, (end - begin) * k, to + begin * k);
+        call->kernels->f32_to_bf16(cpu_in_f32(call, 0) + begin * k, (end - begin) * k,
+                                   to + begin * k);
 }
 
 // Columns [n, end): what product, and how many rows it takes.
@@ -58,7 +61,8 @@ static void add_bias(const cpu_call *call, uint64_t rows, uint64_t begin, uint64
     }
 }
 
-static void run_columns(const cpu_call *call, const cpu_task *task, uint64_t rows, uint64_t begin, uint64_t end) {
+static void run_columns(const cpu_call *call, const cpu_task *task, uint64_t rows, uint64_t begin,
+                        uint64_t end) {
     const gr_weight *weight = call->weight[CPU_MATMUL_W];
     const plan *p = call->onednn;
     uint64_t k = cpu_width(&call->node.in[0]);
@@ -87,7 +91,8 @@ bool cpu_matmul_onednn_used(const cpu_call *call, uint64_t rows) {
 }
 
 static void run(const cpu_call *call, const cpu_task *task) {
-    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step), width = cpu_width(&call->node.out[0]);
+    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step),
+             width = cpu_width(&call->node.out[0]);
     uint64_t begin, end;
     if (!cpu_matmul_onednn_used(call, rows)) {
         cpu_matmul_float_run(call, task);
@@ -100,10 +105,13 @@ static void run(const cpu_call *call, const cpu_task *task) {
 // Makes the products; false when oneDNN declines one.
 static bool plan_fill(cpu_builder *b, const cpu_call *bound, plan *p, uint64_t *out_scratch) {
     gr_dtype dtype = bound->weight[CPU_MATMUL_W]->dtype;
-    uint64_t most = cpu_rows(&bound->node.in[0], &b->maxima), width = cpu_width(&bound->node.out[0]);
+    uint64_t most = cpu_rows(&bound->node.in[0], &b->maxima),
+             width = cpu_width(&bound->node.out[0]);
     p->columns = dtype == GR_DTYPE_F16 ? COLUMNS_F16 : COLUMNS;
-    cpu_onednn_shape shape = {.bf16 = dtype == GR_DTYPE_BF16, .workers = b->program->threads,
-                              .k = cpu_width(&bound->node.in[0]), .y_stride = width};
+    cpu_onednn_shape shape = {.bf16 = dtype == GR_DTYPE_BF16,
+                              .workers = b->program->threads,
+                              .k = cpu_width(&bound->node.in[0]),
+                              .y_stride = width};
     for (uint64_t rows = rows_min(dtype); p->sizes < SIZES; rows *= 2) {
         uint32_t i = p->sizes++;
         p->rows[i] = shape.m = rows < most ? rows : most;
@@ -124,8 +132,10 @@ static bool plan_fill(cpu_builder *b, const cpu_call *bound, plan *p, uint64_t *
     return false;
 }
 
-bool cpu_matmul_onednn_emit(cpu_builder *b, const cpu_call *bound, gr_status *out_status, gr_error *error) {
-    uint64_t most = cpu_rows(&bound->node.in[0], &b->maxima), k = cpu_width(&bound->node.in[0]), scratch = 0;
+bool cpu_matmul_onednn_emit(cpu_builder *b, const cpu_call *bound, gr_status *out_status,
+                            gr_error *error) {
+    uint64_t most = cpu_rows(&bound->node.in[0], &b->maxima), k = cpu_width(&bound->node.in[0]),
+             scratch = 0;
     gr_dtype dtype = bound->weight[CPU_MATMUL_W]->dtype;
     if (most < rows_min(dtype) || !cpu_matmul_onednn_wanted(b->device, &bound->node))
         return false;
@@ -137,7 +147,8 @@ bool cpu_matmul_onednn_emit(cpu_builder *b, const cpu_call *bound, gr_status *ou
     cpu_call call = *bound;
     *out_status = GR_OK;
     if (dtype == GR_DTYPE_BF16) {
-        *out_status = cpu_build_form(b, bound, round_rows, k * sizeof(uint16_t), &b->rounded, &form, error);
+        *out_status =
+            cpu_build_form(b, bound, round_rows, k * sizeof(uint16_t), &b->rounded, &form, error);
         if (*out_status != GR_OK)
             return true;
         call.scratch = form.begin;

@@ -28,4 +28,5 @@ static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *even
     event->operations = 4 * cpu_count(&call->node.in[0], &run_->step);
 }
 
-const cpu_op cpu_op_rms_norm = {GR_OP_RMS_NORM, "RMS_NORM", sizeof(gr_attrs_norm), check, NULL, NULL, NULL, run, cost};
+const cpu_op cpu_op_rms_norm = {
+    GR_OP_RMS_NORM, "RMS_NORM", sizeof(gr_attrs_norm), check, NULL, NULL, NULL, run, cost};

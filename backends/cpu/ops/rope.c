@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// rope.c: ROPE: rotates pairs of each head by position * inv_freq (arXiv 2104.09864). Angles are taken in
-// F64, once a row and step: all layers that rotate alike share a table of cosines and sines.
+// rope.c: ROPE: rotates pairs of each head by position * inv_freq (arXiv 2104.09864). Angles are
+// taken in F64, once a row and step: all layers that rotate alike share a table of cosines and
+// sines.
 #include "cpu.h"
 
 static const char *check(const cpu_node *node) {
@@ -42,21 +43,26 @@ static void make_table(const cpu_call *call, const cpu_task *task) {
 }
 
 static bool same_table(const gr_attrs_rope *a, const gr_attrs_rope *b) {
-    return a->rotary_dim == b->rotary_dim && memcmp(&a->magnitude, &b->magnitude, sizeof a->magnitude) == 0 &&
-           (!a->rotary_dim || !memcmp(a->inv_freq, b->inv_freq, a->rotary_dim / 2 * sizeof *a->inv_freq));
+    return a->rotary_dim == b->rotary_dim &&
+           memcmp(&a->magnitude, &b->magnitude, sizeof a->magnitude) == 0 &&
+           (!a->rotary_dim ||
+            !memcmp(a->inv_freq, b->inv_freq, a->rotary_dim / 2 * sizeof *a->inv_freq));
 }
 
-static gr_status emit_table(cpu_builder *b, const cpu_call *bound, cpu_access *out_access, gr_error *error) {
+static gr_status emit_table(cpu_builder *b, const cpu_call *bound, cpu_access *out_access,
+                            gr_error *error) {
     const gr_attrs_rope *attrs = &bound->node.attrs.rope;
     bool of_step = bound->node.in[1].kind == GR_VALUE_STEP;
     for (uint32_t i = 0; of_step && i < b->rope_count; i++) {
         if (!same_table(&b->ropes[i].attrs, attrs))
             continue;
-        *out_access = (cpu_access){.space = CPU_SPACE_SCRATCH, .begin = b->ropes[i].offset,
+        *out_access = (cpu_access){.space = CPU_SPACE_SCRATCH,
+                                   .begin = b->ropes[i].offset,
                                    .end = b->ropes[i].offset + b->ropes[i].bytes};
         return GR_OK;
     }
-    uint64_t bytes = cpu_dim(bound->node.in[1].dims[0], &b->maxima) * attrs->rotary_dim * sizeof(float);
+    uint64_t bytes =
+        cpu_dim(bound->node.in[1].dims[0], &b->maxima) * attrs->rotary_dim * sizeof(float);
     uint64_t offset = cpu_build_shared(b, bytes);
     cpu_call helper = *bound;
     helper.op = NULL;
@@ -91,7 +97,8 @@ static gr_status emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
 static void run(const cpu_call *call, const cpu_task *task) {
     const gr_attrs_rope *a = &call->node.attrs.rope;
     const float *table = (const float *)(const void *)(task->run->scratch + call->scratch);
-    uint64_t heads = cpu_width(&call->node.in[0]) / a->head_dim, pairs = a->rotary_dim / 2, begin, end;
+    uint64_t heads = cpu_width(&call->node.in[0]) / a->head_dim, pairs = a->rotary_dim / 2, begin,
+             end;
     bool half = a->pairing == GR_ROPE_HALF;
     if (!heads)
         return;
@@ -101,8 +108,8 @@ static void run(const cpu_call *call, const cpu_task *task) {
         float *out = cpu_out_f32(call, 0) + unit * a->head_dim;
         if (pairs) {
             const float *cosine = table + unit / heads * a->rotary_dim;
-            (half ? call->kernels->rope_half : call->kernels->rope_interleaved)(x, cosine, cosine + pairs,
-                                                                                (uint32_t)pairs, out);
+            (half ? call->kernels->rope_half : call->kernels->rope_interleaved)(
+                x, cosine, cosine + pairs, (uint32_t)pairs, out);
         }
         for (uint32_t i = a->rotary_dim; i < a->head_dim; i++)
             out[i] = x[i];
@@ -113,4 +120,5 @@ static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *even
     event->operations = 3 * cpu_count(&call->node.in[0], &run_->step);
 }
 
-const cpu_op cpu_op_rope = {GR_OP_ROPE, "ROPE", sizeof(gr_attrs_rope), check, NULL, emit, admit, run, cost};
+const cpu_op cpu_op_rope = {GR_OP_ROPE, "ROPE", sizeof(gr_attrs_rope), check, NULL, emit, admit,
+                            run,        cost};

@@ -33,8 +33,9 @@ static const char *check_mask(const cpu_node *node) {
     if (!cpu_is_matrix(x, GR_DTYPE_F32) || !cpu_is_matrix(&node->out[0], GR_DTYPE_F32) ||
         !cpu_same_shape(x, &node->out[0]))
         return "x and the output must be F32 [R,V]";
-    if ((bits->kind != GR_VALUE_STEP && bits->kind != GR_VALUE_ACTIVATION) || bits->dtype != GR_DTYPE_I32 ||
-        bits->rank != 2 || bits->dims[0] != x->dims[0] || bits->dims[1] != (x->dims[1] + 31) / 32)
+    if ((bits->kind != GR_VALUE_STEP && bits->kind != GR_VALUE_ACTIVATION) ||
+        bits->dtype != GR_DTYPE_I32 || bits->rank != 2 || bits->dims[0] != x->dims[0] ||
+        bits->dims[1] != (x->dims[1] + 31) / 32)
         return "bits must be I32 [R,ceil(V/32)]";
     return NULL;
 }
@@ -59,7 +60,8 @@ static void mask(const cpu_call *call, const cpu_task *task) {
     }
 }
 
-const cpu_op cpu_op_gather_rows = {GR_OP_GATHER_ROWS, "GATHER_ROWS", sizeof(gr_attrs_none), check_gather, NULL,
-                                   NULL, admit_gather, gather, NULL};
-const cpu_op cpu_op_mask_bits = {GR_OP_MASK_BITS, "MASK_BITS", sizeof(gr_attrs_none), check_mask, NULL, NULL,
-                                 NULL, mask, NULL};
+const cpu_op cpu_op_gather_rows = {GR_OP_GATHER_ROWS, "GATHER_ROWS", sizeof(gr_attrs_none),
+                                   check_gather,      NULL,          NULL,
+                                   admit_gather,      gather,        NULL};
+const cpu_op cpu_op_mask_bits = {
+    GR_OP_MASK_BITS, "MASK_BITS", sizeof(gr_attrs_none), check_mask, NULL, NULL, NULL, mask, NULL};

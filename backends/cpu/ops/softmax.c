@@ -23,7 +23,8 @@ static void softmax_row(const cpu_kernels *kernels, const float *x, uint64_t n, 
     if (out != x)
         memmove(out, x, n * sizeof *out);
     for (uint64_t i = 0; i < n; i += CPU_CHUNK)
-        sum += (double)kernels->attend_exp(out + i, (uint32_t)(n - i < CPU_CHUNK ? n - i : CPU_CHUNK), largest);
+        sum += (double)kernels->attend_exp(
+            out + i, (uint32_t)(n - i < CPU_CHUNK ? n - i : CPU_CHUNK), largest);
     float factor = (float)(1.0 / sum);
     for (uint64_t i = 0; i < n; i++)
         out[i] *= factor;
@@ -40,4 +41,5 @@ static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *even
     event->operations = 4 * cpu_count(&call->node.in[0], &run_->step);
 }
 
-const cpu_op cpu_op_softmax = {GR_OP_SOFTMAX, "SOFTMAX", sizeof(gr_attrs_none), check, NULL, NULL, NULL, run, cost};
+const cpu_op cpu_op_softmax = {
+    GR_OP_SOFTMAX, "SOFTMAX", sizeof(gr_attrs_none), check, NULL, NULL, NULL, run, cost};

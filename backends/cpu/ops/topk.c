@@ -30,7 +30,8 @@ static void sink(float *values, int32_t *indices, uint64_t count, uint64_t at) {
         uint64_t child = 2 * at + 1;
         if (child >= count)
             break;
-        if (child + 1 < count && before(values[child], indices[child], values[child + 1], indices[child + 1]))
+        if (child + 1 < count &&
+            before(values[child], indices[child], values[child + 1], indices[child + 1]))
             child++;
         if (!before(value, index, values[child], indices[child]))
             break;
@@ -79,4 +80,5 @@ static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *even
     event->operations = cpu_count(&call->node.in[0], &run_->step);
 }
 
-const cpu_op cpu_op_topk = {GR_OP_TOPK, "TOPK", sizeof(gr_attrs_topk), check, NULL, NULL, NULL, run, cost};
+const cpu_op cpu_op_topk = {GR_OP_TOPK, "TOPK", sizeof(gr_attrs_topk), check, NULL, NULL, NULL,
+                            run,        cost};

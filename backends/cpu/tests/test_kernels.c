@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// test_kernels.c: every kernel of every ISA that this processor has, against the plain C one or against F64.
-// Integer work and the order of additions are fixed, so quantised products must agree to the last bit.
+// test_kernels.c: every kernel of every ISA that this processor has, against the plain C one or
+// against F64. Integer work and the order of additions are fixed, so quantised products must agree
+// to the last bit.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +63,10 @@ static void random_row(gr_dtype dtype, uint8_t *row, uint64_t bytes) {
     for (uint64_t at = 0; at + block <= bytes; at += block) {
         uint32_t first = 0, second = UINT32_MAX;
         switch (dtype) {
-        case GR_DTYPE_Q4_1: case GR_DTYPE_Q5_1: case GR_DTYPE_Q4_K: case GR_DTYPE_Q5_K: second = 2; break;
+        case GR_DTYPE_Q4_1:
+        case GR_DTYPE_Q5_1:
+        case GR_DTYPE_Q4_K:
+        case GR_DTYPE_Q5_K: second = 2; break;
         case GR_DTYPE_Q2_K: first = 80, second = 82; break;
         case GR_DTYPE_Q3_K: first = 108; break;
         case GR_DTYPE_Q6_K: first = 208; break;
@@ -85,7 +89,8 @@ static void test_expand(const cpu_kernels *k, const cpu_kernels *c) {
             k->expand[dtype](row, n, q[1], s[1], o[1]);
             expect(!memcmp(q[0], q[1], sizeof q[0]), k->isa, gr_dtype_name(dtype), n, 0);
             for (int i = 0; i < 256; i++)
-                expect(s[0][i] == s[1][i] && o[0][i] == o[1][i], k->isa, gr_dtype_name(dtype), n, (unsigned long)i);
+                expect(s[0][i] == s[1][i] && o[0][i] == o[1][i], k->isa, gr_dtype_name(dtype), n,
+                       (unsigned long)i);
         }
     }
 }
@@ -104,16 +109,21 @@ static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
     k->quantise(x, K, b);
     cpu_quantised p = cpu_quantised_at(a, K), q = cpu_quantised_at(b, K);
     for (int i = 0; i < K / 32; i++) {
-        expect(p.scale[i] == q.scale[i] || (isnan(p.scale[i]) && isnan(q.scale[i])), k->isa, "scale", (unsigned long)i, 0);
-        expect(p.bias32[i] == q.bias32[i] && (p.sum32[i] == q.sum32[i] || isnan(p.scale[i])), k->isa, "sums", (unsigned long)i, 0);
-        expect(!memcmp(p.bias16 + 2 * i, q.bias16 + 2 * i, 8), k->isa, "sums of 16", (unsigned long)i, 0);
+        expect(p.scale[i] == q.scale[i] || (isnan(p.scale[i]) && isnan(q.scale[i])), k->isa,
+               "scale", (unsigned long)i, 0);
+        expect(p.bias32[i] == q.bias32[i] && (p.sum32[i] == q.sum32[i] || isnan(p.scale[i])),
+               k->isa, "sums", (unsigned long)i, 0);
+        expect(!memcmp(p.bias16 + 2 * i, q.bias16 + 2 * i, 8), k->isa, "sums of 16",
+               (unsigned long)i, 0);
     }
     expect(!memcmp(p.q, q.q, K), k->isa, "quantised values", 0, 0);
-    expect(isnan(q.scale[4]) && isnan(q.scale[5]) && q.scale[0] == 0.0f, k->isa, "odd blocks", 0, 0);
+    expect(isnan(q.scale[4]) && isnan(q.scale[5]) && q.scale[0] == 0.0f, k->isa, "odd blocks", 0,
+           0);
 }
 
 // The product as kernels.h words it, in plain C.
-static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *row, const cpu_quantised *a, uint64_t k) {
+static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *row,
+                     const cpu_quantised *a, uint64_t k) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     float sum = 0.0f;
     for (uint64_t at = 0; at < k; at += CPU_CHUNK) {
@@ -137,10 +147,12 @@ static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *
 }
 
 // One panel by tiles, then by rows where there is such a kernel, against `product`.
-static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values, uint32_t tokens) {
+static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values,
+                       uint32_t tokens) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = cpu_quantised_bytes(values);
-    uint8_t *weights = malloc(CPU_PANEL * row_bytes + 64), *x = aligned_alloc(64, stride * CPU_TOKENS);
+    uint8_t *weights = malloc(CPU_PANEL * row_bytes + 64),
+            *x = aligned_alloc(64, stride * CPU_TOKENS);
     static cpu_tile tile;
     static int8_t rows[CPU_PANEL * CPU_CHUNK];
     float line[2048], sums[CPU_TOKENS * CPU_PANEL] = {0}, exact[CPU_TOKENS * CPU_PANEL];
@@ -156,18 +168,24 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
     for (uint64_t at = 0; at < values; at += CPU_CHUNK) {
         uint32_t n = values - at < CPU_CHUNK ? (uint32_t)(values - at) : CPU_CHUNK;
         for (uint32_t r = 0; r < CPU_PANEL; r++)
-            k->expand[dtype](weights + r * row_bytes + gr_dtype_row_bytes(dtype, at), n, rows + r * CPU_CHUNK, tile.s + r, tile.c + r);
+            k->expand[dtype](weights + r * row_bytes + gr_dtype_row_bytes(dtype, at), n,
+                             rows + r * CPU_CHUNK, tile.s + r, tile.c + r);
         k->pack_tile(rows, n, tile.q);
-        cpu_dot_tile_args args = {&tile, n / 32, form.group, tokens, form.offset, x, stride, values, at / 32, sums};
+        cpu_dot_tile_args args = {&tile, n / 32, form.group, tokens,  form.offset,
+                                  x,     stride, values,     at / 32, sums};
         k->dot_tile(&args);
     }
-    expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa, gr_dtype_name(dtype), values, tokens);
-    for (uint32_t n = 1; k->dot_rows[dtype] && values % 64 == 0 && tokens <= CPU_ROWS_TOKENS && n <= CPU_PANEL; n++) {
+    expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa,
+           gr_dtype_name(dtype), values, tokens);
+    for (uint32_t n = 1;
+         k->dot_rows[dtype] && values % 64 == 0 && tokens <= CPU_ROWS_TOKENS && n <= CPU_PANEL;
+         n++) {
         cpu_dot_rows_args args = {weights, row_bytes, values, n, tokens, x, stride, sums};
         memset(sums, 0x55, sizeof sums);
         k->dot_rows[dtype](&args);
         for (uint32_t t = 0; t < tokens; t++)
-            expect(!memcmp(sums + t * CPU_PANEL, exact + t * CPU_PANEL, n * sizeof(float)), "rows", gr_dtype_name(dtype), values, n);
+            expect(!memcmp(sums + t * CPU_PANEL, exact + t * CPU_PANEL, n * sizeof(float)), "rows",
+                   gr_dtype_name(dtype), values, n);
     }
     free(weights);
     free(x);
@@ -175,7 +193,8 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
 
 static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
     for (gr_dtype dtype = 0; dtype < GR_DTYPE_LIMIT && k->dot_tile; dtype++) {
-        for (uint64_t values = gr_dtype_block(dtype); c->expand[dtype] && values <= 1024; values += gr_dtype_block(dtype) * 3) {
+        for (uint64_t values = gr_dtype_block(dtype); c->expand[dtype] && values <= 1024;
+             values += gr_dtype_block(dtype) * 3) {
             for (uint32_t tokens = 1; tokens <= CPU_TOKENS; tokens++)
                 test_panel(k, c, dtype, values, tokens);
         }
@@ -185,7 +204,8 @@ static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
 typedef void (*dot_function)(const cpu_dot_float_args *args);
 
 // Against F64, and each result the same alone as among others.
-static void test_dot(const char *isa, const char *name, dot_function dot, gr_dtype dtype, const cpu_kernels *c) {
+static void test_dot(const char *isa, const char *name, dot_function dot, gr_dtype dtype,
+                     const cpu_kernels *c) {
     enum { MAX = 100 };
     float x[4 * MAX], w[4 * MAX], got[16], one;
     uint8_t bytes[4 * MAX * 4];
@@ -195,9 +215,11 @@ static void test_dot(const char *isa, const char *name, dot_function dot, gr_dty
         if (dtype == GR_DTYPE_F32)
             memcpy(bytes, w, sizeof w);
         else
-            (dtype == GR_DTYPE_F16 ? c->f32_to_f16 : c->f32_to_bf16)(w, 4 * MAX, (uint16_t *)(void *)bytes);
+            (dtype == GR_DTYPE_F16 ? c->f32_to_f16 : c->f32_to_bf16)(w, 4 * MAX,
+                                                                     (uint16_t *)(void *)bytes);
         if (dtype != GR_DTYPE_F32)
-            (dtype == GR_DTYPE_F16 ? c->f16_to_f32 : c->bf16_to_f32)((const uint16_t *)(const void *)bytes, 4 * MAX, w);
+            (dtype == GR_DTYPE_F16 ? c->f16_to_f32 : c->bf16_to_f32)(
+                (const uint16_t *)(const void *)bytes, 4 * MAX, w);
         uint64_t size = gr_dtype_block_bytes(dtype);
         cpu_dot_float_args args = {bytes, MAX * size, x, MAX, k, 4, 4, got, 4};
         dot(&args);
@@ -208,7 +230,8 @@ static void test_dot(const char *isa, const char *name, dot_function dot, gr_dty
                 size_of += fabs((double)w[i % 4 * MAX + j] * (double)x[i / 4 * MAX + j]);
             }
             expect(fabs((double)got[i] - exact) <= 1e-6 * size_of, isa, name, k, i);
-            cpu_dot_float_args alone = {bytes + i % 4 * MAX * size, MAX * size, x + i / 4 * MAX, MAX, k, 1, 1, &one, 1};
+            cpu_dot_float_args alone = {
+                bytes + i % 4 * MAX * size, MAX * size, x + i / 4 * MAX, MAX, k, 1, 1, &one, 1};
             dot(&alone);
             expect(one == got[i], isa, "the same alone", k, i);
         }
@@ -224,7 +247,8 @@ static void test_convert(const cpu_kernels *k, const cpu_kernels *c) {
         (kind ? c->bf16_to_f32 : c->f16_to_f32)(halves, 65536, wide[0]);
         (kind ? k->bf16_to_f32 : k->f16_to_f32)(halves, 65536 - 3, wide[1]); // ends in a tail
         for (uint32_t i = 0; i < 65536 - 3; i++)
-            expect(!memcmp(&wide[0][i], &wide[1][i], 4) || (isnan(wide[0][i]) && isnan(wide[1][i])), k->isa, kind ? "from BF16" : "from F16", i, 0);
+            expect(!memcmp(&wide[0][i], &wide[1][i], 4) || (isnan(wide[0][i]) && isnan(wide[1][i])),
+                   k->isa, kind ? "from BF16" : "from F16", i, 0);
         for (uint32_t i = 0; i < 65536; i++) {
             uint32_t bits = (uint32_t)next();
             memcpy(&wide[0][i], &bits, 4);
@@ -234,7 +258,8 @@ static void test_convert(const cpu_kernels *k, const cpu_kernels *c) {
         (kind ? c->f32_to_bf16 : c->f32_to_f16)(wide[0], 65536, back[0]);
         (kind ? k->f32_to_bf16 : k->f32_to_f16)(wide[0], 65536, back[1]);
         for (uint32_t i = 0; i < 65536; i++)
-            expect(back[0][i] == back[1][i] || isnan(wide[0][i]), k->isa, kind ? "to BF16" : "to F16", i, 0);
+            expect(back[0][i] == back[1][i] || isnan(wide[0][i]), k->isa,
+                   kind ? "to BF16" : "to F16", i, 0);
     }
 }
 
@@ -253,7 +278,8 @@ static void test_pointwise(const cpu_kernels *k) {
         double g = (double)x[i], exact = g / (1.0 + exp(-g)) * (double)y[i];
         expect(close_to(out[i], exact, fabs(exact)), k->isa, "silu", (unsigned long)i, 0);
         k->glu_silu(x + i, y + i, 1, again);
-        expect(!memcmp(again, out + i, 4) || isnan(out[i]), k->isa, "silu alone", (unsigned long)i, 0);
+        expect(!memcmp(again, out + i, 4) || isnan(out[i]), k->isa, "silu alone", (unsigned long)i,
+               0);
     }
     x[3] = 1.0f;
     k->rms_norm(x, y, N, 1e-5f, out);
@@ -268,9 +294,13 @@ static void test_pointwise(const cpu_kernels *k) {
     k->rope_interleaved(x, table, table + N, N, again);
     for (int i = 0; i < N; i++) {
         double c = (double)table[i], s = (double)table[N + i];
-        double a = (double)x[i], b = (double)x[i + N], e = (double)x[2 * i], f = (double)x[2 * i + 1];
-        expect(close_to(out[i], a * c - b * s, 200) && close_to(out[i + N], a * s + b * c, 200), k->isa, "rope half", (unsigned long)i, 0);
-        expect(close_to(again[2 * i], e * c - f * s, 200) && close_to(again[2 * i + 1], e * s + f * c, 200), k->isa, "rope interleaved", (unsigned long)i, 0);
+        double a = (double)x[i], b = (double)x[i + N], e = (double)x[2 * i],
+               f = (double)x[2 * i + 1];
+        expect(close_to(out[i], a * c - b * s, 200) && close_to(out[i + N], a * s + b * c, 200),
+               k->isa, "rope half", (unsigned long)i, 0);
+        expect(close_to(again[2 * i], e * c - f * s, 200) &&
+                   close_to(again[2 * i + 1], e * s + f * c, 200),
+               k->isa, "rope interleaved", (unsigned long)i, 0);
     }
 }
 
@@ -287,7 +317,8 @@ static void test_exp(const cpu_kernels *k) {
         for (uint32_t i = 0; i < n; i++) {
             double e = exp((double)was[i] - (double)largest);
             exact += e;
-            expect(close_to(s[i], e, 4 * e), k->isa, "exp", n, i); // the difference is rounded to F32 first
+            expect(close_to(s[i], e, 4 * e), k->isa, "exp", n,
+                   i); // the difference is rounded to F32 first
         }
         expect(close_to(total, exact, 4 * exact), k->isa, "sum of exp", n, 0);
     }
@@ -295,7 +326,8 @@ static void test_exp(const cpu_kernels *k) {
 
 static void test_attend(const cpu_kernels *k) {
     enum { QUERIES = 7, KEYS = 13 };
-    static float q[QUERIES * 256], keys[KEYS * 256], s[QUERIES * 32], sums[QUERIES * 256], alone[256];
+    static float q[QUERIES * 256], keys[KEYS * 256], s[QUERIES * 32], sums[QUERIES * 256],
+        alone[256];
     for (uint32_t dim = 16; dim <= 256; dim += 16) {
         for (uint32_t i = 0; i < QUERIES * dim; i++)
             q[i] = uniform(), sums[i] = 1.0f;
@@ -322,7 +354,8 @@ static void test_attend(const cpu_kernels *k) {
             }
             for (uint32_t j = 0; j < KEYS; j++) // key by key, the sums stored in between
                 k->attend_values(s + i * 32 + j, 1, 32, keys + j * dim, 1, dim, alone);
-            expect(!memcmp(alone, sums + i * dim, dim * sizeof *alone), k->isa, "weighted sum alone", dim, i);
+            expect(!memcmp(alone, sums + i * dim, dim * sizeof *alone), k->isa,
+                   "weighted sum alone", dim, i);
         }
     }
 }
@@ -335,7 +368,8 @@ int main(int argc, char **argv) {
     cpu_kernels_init(0, "baseline", &c);
     for (int i = 0; i < 4; i++) {
         cpu_kernels_init(features_here(), names[i], &k);
-        printf("%s: %s kernels, 8-bit products by %s\n", names[i], k.isa, k.dot_isa ? k.dot_isa : "none");
+        printf("%s: %s kernels, 8-bit products by %s\n", names[i], k.isa,
+               k.dot_isa ? k.dot_isa : "none");
         test_expand(&k, &c);
         test_quantise(&k, &c);
         test_products(&k, &c);
