@@ -26,7 +26,8 @@ double golden_number(const gr_model_file *golden, const char *key) {
     return value;
 }
 
-const gr_tensor_info *golden_tensor(const gr_model_file *golden, gr_dtype dtype, uint32_t index, const char *name) {
+const gr_tensor_info *golden_tensor(const gr_model_file *golden, gr_dtype dtype, uint32_t index,
+                                    const char *name) {
     char full[64];
     snprintf(full, sizeof full, "case.%u.%s", index, name);
     const gr_tensor_info *tensor = gr_model_file_tensor(golden, full);
@@ -39,7 +40,8 @@ const gr_tensor_info *golden_tensor(const gr_model_file *golden, gr_dtype dtype,
 
 gr_engine *golden_engine(bool trace) {
     static const char *const directories[] = {GREGALE_BINARY_DIR "/backends", NULL};
-    const gr_engine_options options = {.struct_size = sizeof options, .plugin_directories = directories, .trace = trace};
+    const gr_engine_options options = {
+        .struct_size = sizeof options, .plugin_directories = directories, .trace = trace};
     gr_engine *engine = NULL;
     gr_error error;
     gr_error_init(&error);
@@ -80,7 +82,8 @@ static bool look_up(void *context, const char *name, gr_dtype *out_dtype, uint32
     return true;
 }
 
-// The same graph again, with the results of its FFN_BLOCK nodes as outputs "layer.0", "layer.1", ...
+// The same graph again, with the results of its FFN_BLOCK nodes as outputs "layer.0", "layer.1",
+// ...
 static gr_graph *graph_with_streams(const gr_model *model) {
     const gr_segment *segment = gr_graph_segment(model->graph);
     gr_builder *builder = NULL;
@@ -115,11 +118,13 @@ void golden_show_streams(gr_model *model) {
     model->graph = graph;
     for (uint32_t i = 0; i < model->device_count; i++)
         opened[i] = model->devices[i].opened;
-    if (gr_placement_create(graph, opened, model->device_count, model->engine->no_fusion, &model->placement, &error) != GR_OK)
+    if (gr_placement_create(graph, opened, model->device_count, model->engine->no_fusion,
+                            &model->placement, &error) != GR_OK)
         fail_msg("%s", error.message);
 }
 
-// Copies what the last step left of every stream: its rows stand at positions [begin, begin + rows).
+// Copies what the last step left of every stream: its rows stand at positions [begin, begin +
+// rows).
 static void keep_streams(gr_model *model, uint64_t begin, uint64_t rows, golden_view *view) {
     gr_bucket *bucket = NULL;
     gr_error error;
@@ -136,7 +141,8 @@ static void keep_streams(gr_model *model, uint64_t begin, uint64_t rows, golden_
             view->streams[layer] = calloc(view->count * view->dim, sizeof(float));
         assert_non_null(view->streams[layer]);
         memcpy(view->streams[layer] + begin * view->dim,
-               (const char *)bucket->arena + gr_plan_offset(bucket->plan, output->value), rows * view->dim * sizeof(float));
+               (const char *)bucket->arena + gr_plan_offset(bucket->plan, output->value),
+               rows * view->dim * sizeof(float));
     }
 }
 
@@ -162,13 +168,14 @@ static void step(gr_session *session, golden_view *view) {
     keep_streams(session->model, begin, rows, view);
 }
 
-void golden_feed(gr_model *model, const int32_t *tokens, uint64_t count, uint64_t piece, bool all_logits,
-                 golden_view *out_view) {
+void golden_feed(gr_model *model, const int32_t *tokens, uint64_t count, uint64_t piece,
+                 bool all_logits, golden_view *out_view) {
     const gr_hparams *hparams = &model->source->hparams;
     gr_session *session = NULL;
     gr_error error;
     gr_error_init(&error);
-    *out_view = (golden_view){.count = count, .vocab = hparams->vocab, .dim = hparams->dim, .layers = hparams->layers};
+    *out_view = (golden_view){
+        .count = count, .vocab = hparams->vocab, .dim = hparams->dim, .layers = hparams->layers};
     assert_true(hparams->layers <= GOLDEN_MAX_LAYERS);
     out_view->logits = malloc(count * hparams->vocab * sizeof(float));
     assert_non_null(out_view->logits);
@@ -186,7 +193,8 @@ void golden_feed(gr_model *model, const int32_t *tokens, uint64_t count, uint64_
         while (gr_session_waiting(session))
             step(session, out_view);
     }
-    assert_memory_equal(session->logits, out_view->logits + (count - 1) * hparams->vocab, hparams->vocab * sizeof(float));
+    assert_memory_equal(session->logits, out_view->logits + (count - 1) * hparams->vocab,
+                        hparams->vocab * sizeof(float));
     session->hook = NULL;
     gr_session_release(session);
 }

@@ -25,7 +25,8 @@ gr_model_options golden_options(const char *device, int64_t window, uint32_t chu
 gr_model_file *golden_open(const char *path);
 double golden_number(const gr_model_file *golden, const char *key);
 // "case.<index>.<name>"; fails the test when it is absent or of another type.
-const gr_tensor_info *golden_tensor(const gr_model_file *golden, gr_dtype dtype, uint32_t index, const char *name);
+const gr_tensor_info *golden_tensor(const gr_model_file *golden, gr_dtype dtype, uint32_t index,
+                                    const char *name);
 
 // What a run saw, for every position fed: logits [n, vocab] (NAN where nobody asked) and streams
 // [layer][n, dim].
@@ -41,10 +42,11 @@ void golden_view_deinit(golden_view *view);
 // Gives the model a graph that marks what leaves each layer's feed-forward block as an output. The
 // model must be new: no session yet.
 void golden_show_streams(gr_model *model);
-// Feeds tokens[0, count) to a new session, `piece` at a time (0: all at once). `all_logits`: those of
-// every row (the engine then makes steps of at most GR_MAX_STEP_OUTPUTS rows); else only the last row's.
-void golden_feed(gr_model *model, const int32_t *tokens, uint64_t count, uint64_t piece, bool all_logits,
-                 golden_view *out_view);
+// Feeds tokens[0, count) to a new session, `piece` at a time (0: all at once). `all_logits`: those
+// of every row (the engine then makes steps of at most GR_MAX_STEP_OUTPUTS rows); else only the
+// last row's.
+void golden_feed(gr_model *model, const int32_t *tokens, uint64_t count, uint64_t piece,
+                 bool all_logits, golden_view *out_view);
 // Largest |a - b|; a NaN counts as infinite.
 double golden_distance(const float *a, const float *b, uint64_t count);
 

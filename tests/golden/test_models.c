@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every small checkpoint on every host backend gives transformers' logits and residual streams, however
-// the prompt is cut: whole, in chunks, token by token past the window, with pages that roll early.
+// Every small checkpoint on every host backend gives transformers' logits and residual streams,
+// however the prompt is cut: whole, in chunks, token by token past the window, with pages that roll
+// early.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,8 @@
 
 #define MODELS GREGALE_SOURCE_DIR "/tests/golden/models/"
 
-// One way to feed a prompt. `last_only`: logits of the last row alone, so that a prompt longer than a
-// step's output rows is one step; the streams still tell about every row.
+// One way to feed a prompt. `last_only`: logits of the last row alone, so that a prompt longer than
+// a step's output rows is one step; the streams still tell about every row.
 typedef struct way {
     const char *name;
     uint32_t chunk;
@@ -26,7 +27,11 @@ static const way ways[] = {
     {.name = "chunks of 3", .chunk = 3},
     {.name = "chunks of 7, small pages", .chunk = 7, .page_tokens = 4, .reserve = 1},
     {.name = "token by token", .chunk = 512, .piece = 1},
-    {.name = "token by token, small pages", .chunk = 512, .piece = 1, .page_tokens = 4, .reserve = 1},
+    {.name = "token by token, small pages",
+     .chunk = 512,
+     .piece = 1,
+     .page_tokens = 4,
+     .reserve = 1},
     {.name = "5 at a time, small pages", .chunk = 512, .piece = 5, .page_tokens = 8, .reserve = 1},
 };
 
@@ -34,7 +39,8 @@ typedef struct worst {
     double logits, streams; // in tolerances
 } worst;
 
-static void compare_case(const gr_model_file *golden, uint32_t index, const golden_view *view, bool last_only, worst *out) {
+static void compare_case(const gr_model_file *golden, uint32_t index, const golden_view *view,
+                         bool last_only, worst *out) {
     const gr_tensor_info *positions = golden_tensor(golden, GR_DTYPE_I32, index, "positions");
     const gr_tensor_info *logits = golden_tensor(golden, GR_DTYPE_F32, index, "logits");
     const int32_t *at = positions->data;
@@ -47,23 +53,28 @@ static void compare_case(const gr_model_file *golden, uint32_t index, const gold
         const float *expected = (const float *)logits->data + p * view->vocab;
         if (last_only && p + 1 < count)
             continue;
-        double off = golden_distance(view->logits + (uint64_t)at[p] * view->vocab, expected, view->vocab) / tolerance;
+        double off = golden_distance(view->logits + (uint64_t)at[p] * view->vocab, expected,
+                                     view->vocab) /
+                     tolerance;
         out->logits = off > out->logits ? off : out->logits;
     }
     for (uint32_t l = 0; l < view->layers; l++) {
         char name[24];
         snprintf(name, sizeof name, "layer.%u", l);
         const gr_tensor_info *streams = golden_tensor(golden, GR_DTYPE_F32, index, name);
-        assert_true(streams->dims[0] == (int64_t)count && streams->dims[1] == view->dim && view->streams[l]);
+        assert_true(streams->dims[0] == (int64_t)count && streams->dims[1] == view->dim &&
+                    view->streams[l]);
         for (uint64_t p = 0; p < count; p++) {
             double off = golden_distance(view->streams[l] + (uint64_t)at[p] * view->dim,
-                                         (const float *)streams->data + p * view->dim, view->dim) / tolerance_layer;
+                                         (const float *)streams->data + p * view->dim, view->dim) /
+                         tolerance_layer;
             out->streams = off > out->streams ? off : out->streams;
         }
     }
 }
 
-static void run_way(const way *how, const char *device, const char *name, const gr_model_file *golden) {
+static void run_way(const way *how, const char *device, const char *name,
+                    const gr_model_file *golden) {
     char path[512];
     worst most = {0};
     gr_engine *engine = golden_engine(false);
@@ -89,10 +100,10 @@ static void run_way(const way *how, const char *device, const char *name, const 
     gr_model_release(model);
     gr_engine_release(engine);
     if (!(most.logits <= 1 && most.streams <= 1))
-        fail_msg("%s on %s, %s: logits are off by %.3g tolerances, streams by %.3g", name, device, how->name, most.logits,
-                 most.streams);
-    print_message("%-18s %-4s %-28s logits %.4f, streams %.4f of the tolerance\n", name, device, how->name, most.logits,
-                  most.streams);
+        fail_msg("%s on %s, %s: logits are off by %.3g tolerances, streams by %.3g", name, device,
+                 how->name, most.logits, most.streams);
+    print_message("%-18s %-4s %-28s logits %.4f, streams %.4f of the tolerance\n", name, device,
+                  how->name, most.logits, most.streams);
 }
 
 static void run(const char *name) {
@@ -111,11 +122,13 @@ static void run_state(void **state) {
 }
 
 int main(void) {
-    static char *const names[] = {"w8-gqa4",       "w16-gqa1",  "w64-gqa8",        "wlist-gqa2",      "wpattern-gqa4",
-                                  "full-gqa4",     "linear-w16-gqa8", "llama3-full-gqa4", "yarn-w16-gqa2"};
+    static char *const names[] = {"w8-gqa4",         "w16-gqa1",         "w64-gqa8",
+                                  "wlist-gqa2",      "wpattern-gqa4",    "full-gqa4",
+                                  "linear-w16-gqa8", "llama3-full-gqa4", "yarn-w16-gqa2"};
     enum { COUNT = sizeof names / sizeof names[0] };
     struct CMUnitTest tests[COUNT];
     for (size_t i = 0; i < COUNT; i++)
-        tests[i] = (struct CMUnitTest){.name = names[i], .test_func = run_state, .initial_state = names[i]};
+        tests[i] = (struct CMUnitTest){
+            .name = names[i], .test_func = run_state, .initial_state = names[i]};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// SmolLM2-135M-Instruct against llama.cpp, teacher-forced over 64 steps: the file expanded to F32 gives its
-// log-probabilities within the golden's tolerance; for the Q4_1 file itself, agreement and divergence are
-// reported. Skipped (77) where the file is not in the user's cache. GREGALE_DEEP=1: on ref too.
+// SmolLM2-135M-Instruct against llama.cpp, teacher-forced over 64 steps: the file expanded to F32
+// gives its log-probabilities within the golden's tolerance; for the Q4_1 file itself, agreement
+// and divergence are reported. Skipped (77) where the file is not in the user's cache.
+// GREGALE_DEEP=1: on ref too.
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -84,7 +85,8 @@ static int expand_file(void **state) {
     (void)state;
     gguf_writer writer;
     const char *folder = getenv("TMPDIR");
-    snprintf(expanded_path, sizeof expanded_path, "%s/gregale-smollm2-XXXXXX", folder && *folder ? folder : "/tmp");
+    snprintf(expanded_path, sizeof expanded_path, "%s/gregale-smollm2-XXXXXX",
+             folder && *folder ? folder : "/tmp");
     int file = mkstemp(expanded_path);
     assert_true(file >= 0);
     gr_model_file *model = golden_open(model_path);
@@ -119,9 +121,9 @@ static int remove_file(void **state) {
 // ---- Comparing
 
 typedef struct tally {
-    double largest;                 // difference of a log-probability
-    double divergence;              // sum over rows of p (log p - log q) over the ids kept
-    uint32_t rows, agreements;      // of the likeliest token
+    double largest;            // difference of a log-probability
+    double divergence;         // sum over rows of p (log p - log q) over the ids kept
+    uint32_t rows, agreements; // of the likeliest token
 } tally;
 
 static int32_t likeliest(const float *logits, uint32_t vocab) {
@@ -131,7 +133,8 @@ static int32_t likeliest(const float *logits, uint32_t vocab) {
     return (int32_t)best;
 }
 
-static void compare_row(const float *logits, uint32_t vocab, const int32_t *ids, const float *expected, uint64_t kept, tally *out) {
+static void compare_row(const float *logits, uint32_t vocab, const int32_t *ids,
+                        const float *expected, uint64_t kept, tally *out) {
     out->rows++;
     out->agreements += likeliest(logits, vocab) == ids[0];
     for (uint64_t i = 0; i < kept; i++) {
@@ -159,19 +162,24 @@ static tally run(const char *path, const char *device, const char *which) {
         snprintf(name, sizeof name, "case.%u.prompt_tokens", c);
         uint64_t prompt = (uint64_t)golden_number(golden, name), kept = (uint64_t)ids->dims[1];
         golden_view view;
-        assert_true(ids->dims[0] == STEPS && expected->dims[0] == STEPS && expected->dims[1] == ids->dims[1]);
+        assert_true(ids->dims[0] == STEPS && expected->dims[0] == STEPS &&
+                    expected->dims[1] == ids->dims[1]);
         assert_int_equal(tokens->dims[0], prompt + STEPS);
         golden_feed(model, tokens->data, prompt + STEPS, 0, true, &view);
         for (uint64_t s = 0; s < STEPS; s++)
-            compare_row(view.logits + (prompt + s - 1) * view.vocab, view.vocab, (const int32_t *)ids->data + s * kept,
+            compare_row(view.logits + (prompt + s - 1) * view.vocab, view.vocab,
+                        (const int32_t *)ids->data + s * kept,
                         (const float *)expected->data + s * kept, kept, &result);
         golden_view_deinit(&view);
     }
     gr_model_release(model);
     gr_engine_release(engine);
     gr_model_file_close(golden);
-    print_message("%s on %s against llama.cpp on %s, %u rows: top-1 agreement %.2f %%, mean KL %.5f, largest difference of a log-probability %.5f\n",
-                  path == model_path ? "Q4_1" : "F32", device, which, result.rows, 100.0 * result.agreements / result.rows, result.divergence / result.rows, result.largest);
+    print_message("%s on %s against llama.cpp on %s, %u rows: top-1 agreement %.2f %%, mean KL "
+                  "%.5f, largest difference of a log-probability %.5f\n",
+                  path == model_path ? "Q4_1" : "F32", device, which, result.rows,
+                  100.0 * result.agreements / result.rows, result.divergence / result.rows,
+                  result.largest);
     return result;
 }
 
@@ -187,8 +195,8 @@ static void expanded_agrees(void **state) {
         assert_true(run(expanded_path, "ref", "f32").largest <= 0.01);
 }
 
-// llama.cpp too rounds activations to 8 bits, each its own way: its two answers are 0.002 to 0.004 apart
-// (golden, llama_kl_f32_q4_1). A wrong product shows as a divergence a hundred times that.
+// llama.cpp too rounds activations to 8 bits, each its own way: its two answers are 0.002 to 0.004
+// apart (golden, llama_kl_f32_q4_1). A wrong product shows as a divergence a hundred times that.
 static void quantised_is_as_close_as_its_rounding(void **state) {
     (void)state;
     tally cpu = run(model_path, "cpu", "q4_1");
@@ -202,9 +210,11 @@ static void quantised_is_as_close_as_its_rounding(void **state) {
 int main(void) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (cache && *cache)
-        snprintf(model_path, sizeof model_path, "%s/gregale/SmolLM2-135M-Instruct.Q4_1.gguf", cache);
+        snprintf(model_path, sizeof model_path, "%s/gregale/SmolLM2-135M-Instruct.Q4_1.gguf",
+                 cache);
     else
-        snprintf(model_path, sizeof model_path, "%s/.cache/gregale/SmolLM2-135M-Instruct.Q4_1.gguf", home ? home : "");
+        snprintf(model_path, sizeof model_path, "%s/.cache/gregale/SmolLM2-135M-Instruct.Q4_1.gguf",
+                 home ? home : "");
     if (access(model_path, R_OK) != 0) {
         printf("skipped: no %s\n", model_path);
         return SKIP;

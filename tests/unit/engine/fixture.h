@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// fixture.h: what the tests of the engine share: an engine that sees this build's backends alone, the shipped
-// model and the small checkpoints, and sessions with given tokens. A failure ends the running test.
+// fixture.h: what the tests of the engine share: an engine that sees this build's backends alone,
+// the shipped model and the small checkpoints, and sessions with given tokens. A failure ends the
+// running test.
 #ifndef GREGALE_TESTS_ENGINE_FIXTURE_H
 #define GREGALE_TESTS_ENGINE_FIXTURE_H
 
@@ -19,17 +20,18 @@
 #define SMALL(name) GREGALE_SOURCE_DIR "/tests/golden/models/" name ".gguf"
 
 // Runs a call, whose last argument is `error`, and fails the test with its message.
-#define OK(call)                                  \
-    do {                                          \
-        gr_error_init(&ok_error);                 \
-        if ((call) != GR_OK)                      \
-            fail_msg("%s", ok_error.message);     \
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        gr_error_init(&ok_error);                                                                  \
+        if ((call) != GR_OK)                                                                       \
+            fail_msg("%s", ok_error.message);                                                      \
     } while (0)
 static gr_error ok_error, *const error = &ok_error;
 
 static inline gr_engine *open_engine(bool trace) {
     static const char *const directories[] = {GREGALE_BINARY_DIR "/backends", NULL};
-    const gr_engine_options options = {.struct_size = sizeof options, .plugin_directories = directories, .trace = trace};
+    const gr_engine_options options = {
+        .struct_size = sizeof options, .plugin_directories = directories, .trace = trace};
     gr_engine *engine = NULL;
     OK(gr_engine_create(&options, &engine, error));
     return engine;
@@ -51,7 +53,8 @@ static inline gr_model *load_alone(const char *path, gr_model_options options) {
     return model;
 }
 
-static inline gr_session *begin(gr_model *model, uint32_t context, const int32_t *tokens, size_t count) {
+static inline gr_session *begin(gr_model *model, uint32_t context, const int32_t *tokens,
+                                size_t count) {
     const gr_session_options options = {.struct_size = sizeof options, .context = context};
     gr_session *session = NULL;
     OK(gr_session_create(model, &options, &session, error));
@@ -93,7 +96,8 @@ static inline void same_as_fresh(gr_session *session) {
     size_t count;
     const int32_t *tokens = gr_session_tokens(session, &count);
     gr_session *fresh = begin(session->model, session->context, tokens, count);
-    assert_memory_equal(logits_of(session), logits_of(fresh), vocab_of(session->model) * sizeof(float));
+    assert_memory_equal(logits_of(session), logits_of(fresh),
+                        vocab_of(session->model) * sizeof(float));
     gr_session_release(fresh);
 }
 

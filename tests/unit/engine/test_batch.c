@@ -7,7 +7,8 @@ typedef struct count_of {
     uint32_t matmuls, by_layer[64], head, rows, head_rows, odd_rows;
 } count_of;
 
-static void count_event(void *context, const char *category, const char *op_name, const gr_trace_event *event) {
+static void count_event(void *context, const char *category, const char *op_name,
+                        const gr_trace_event *event) {
     count_of *count = context;
     (void)category;
     if (count->seen++ < count->skip || strcmp(op_name, "MATMUL") != 0)
@@ -23,8 +24,8 @@ static void count_event(void *context, const char *category, const char *op_name
     count->odd_rows += event->rows != count->rows;
 }
 
-// Three sessions: a prompt of 20 tokens and two that decode. One step serves all, and reads each matrix
-// once: seven a layer for 22 rows, and the head for the three rows that are asked for.
+// Three sessions: a prompt of 20 tokens and two that decode. One step serves all, and reads each
+// matrix once: seven a layer for 22 rows, and the head for the three rows that are asked for.
 static void one_product_a_matrix(const char *device, const char *path) {
     int32_t tokens[40];
     bool worked;
@@ -69,12 +70,14 @@ static void one_product_a_matrix_on_cpu(void **state) {
     one_product_a_matrix("cpu", BREEZE);
 }
 
-// Sessions of all lengths, fed in turns and in odd pieces, more of them than a step's buckets are wide: the
-// bits are those of each alone.
+// Sessions of all lengths, fed in turns and in odd pieces, more of them than a step's buckets are
+// wide: the bits are those of each alone.
 static void company_changes_no_bit(void **state) {
     (void)state;
     enum { SESSIONS = 11, LONGEST = 70 };
-    gr_model *model = load_alone(SMALL("wlist-gqa2"), (gr_model_options){.chunk = 16, .page_tokens = 8, .rewind_reserve = 4});
+    gr_model *model = load_alone(
+        SMALL("wlist-gqa2"),
+        (gr_model_options){.chunk = 16, .page_tokens = 8, .rewind_reserve = 4});
     gr_session *sessions[SESSIONS];
     int32_t tokens[SESSIONS][LONGEST];
     size_t fed[SESSIONS] = {0};

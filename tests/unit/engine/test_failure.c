@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When memory or the file ends: who is told, what survives, and that objects may be let go in any order.
+// When memory or the file ends: who is told, what survives, and that objects may be let go in any
+// order.
 #include <signal.h>
 #include <unistd.h>
 
@@ -10,7 +11,8 @@
 static struct sigaction on_sigbus;
 
 static gr_request *start(gr_session *session, uint32_t max_tokens) {
-    const gr_generate_options options = {.struct_size = sizeof options, .max_tokens = max_tokens, .seed = 1, .ignore_end = 1};
+    const gr_generate_options options = {
+        .struct_size = sizeof options, .max_tokens = max_tokens, .seed = 1, .ignore_end = 1};
     gr_request *request = NULL;
     OK(gr_request_start(session, &options, &request, error));
     return request;
@@ -23,19 +25,21 @@ static gr_request_info info_of(const gr_request *request) {
 }
 
 // A cache limit of `pages` pages of 8 positions.
-static gr_model *limited(const char *path, uint32_t pages) {
+static gr_model *limited(const char *path, uint32_t pages, uint32_t chunk) {
     gr_model *probe = load_alone(path, (gr_model_options){.page_tokens = 8});
     gr_session *session = begin(probe, 64, (int32_t[]){1}, 1);
     logits_of(session);
     uint64_t page_bytes = stats_of(session).cache_bytes;
     gr_session_release(session);
     gr_model_release(probe);
-    return load_alone(path, (gr_model_options){.page_tokens = 8, .cache_bytes = pages * page_bytes, .chunk = 16});
+    return load_alone(
+        path,
+        (gr_model_options){.page_tokens = 8, .cache_bytes = pages * page_bytes, .chunk = chunk});
 }
 
 static void out_of_cache_leaves_the_session_usable(void **state) {
     (void)state;
-    gr_model *model = limited(SMALL("full-gqa4"), 4);
+    gr_model *model = limited(SMALL("full-gqa4"), 4, 16);
     int32_t tokens[60];
     gr_error_init(error);
     fill_tokens(tokens, 60, 1, vocab_of(model));
@@ -54,11 +58,11 @@ static void out_of_cache_leaves_the_session_usable(void **state) {
     gr_model_release(model);
 }
 
-// Two requests; the cache has room for one long answer. The one that comes up short is told, the other
-// ends as it would have alone.
+// Two requests; the cache has room for one long answer. The one that comes up short is told, the
+// other ends as it would have alone.
 static void one_failure_is_one_failure(void **state) {
     (void)state;
-    gr_model *model = limited(SMALL("full-gqa4"), 5);
+    gr_model *model = limited(SMALL("full-gqa4"), 5, 16);
     int32_t tokens[60];
     bool worked = true;
     fill_tokens(tokens, 60, 2, vocab_of(model));
@@ -92,6 +96,27 @@ static void one_failure_is_one_failure(void **state) {
     gr_model_release(model);
 }
 
+// A step in which the second session comes up short gives back what the first had reserved, and the
+// first goes on alone.
+static void a_failed_step_takes_nothing(void **state) {
+    (void)state;
+    gr_model *model = limited(SMALL("full-gqa4"), 4, 64);
+    int32_t tokens[60];
+    bool worked;
+    fill_tokens(tokens, 60, 3, vocab_of(model));
+    gr_session *modest = begin(model, 200, tokens, 8), *greedy = begin(model, 200, tokens, 56);
+    assert_int_equal(gr_engine_step(model->engine, &worked, NULL), GR_ERROR_OUT_OF_MEMORY);
+    assert_int_equal(gr_kv_cache_bytes_used(model->cache), 0);
+    assert_int_equal(gr_session_evaluated(modest) + gr_session_evaluated(greedy), 0);
+    OK(gr_engine_step(model->engine, &worked, error));
+    assert_int_equal(gr_session_evaluated(modest), 8);
+    assert_int_equal(gr_session_evaluated(greedy), 0);
+    gr_session_release(greedy);
+    same_as_fresh(modest);
+    gr_session_release(modest);
+    gr_model_release(model);
+}
+
 static void copy_file(const char *from, const char *to) {
     FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
     char buffer[65536];
@@ -103,7 +128,8 @@ static void copy_file(const char *from, const char *to) {
     assert_int_equal(fclose(out), 0);
 }
 
-// The file shrinks under a loaded model: an error that names it, no crash; and the same one afterwards.
+// The file shrinks under a loaded model: an error that names it, no crash; and the same one
+// afterwards.
 static void a_truncated_file_is_an_error(void **state) {
     static const char *const devices[] = {"ref", "cpu"};
     char path[] = "/tmp/gregale-test-XXXXXX";
@@ -116,7 +142,7 @@ static void a_truncated_file_is_an_error(void **state) {
         copy_file(BREEZE, path);
         gr_model *model = load_alone(path, (gr_model_options){.device = devices[d]});
         int32_t tokens[20];
-            gr_error_init(error);
+        gr_error_init(error);
         fill_tokens(tokens, 20, 3, vocab_of(model));
         gr_session *session = begin(model, 64, tokens, 10);
         logits_of(session);
@@ -189,6 +215,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(out_of_cache_leaves_the_session_usable),
         cmocka_unit_test(one_failure_is_one_failure),
+        cmocka_unit_test(a_failed_step_takes_nothing),
         cmocka_unit_test(a_truncated_file_is_an_error),
         cmocka_unit_test(objects_go_in_any_order),
         cmocka_unit_test(a_session_outlives_the_rest),

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests: what is shown and when, why they end, and that a seed repeats them in any company. On ref, where
-// every bit repeats.
+// Requests: what is shown and when, why they end, and that a seed repeats them in any company. On
+// ref, where every bit repeats.
 #include "fixture.h"
 
-#define TEXT "And the wind went over the waters, and \xC3\xA9t\xC3\xA9 came: stop, stopping; the end of the wind."
+#define TEXT                                                                                       \
+    "And the wind went over the waters, and \xC3\xA9t\xC3\xA9 came: stop, stopping; the end of "   \
+    "the wind."
 
 // Plays given tokens in place of a sampler.
 typedef struct played {
@@ -11,8 +13,8 @@ typedef struct played {
     size_t next;
 } played;
 
-static gr_status play(void *context, const gr_session *session, const float *logits, uint32_t vocab, int32_t *out_token,
-                      gr_error *out_error) {
+static gr_status play(void *context, const gr_session *session, const float *logits, uint32_t vocab,
+                      int32_t *out_token, gr_error *out_error) {
     played *s = context;
     (void)session, (void)logits, (void)vocab, (void)out_error;
     *out_token = s->tokens.data[s->next < s->tokens.count ? s->next : s->tokens.count - 1];
@@ -35,27 +37,30 @@ static void run(gr_model *model) {
         OK(gr_engine_step(model->engine, &worked, error));
 }
 
-// Tokens of TEXT, one byte or word piece each as the vocabulary cuts it; with `bytes`, one a byte, so that
-// every place in the text is a border.
+// Tokens of TEXT, one byte or word piece each as the vocabulary cuts it; with `bytes`, one a byte,
+// so that every place in the text is a border.
 static void make_script(gr_model *model, bool bytes, played *out) {
     *out = (played){0};
     if (!bytes) {
-        OK(gr_tokenizer_encode(model->tokenizer, (gr_str){TEXT, strlen(TEXT)}, GR_ENCODE_NO_PREFIX, &out->tokens, error));
+        OK(gr_tokenizer_encode(model->tokenizer, (gr_str){TEXT, strlen(TEXT)}, GR_ENCODE_NO_PREFIX,
+                               &out->tokens, error));
         return;
     }
     for (const char *at = TEXT; *at; at++) {
         char piece[8];
         int32_t found = -1;
         for (uint32_t t = 0; t < vocab_of(model) && found < 0; t++)
-            if (gr_tokenizer_piece(model->tokenizer, (gr_token)t, false, piece, sizeof piece) == 1 && piece[0] == *at)
+            if (gr_tokenizer_piece(model->tokenizer, (gr_token)t, false, piece, sizeof piece) ==
+                    1 &&
+                piece[0] == *at)
                 found = (int32_t)t;
         assert_true(found >= 0);
         assert_int_equal(gr_tokens_push(&out->tokens, found), GR_OK);
     }
 }
 
-// Plays the script with one stop string, reading after every step. What has been read is at each moment a
-// beginning of what comes before the stop string.
+// Plays the script with one stop string, reading after every step. What has been read is at each
+// moment a beginning of what comes before the stop string.
 static void stop_at(gr_model *model, played *script, const char *stop) {
     const char *stops[] = {stop, NULL};
     const gr_generate_options options = {.struct_size = sizeof options,
@@ -125,7 +130,8 @@ static void bytes_come_as_whole_characters(void **state) {
     played script;
     make_script(model, true, &script);
     stop_at(model, &script, "stopped");
-    stop_at(model, &script, "\xA9t\xC3\xA9 c"); // not whole characters: found all the same or not at all
+    stop_at(model, &script,
+            "\xA9t\xC3\xA9 c"); // not whole characters: found all the same or not at all
     gr_tokens_deinit(&script.tokens);
     gr_model_release(model);
 }
@@ -145,11 +151,13 @@ static void same_answer(const gr_request *a, const gr_request *b) {
     gr_request_info x = info_of(a), y = info_of(b);
     assert_int_equal(x.generated_tokens, y.generated_tokens);
     assert_memory_equal(x.tokens, y.tokens, x.generated_tokens * sizeof *x.tokens);
-    assert_memory_equal(x.log_probabilities, y.log_probabilities, x.generated_tokens * sizeof *x.log_probabilities);
+    assert_memory_equal(x.log_probabilities, y.log_probabilities,
+                        x.generated_tokens * sizeof *x.log_probabilities);
     assert_string_equal(x.text, y.text);
 }
 
-// Twice alone, then beside two others: the seed gives the same tokens and the same log-probabilities.
+// Twice alone, then beside two others: the seed gives the same tokens and the same
+// log-probabilities.
 static void a_seed_repeats_alone_and_in_company(void **state) {
     (void)state;
     enum { COUNT = 30 };
@@ -170,11 +178,13 @@ static void a_seed_repeats_alone_and_in_company(void **state) {
     run(model);
     same_answer(requests[0], requests[1]);
     same_answer(requests[0], requests[3]);
-    assert_memory_not_equal(info_of(requests[0]).tokens, info_of(requests[2]).tokens, COUNT * sizeof(int32_t));
+    assert_memory_not_equal(info_of(requests[0]).tokens, info_of(requests[2]).tokens,
+                            COUNT * sizeof(int32_t));
     gr_session *other = begin(model, 128, tokens, 20);
     gr_request *another = start(other, 8, COUNT);
     run(model);
-    assert_memory_not_equal(info_of(requests[0]).tokens, info_of(another).tokens, COUNT * sizeof(int32_t));
+    assert_memory_not_equal(info_of(requests[0]).tokens, info_of(another).tokens,
+                            COUNT * sizeof(int32_t));
     gr_request *unseeded = NULL;
     gr_request_release(another);
     unseeded = start(other, 0, 1);
@@ -234,10 +244,13 @@ static bool interrupt_at_once(void *context, const char *text, size_t bytes) {
 static void an_interrupt_ends_a_blocking_call(void **state) {
     (void)state;
     gr_model *model = breeze();
-    const gr_generate_options options = {.struct_size = sizeof options, .max_tokens = 200, .seed = 3, .ignore_end = 1};
+    const gr_generate_options options = {
+        .struct_size = sizeof options, .max_tokens = 200, .seed = 3, .ignore_end = 1};
     gr_session *session = begin(model, 512, (int32_t[]){1}, 1);
     gr_request *request = NULL;
-    assert_int_equal(gr_session_generate(session, &options, interrupt_at_once, model->engine, &request, NULL), GR_ERROR_CANCELLED);
+    assert_int_equal(
+        gr_session_generate(session, &options, interrupt_at_once, model->engine, &request, NULL),
+        GR_ERROR_CANCELLED);
     assert_non_null(request);
     assert_int_equal(info_of(request).stop_reason, GR_STOP_CANCELLED);
     assert_true(info_of(request).generated_tokens < 20);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Forks, rewinds and anchors: wherever a session went, its logits on ref are, bit for bit, those of a new
-// session with its tokens.
+// Forks, rewinds and anchors: wherever a session went, its logits on ref are, bit for bit, those of
+// a new session with its tokens.
 #include "fixture.h"
 
 static gr_model *small_model(void) {
-    return load_alone(SMALL("w16-gqa1"), (gr_model_options){.page_tokens = 8, .rewind_reserve = 8, .chunk = 32});
+    return load_alone(SMALL("w16-gqa1"),
+                      (gr_model_options){.page_tokens = 8, .rewind_reserve = 8, .chunk = 32});
 }
 
 static void forks_share_and_part(void **state) {
@@ -136,16 +137,19 @@ static void anchors_hold(void **state) {
 static void run_both(gr_session *rolled, gr_session *whole, const int32_t *tokens, size_t count) {
     OK(gr_session_append_tokens(rolled, tokens, count, error));
     OK(gr_session_append_tokens(whole, tokens, count, error));
-    assert_memory_equal(logits_of(rolled), logits_of(whole), vocab_of(rolled->model) * sizeof(float));
+    assert_memory_equal(logits_of(rolled), logits_of(whole),
+                        vocab_of(rolled->model) * sizeof(float));
 }
 
-// breeze, window 64: 400 tokens through a cache that rolls and through one that keeps everything, in
-// chunks and one by one, agree bit for bit at every stop.
+// breeze, window 64: 400 tokens through a cache that rolls and through one that keeps everything,
+// in chunks and one by one, agree bit for bit at every stop.
 static void a_rolled_cache_changes_no_bit(void **state) {
     (void)state;
     enum { TOKENS = 400 };
-    gr_model *rolling = load_alone(BREEZE, (gr_model_options){.page_tokens = 16, .rewind_reserve = 1, .chunk = 48});
-    gr_model *keeping = load_alone(BREEZE, (gr_model_options){.page_tokens = 64, .rewind_reserve = 1u << 20, .chunk = 48});
+    gr_model *rolling = load_alone(
+        BREEZE, (gr_model_options){.page_tokens = 16, .rewind_reserve = 1, .chunk = 48});
+    gr_model *keeping = load_alone(
+        BREEZE, (gr_model_options){.page_tokens = 64, .rewind_reserve = 1u << 20, .chunk = 48});
     int32_t tokens[TOKENS];
     size_t fed = 0;
     fill_tokens(tokens, TOKENS, 5, vocab_of(rolling));
@@ -175,14 +179,16 @@ static void a_full_context_appends_nothing(void **state) {
     gr_error_init(error);
     fill_tokens(tokens, 40, 6, vocab_of(model));
     gr_session *session = begin(model, 24, tokens, 20);
-    assert_int_equal(gr_session_append_tokens(session, tokens + 20, 5, error), GR_ERROR_OUT_OF_RANGE);
+    assert_int_equal(gr_session_append_tokens(session, tokens + 20, 5, error),
+                     GR_ERROR_OUT_OF_RANGE);
     assert_non_null(strstr(error->message, "24"));
     size_t count;
     gr_session_tokens(session, &count);
     assert_int_equal(count, 20);
     OK(gr_session_append_tokens(session, tokens + 20, 4, error));
     same_as_fresh(session);
-    assert_int_equal(gr_session_append_tokens(session, tokens, SIZE_MAX, NULL), GR_ERROR_OUT_OF_RANGE);
+    assert_int_equal(gr_session_append_tokens(session, tokens, SIZE_MAX, NULL),
+                     GR_ERROR_OUT_OF_RANGE);
     const int32_t bad[] = {-1, (int32_t)vocab_of(model)};
     OK(gr_session_rewind(session, 10, error));
     assert_int_equal(gr_session_append_tokens(session, &bad[0], 1, NULL), GR_ERROR_OUT_OF_RANGE);

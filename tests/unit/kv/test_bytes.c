@@ -16,16 +16,21 @@ typedef struct fixture {
 
 enum { LAYERS = 32, PAGE = 64, RESERVE = 64, WINDOW = 4096 };
 
-// Mistral-7B's shape: 32 layers, 8 KV heads of 128, F16, the first `windowed` of them with a window.
+// Mistral-7B's shape: 32 layers, 8 KV heads of 128, F16, the first `windowed` of them with a
+// window.
 static void set_up(fixture *f, uint32_t window, uint32_t windowed, uint64_t limit) {
     gr_kv_layer_desc layers[LAYERS];
-    const gr_kv_cache_options options = {.page_tokens = PAGE, .reserve = RESERVE, .dtype = GR_DTYPE_F16, .limit_bytes = limit};
+    const gr_kv_cache_options options = {
+        .page_tokens = PAGE, .reserve = RESERVE, .dtype = GR_DTYPE_F16, .limit_bytes = limit};
     memset(f, 0, sizeof *f);
     gr_error_init(&f->error);
     f->opened = (gr_opened_device){.backend = &fake_backend, .device = &f->device, .name = "fake"};
     for (uint32_t i = 0; i < LAYERS; i++)
-        layers[i] = (gr_kv_layer_desc){
-            .device = &f->opened, .window = i < windowed ? window : 0, .kv_heads = 8, .k_dim = 128, .v_dim = 128};
+        layers[i] = (gr_kv_layer_desc){.device = &f->opened,
+                                       .window = i < windowed ? window : 0,
+                                       .kv_heads = 8,
+                                       .k_dim = 128,
+                                       .v_dim = 128};
     assert_int_equal(gr_kv_cache_create(layers, LAYERS, &options, &f->cache, &f->error), GR_OK);
 }
 
@@ -51,7 +56,8 @@ static double share(uint64_t length, uint64_t chunk, uint32_t windowed) {
     assert_int_equal(stats.full_bytes, full);
     assert_int_equal(stats.bytes, gr_kv_cache_bytes_used(f.cache));
     assert_int_equal(stats.own_bytes, stats.bytes);
-    assert_true(stats.resident_positions >= (length < WINDOW + RESERVE ? length : WINDOW + RESERVE));
+    assert_true(stats.resident_positions >=
+                (length < WINDOW + RESERVE ? length : WINDOW + RESERVE));
     gr_kv_seq_deinit(&seq);
     assert_int_equal(gr_kv_cache_bytes_used(f.cache), 0);
     gr_kv_cache_destroy(f.cache);
@@ -63,7 +69,8 @@ static void a_window_bounds_the_bytes(void **state) {
     static const uint64_t chunks[] = {1, 7, 512};
     for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
         double at_8192 = share(8192, chunks[i], LAYERS), at_32768 = share(32768, chunks[i], LAYERS);
-        print_message("W=4096, page 64, reserve 64, chunk %llu: %.2f %% at 8192, %.2f %% at 32768 positions\n",
+        print_message("W=4096, page 64, reserve 64, chunk %llu: %.2f %% at 8192, %.2f %% at 32768 "
+                      "positions\n",
                       (unsigned long long)chunks[i], 100 * at_8192, 100 * at_32768);
         assert_true(at_8192 <= 0.52);
         assert_true(at_32768 <= 0.14);
@@ -94,7 +101,8 @@ static void a_list_of_windows_has_a_table_each(void **state) {
     assert_true(half > 0.5 && half < 0.5 + 0.14 / 2);
     set_up(&f, WINDOW, LAYERS / 2, 0);
     assert_int_equal(gr_kv_cache_group_count(f.cache), 2);
-    assert_int_equal(gr_kv_cache_group_window(f.cache, 0) + gr_kv_cache_group_window(f.cache, 1), WINDOW);
+    assert_int_equal(gr_kv_cache_group_window(f.cache, 0) + gr_kv_cache_group_window(f.cache, 1),
+                     WINDOW);
     gr_kv_cache_destroy(f.cache);
 }
 
@@ -117,7 +125,7 @@ static void a_limit_refuses_and_changes_nothing(void **state) {
     assert_int_equal(gr_kv_seq_reserve(&seq, 2, &f.error), GR_ERROR_OUT_OF_MEMORY);
     assert_int_equal(seq.groups[0].count, 3);
     assert_int_equal(gr_kv_cache_bytes_used(f.cache), 4 * page_bytes);
-    grow(&f, &seq, 3 * PAGE, 1);   // the last page has room for one more
+    grow(&f, &seq, 3 * PAGE, 1); // the last page has room for one more
     grow(&f, &other, PAGE, 10);
     gr_kv_seq_deinit(&other);
     grow(&f, &seq, 4 * PAGE, 100); // and what the other gave back serves
@@ -161,9 +169,11 @@ static void refuses_odd_pages(void **state) {
     const gr_kv_layer_desc layer = {.device = &opened, .kv_heads = 1, .k_dim = 16, .v_dim = 16};
     static const uint32_t sizes[] = {0, 3, 48, 65};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        const gr_kv_cache_options options = {.page_tokens = sizes[i], .reserve = 1, .dtype = GR_DTYPE_F16};
+        const gr_kv_cache_options options = {
+            .page_tokens = sizes[i], .reserve = 1, .dtype = GR_DTYPE_F16};
         gr_kv_cache *cache = (gr_kv_cache *)&device;
-        assert_int_equal(gr_kv_cache_create(&layer, 1, &options, &cache, NULL), GR_ERROR_INVALID_ARGUMENT);
+        assert_int_equal(gr_kv_cache_create(&layer, 1, &options, &cache, NULL),
+                         GR_ERROR_INVALID_ARGUMENT);
         assert_null(cache);
     }
     gr_kv_cache_destroy(NULL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random sequences that write, fork, go back and end, over three groups of windows and a limit: every
-// position that a query can see, up to the reserve behind the newest, holds what its own sequence wrote there.
-// The seed is printed; GREGALE_TEST_SEED repeats a run.
+// Random sequences that write, fork, go back and end, over three groups of windows and a limit:
+// every position that a query can see, up to the reserve behind the newest, holds what its own
+// sequence wrote there. The seed is printed; GREGALE_TEST_SEED repeats a run.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@ static const uint32_t windows[GROUPS] = {5, 0, 24};
 typedef struct log_entry {
     bool live;
     gr_kv_seq seq;
-    uint64_t newest; // end of the longest text since the sequence was last empty: pages are let go against it
+    uint64_t newest; // the furthest end so far: pages are let go against it
     int64_t tokens[LONGEST];
 } log_entry;
 
@@ -41,14 +41,16 @@ static uint64_t next(world *w) {
 static void check_sequence(const world *w, const log_entry *entry) {
     for (uint32_t g = 0; g < GROUPS; g++) {
         uint64_t end = entry->seq.length, window = gr_kv_cache_group_window(w->cache, g);
-        uint64_t query = entry->newest > RESERVE ? entry->newest - RESERVE : 0; // the earliest that is promised
+        uint64_t query = entry->newest > RESERVE ? entry->newest - RESERVE
+                                                 : 0; // the earliest that is promised
         if (query > end)
             query = end;
         uint64_t from = window && query + 1 > window ? query + 1 - window : 0;
         for (uint64_t position = from; position < end; position++) {
             const int64_t *slot = fake_slot(&entry->seq, w->kv[g], g, position);
             if (!slot || *slot != entry->tokens[position])
-                fail_msg("group %u, position %llu of %llu: %s", g, (unsigned long long)position, (unsigned long long)end,
+                fail_msg("group %u, position %llu of %llu: %s", g, (unsigned long long)position,
+                         (unsigned long long)end,
                          slot ? "another sequence's bytes" : "let go too early");
         }
         assert_true(gr_kv_seq_can_truncate(&entry->seq, query));
@@ -153,7 +155,11 @@ static void set_up(world *w) {
     gr_kv_cache_options options = {.page_tokens = PAGE, .reserve = RESERVE, .dtype = GR_DTYPE_F32};
     w->opened = (gr_opened_device){.backend = &fake_backend, .device = &w->device, .name = "fake"};
     for (uint32_t i = 0; i < 2 * GROUPS; i++)
-        layers[i] = (gr_kv_layer_desc){.device = &w->opened, .window = windows[i % GROUPS], .kv_heads = 1, .k_dim = 16, .v_dim = 16};
+        layers[i] = (gr_kv_layer_desc){.device = &w->opened,
+                                       .window = windows[i % GROUPS],
+                                       .kv_heads = 1,
+                                       .k_dim = 16,
+                                       .v_dim = 16};
     options.limit_bytes = (uint64_t)90 * 2 * PAGE * 32 * 4;
     assert_int_equal(gr_kv_cache_create(layers, 2 * GROUPS, &options, &w->cache, NULL), GR_OK);
     assert_int_equal(gr_kv_cache_group_count(w->cache), GROUPS);
@@ -179,8 +185,10 @@ static void everyone_finds_what_they_wrote(void **state) {
                 check_sequence(w, &w->entries[s]);
         check_bytes(w);
     }
-    print_message("%llu writes, %llu forks, %llu rewinds, %llu refusals, %u pages copied\n", (unsigned long long)w->writes,
-                  (unsigned long long)w->forks, (unsigned long long)w->rewinds, (unsigned long long)w->refusals, w->device.copies);
+    print_message("%llu writes, %llu forks, %llu rewinds, %llu refusals, %u pages copied\n",
+                  (unsigned long long)w->writes, (unsigned long long)w->forks,
+                  (unsigned long long)w->rewinds, (unsigned long long)w->refusals,
+                  w->device.copies);
     assert_true(w->writes && w->forks && w->rewinds && w->refusals && w->device.copies);
     for (uint32_t s = 0; s < SEQS; s++)
         if (w->entries[s].live)
