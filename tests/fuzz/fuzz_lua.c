@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fuzz_lua.c: bytes become calls into the Lua binding, by fuzz_lua.lua. With the reference backend built, on the
-// shipped model; without, on the module alone.
+// smallest of the golden models; without, on the module alone.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define FOLDER GREGALE_SOURCE_DIR "/tests/fuzz/"
-#define MODEL GREGALE_SOURCE_DIR "/configs/models/breeze/breeze-q8_0.gguf"
+#define MODEL GREGALE_SOURCE_DIR "/tests/golden/models/w8-gqa4.gguf"
 #define BACKENDS GREGALE_BINARY_DIR "/backends"
 
 static void stop(lua_State *L) {

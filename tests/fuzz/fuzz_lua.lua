@@ -2,8 +2,9 @@
 -- Reads bytes as a small program of calls into the binding: which object, which method, which arguments.
 -- Every call may succeed or raise; nothing may crash, and the model must answer afterwards.
 local gregale = require "gregale"
+gregale.configure{ threads = 1 }
 local model = FUZZ_MODEL and gregale.load{ FUZZ_MODEL, device = "ref", context = 40, page_tokens = 16, rewind_reserve = 8 }
-local prompt = "In the beginning"
+local prompt = "In the end"
 local healthy = model and model:session():append(prompt):generate{ max_tokens = 2, temperature = 0 }
 
 local names = {
