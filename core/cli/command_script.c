@@ -38,9 +38,12 @@ static void print_log(void *context, gr_log_level level, const char *line) {
 }
 
 static void print_help(void) {
-    fputs("Usage: gregale script FILE [ARG...]\n"
-          "Run a Lua 5.4 workflow; `require \"gregale\"` gives it models, and `arg` holds its arguments.\n"
-          "FILE may be - for standard input. A script that raises an error ends with exit code 6.\n", stdout);
+    fputs(
+        "Usage: gregale script FILE [ARG...]\n"
+        "Run a Lua 5.4 workflow; `require \"gregale\"` gives it models, and `arg` holds its "
+        "arguments.\n"
+        "FILE may be - for standard input. A script that raises an error ends with exit code 6.\n",
+        stdout);
 }
 
 static int open_libraries(lua_State *L) {
@@ -84,7 +87,9 @@ static int run(int argc, char **argv) {
         return GR_EXIT_OK;
     }
     if (argv[1][0] == '-' && argv[1][1])
-        return gr_complain(GR_EXIT_USAGE, "script: unknown option '%s'; options of the script come after FILE", argv[1]);
+        return gr_complain(GR_EXIT_USAGE,
+                           "script: unknown option '%s'; options of the script come after FILE",
+                           argv[1]);
     lua_State *L = luaL_newstate();
     if (!L)
         return gr_complain(GR_EXIT_RESOURCES, "no memory for Lua");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// args.c: arguments and options from Lua. Options are read raw, so that reading them runs no script code.
+// args.c: arguments and options from Lua. Options are read raw, so that reading them runs no script
+// code.
 #include <math.h>
 #include <string.h>
 
@@ -30,10 +31,12 @@ static void describe(lua_State *L, int index) {
     }
 }
 
-int gr_arg_fail(lua_State *L, const char *function, const char *argument, const char *expected, int index) {
+int gr_arg_fail(lua_State *L, const char *function, const char *argument, const char *expected,
+                int index) {
     luaL_checkstack(L, 6, function);
     describe(L, lua_absindex(L, index));
-    return luaL_error(L, "%s: %s: expected %s, got %s", function, argument, expected, lua_tostring(L, -1));
+    return luaL_error(L, "%s: %s: expected %s, got %s", function, argument, expected,
+                      lua_tostring(L, -1));
 }
 
 static bool is_known(const char *key, const char *const *known) {
@@ -52,7 +55,8 @@ static int unknown_option(lua_State *L, const char *function, const char *const 
         luaL_addstring(&list, *name);
     }
     luaL_pushresult(&list);
-    return luaL_error(L, "%s: unknown option \"%s\", expected one of: %s", function, key, lua_tostring(L, -1));
+    return luaL_error(L, "%s: unknown option \"%s\", expected one of: %s", function, key,
+                      lua_tostring(L, -1));
 }
 
 gr_args gr_args_open(lua_State *L, int index, const char *function, const char *const *known) {
@@ -79,9 +83,11 @@ bool gr_args_push(const gr_args *args, const char *name) {
     return false;
 }
 
-uint64_t gr_arg_whole(lua_State *L, int index, const char *function, const char *argument, uint64_t low, uint64_t high) {
+uint64_t gr_arg_whole(lua_State *L, int index, const char *function, const char *argument,
+                      uint64_t low, uint64_t high) {
     int exact;
-    lua_Integer value = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &exact) : (exact = 0);
+    lua_Integer value =
+        lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &exact) : (exact = 0);
     if (!exact || value < 0 || (uint64_t)value < low || (uint64_t)value > high) {
         const char *expected =
             lua_pushfstring(L, "a whole number from %I to %I", (lua_Integer)low, (lua_Integer)high);
@@ -90,7 +96,8 @@ uint64_t gr_arg_whole(lua_State *L, int index, const char *function, const char 
     return (uint64_t)value;
 }
 
-uint64_t gr_args_whole(const gr_args *args, const char *name, uint64_t fallback, uint64_t low, uint64_t high) {
+uint64_t gr_args_whole(const gr_args *args, const char *name, uint64_t fallback, uint64_t low,
+                       uint64_t high) {
     if (!gr_args_push(args, name))
         return fallback;
     uint64_t value = gr_arg_whole(args->L, -1, args->function, name, low, high);
@@ -98,7 +105,8 @@ uint64_t gr_args_whole(const gr_args *args, const char *name, uint64_t fallback,
     return value;
 }
 
-double gr_args_number(const gr_args *args, const char *name, double fallback, double low, double high) {
+double gr_args_number(const gr_args *args, const char *name, double fallback, double low,
+                      double high) {
     lua_State *L = args->L;
     if (!gr_args_push(args, name))
         return fallback;
@@ -137,19 +145,22 @@ const char *gr_args_text(const gr_args *args, const char *name, const char *fall
     return text;
 }
 
-const char *gr_arg_text(lua_State *L, int index, const char *function, const char *argument, size_t *out_bytes) {
+const char *gr_arg_text(lua_State *L, int index, const char *function, const char *argument,
+                        size_t *out_bytes) {
     if (lua_type(L, index) != LUA_TSTRING)
         gr_arg_fail(L, function, argument, "a string", index);
     return lua_tolstring(L, index, out_bytes);
 }
 
-int32_t *gr_arg_tokens(lua_State *L, int index, const char *function, const char *argument, size_t *out_count) {
+int32_t *gr_arg_tokens(lua_State *L, int index, const char *function, const char *argument,
+                       size_t *out_count) {
     if (lua_type(L, index) != LUA_TTABLE)
         gr_arg_fail(L, function, argument, "a list of tokens", index);
     index = lua_absindex(L, index);
     lua_Unsigned count = lua_rawlen(L, index);
     if (count > INT32_MAX / 4)
-        luaL_error(L, "%s: %s: expected a list of tokens, got one of %I entries", function, argument, (lua_Integer)count);
+        luaL_error(L, "%s: %s: expected a list of tokens, got one of %I entries", function,
+                   argument, (lua_Integer)count);
     int32_t *tokens = lua_newuserdatauv(L, (size_t)count * sizeof *tokens + 1, 0);
     for (lua_Unsigned i = 0; i < count; i++) {
         lua_rawgeti(L, index, (lua_Integer)i + 1);

@@ -15,7 +15,8 @@ static const char *const *read_stops(const gr_args *args) {
         gr_arg_fail(L, args->function, "stop", "a string or a list of strings", list);
     lua_Unsigned count = single ? 1 : lua_rawlen(L, list);
     if (count > 1000)
-        luaL_error(L, "%s: stop: expected at most 1000 strings, got %I", args->function, (lua_Integer)count);
+        luaL_error(L, "%s: stop: expected at most 1000 strings, got %I", args->function,
+                   (lua_Integer)count);
     const char **stops = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *stops, 0);
     for (lua_Unsigned i = 0; i < count; i++) {
         if (single)
@@ -38,7 +39,9 @@ static const char *read_sampler(const gr_args *args) {
     const char *sampler = gr_args_text(args, "sampler", NULL);
     double temperature = gr_args_number(args, "temperature", -1, 0, 100);
     if (sampler && temperature >= 0)
-        luaL_error(L, "%s: temperature: expected none beside a sampler chain (put temperature(%f) into the chain)",
+        luaL_error(L,
+                   "%s: temperature: expected none beside a sampler chain (put temperature(%f) "
+                   "into the chain)",
                    args->function, temperature);
     if (sampler || temperature < 0)
         return sampler;
@@ -67,7 +70,8 @@ static int choose_protected(lua_State *L) {
     gr_logits_push(L, -1, job->logits, job->vocab);
     lua_remove(L, -2);
     lua_call(L, 1, 1);
-    job->token = (int32_t)gr_arg_whole(L, -1, "choose function", "returned token", 0, job->vocab - 1u);
+    job->token =
+        (int32_t)gr_arg_whole(L, -1, "choose function", "returned token", 0, job->vocab - 1u);
     return 0;
 }
 
@@ -81,13 +85,14 @@ static int keep_error(lua_State *L) {
     return 0;
 }
 
-static gr_status choose(void *context, const gr_session *session, const float *logits, uint32_t vocab, int32_t *out_token,
-                        gr_error *error) {
+static gr_status choose(void *context, const gr_session *session, const float *logits,
+                        uint32_t vocab, int32_t *out_token, gr_error *error) {
     choose_job job = {.box = context, .logits = logits, .vocab = vocab};
     lua_State *L = job.box->script->active;
     (void)session;
     if (!L || !lua_checkstack(L, 8))
-        return gr_fail(error, GR_ERROR_SCRIPT, "script", "no Lua state to run the choose function on");
+        return gr_fail(error, GR_ERROR_SCRIPT, "script",
+                       "no Lua state to run the choose function on");
     int top = lua_gettop(L);
     lua_pushcfunction(L, choose_protected);
     lua_pushlightuserdata(L, &job);
@@ -95,7 +100,8 @@ static gr_status choose(void *context, const gr_session *session, const float *l
         *out_token = job.token;
         return GR_OK;
     }
-    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "the choose function raised an error";
+    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
+                                                         : "the choose function raised an error";
     gr_fail(error, GR_ERROR_SCRIPT, "script", "%s", message);
     lua_pushcfunction(L, keep_error);
     lua_pushlightuserdata(L, job.box);
@@ -117,13 +123,14 @@ static gr_request_box *start(lua_State *L, const char *function) {
     gr_error_init(&error);
     lua_settop(L, 2);
     gr_args args = gr_args_open(L, 2, function, known);
-    gr_generate_options options = {.struct_size = sizeof options,
-                                   .max_tokens = (uint32_t)gr_args_whole(&args, "max_tokens", 0, 1, UINT32_MAX),
-                                   .seed = gr_args_whole(&args, "seed", 0, 1, UINT64_C(1) << 53),
-                                   .ignore_end = gr_args_flag(&args, "ignore_end", false),
-                                   .raw = gr_args_flag(&args, "raw", false),
-                                   .stop = read_stops(&args),
-                                   .sampler = read_sampler(&args)};
+    gr_generate_options options = {
+        .struct_size = sizeof options,
+        .max_tokens = (uint32_t)gr_args_whole(&args, "max_tokens", 0, 1, UINT32_MAX),
+        .seed = gr_args_whole(&args, "seed", 0, 1, UINT64_C(1) << 53),
+        .ignore_end = gr_args_flag(&args, "ignore_end", false),
+        .raw = gr_args_flag(&args, "raw", false),
+        .stop = read_stops(&args),
+        .sampler = read_sampler(&args)};
     bool chooses = gr_args_push(&args, "choose");
     if (chooses && lua_type(L, -1) != LUA_TFUNCTION)
         gr_arg_fail(L, function, "choose", "a function", -1);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // internal.h: what the files of the binding share. Inside the script room.
 //
-// Every engine object lives in a userdata ("box") with __gc and __close, made before the object is, so that
-// nothing leaks when Lua raises. The engine calls back into Lua (choose, chat encoders) only from inside a
-// call that gr_call_begin opened, on that call's lua_State, protected.
+// Every engine object lives in a userdata ("box") with __gc and __close, made before the object is,
+// so that nothing leaks when Lua raises. The engine calls back into Lua (choose, chat encoders)
+// only from inside a call that gr_call_begin opened, on that call's lua_State, protected.
 #ifndef GREGALE_SCRIPT_INTERNAL_H
 #define GREGALE_SCRIPT_INTERNAL_H
 
@@ -58,7 +58,8 @@ bool gr_script_progress(void *context, double fraction, const char *what);
 void gr_script_check_interrupt(lua_State *L, gr_script *script);
 
 // ---- call.c
-// A call into the engine that may run hooks: remembers whose it is and keeps the session alive meanwhile.
+// A call into the engine that may run hooks: remembers whose it is and keeps the session alive
+// meanwhile.
 typedef struct gr_call {
     gr_script *script;
     lua_State *previous;
@@ -66,13 +67,15 @@ typedef struct gr_call {
     bool was_stepping;
 } gr_call;
 // `steps`: the call steps the engine; raises inside a choose function, where that is impossible.
-void gr_call_begin(lua_State *L, const char *function, gr_session *session, bool steps, gr_call *out_call);
+void gr_call_begin(lua_State *L, const char *function, gr_session *session, bool steps,
+                   gr_call *out_call);
 void gr_call_end(gr_call *call);
 // Raises the error's one-line message, with the script's position.
 int gr_raise(lua_State *L, const char *function, const gr_error *error);
 // Whether to wait by lua_yieldk (a branch of gregale.parallel) in place of gr_script_step.
 bool gr_script_may_yield(lua_State *L);
-// One engine step. Raises when interrupted, or when called inside a choose function. *out_worked: there was work.
+// One engine step. Raises when interrupted, or when called inside a choose function. *out_worked:
+// there was work.
 void gr_script_step(lua_State *L, const char *function, bool *out_worked);
 
 // ---- args.c: errors name the function, the argument, what was expected and what was found
@@ -81,22 +84,30 @@ typedef struct gr_args {
     const char *function;
     int table; // absolute index of the options; 0: none
 } gr_args;
-int gr_arg_fail(lua_State *L, const char *function, const char *argument, const char *expected, int index);
-// The options at `index`: a table, nil or none; `known` (ends with NULL) are the names it may hold, checked.
+int gr_arg_fail(lua_State *L, const char *function, const char *argument, const char *expected,
+                int index);
+// The options at `index`: a table, nil or none; `known` (ends with NULL) are the names it may hold,
+// checked.
 gr_args gr_args_open(lua_State *L, int index, const char *function, const char *const *known);
-uint64_t gr_args_whole(const gr_args *args, const char *name, uint64_t fallback, uint64_t low, uint64_t high);
-double gr_args_number(const gr_args *args, const char *name, double fallback, double low, double high);
+uint64_t gr_args_whole(const gr_args *args, const char *name, uint64_t fallback, uint64_t low,
+                       uint64_t high);
+double gr_args_number(const gr_args *args, const char *name, double fallback, double low,
+                      double high);
 bool gr_args_flag(const gr_args *args, const char *name, bool fallback);
 // Text without NUL, borrowed from the table; `fallback` when absent.
 const char *gr_args_text(const gr_args *args, const char *name, const char *fallback);
 // Pushes the option; returns whether it is there (nothing pushed otherwise).
 bool gr_args_push(const gr_args *args, const char *name);
 // Positional arguments.
-uint64_t gr_arg_whole(lua_State *L, int index, const char *function, const char *argument, uint64_t low, uint64_t high);
-const char *gr_arg_text(lua_State *L, int index, const char *function, const char *argument, size_t *out_bytes);
-const char *gr_arg_name(lua_State *L, int index, const char *function, const char *argument); // without NUL
+uint64_t gr_arg_whole(lua_State *L, int index, const char *function, const char *argument,
+                      uint64_t low, uint64_t high);
+const char *gr_arg_text(lua_State *L, int index, const char *function, const char *argument,
+                        size_t *out_bytes);
+const char *gr_arg_name(lua_State *L, int index, const char *function,
+                        const char *argument); // without NUL
 // Tokens from the sequence at `index`, in a new userdata left on the stack.
-int32_t *gr_arg_tokens(lua_State *L, int index, const char *function, const char *argument, size_t *out_count);
+int32_t *gr_arg_tokens(lua_State *L, int index, const char *function, const char *argument,
+                       size_t *out_count);
 
 // ---- the types
 void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta);

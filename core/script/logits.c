@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// logits.c: gregale.logits: a typed view of a session's logits, indexed by token from 0, without a copy. The
-// session's generation changes when the numbers do; a view of an older one raises.
+// logits.c: gregale.logits: a typed view of a session's logits, indexed by token from 0, without a
+// copy. The session's generation changes when the numbers do; a view of an older one raises.
 #include <math.h>
 
 #include "script/internal.h"
@@ -31,7 +31,8 @@ static const gr_logits_box *self(lua_State *L, const char *function) {
     if (!box->session || box->session_box->session != box->session)
         luaL_error(L, "%s: the session of these logits is closed", function);
     if (gr_session_generation(box->session) != box->generation)
-        luaL_error(L, "%s: these logits are stale: the session went on since; ask it again", function);
+        luaL_error(L, "%s: these logits are stale: the session went on since; ask it again",
+                   function);
     return box;
 }
 
@@ -64,7 +65,8 @@ static int log_probability(lua_State *L) {
 }
 
 // Inserts `token` into best[0, *count), sorted by logit descending, at most `limit` long.
-static void insert(const float *logits, uint32_t *best, uint32_t *count, uint32_t limit, uint32_t token) {
+static void insert(const float *logits, uint32_t *best, uint32_t *count, uint32_t limit,
+                   uint32_t token) {
     uint32_t at = *count;
     if (at == limit && !(logits[token] > logits[best[at - 1]]))
         return;
@@ -109,8 +111,11 @@ static int is_stale(lua_State *L) {
 }
 
 static int index_logits(lua_State *L) {
-    static const luaL_Reg methods[] = {{"argmax", argmax}, {"top", top}, {"log_probability", log_probability},
-                                       {"is_stale", is_stale}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"argmax", argmax},
+                                       {"top", top},
+                                       {"log_probability", log_probability},
+                                       {"is_stale", is_stale},
+                                       {NULL, NULL}};
     luaL_checkudata(L, 1, GR_LUA_LOGITS);
     if (lua_type(L, 2) == LUA_TSTRING) {
         const char *key = lua_tostring(L, 2);

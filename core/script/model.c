@@ -69,14 +69,17 @@ static int tokenize(lua_State *L) {
     gr_error_init(&error);
     const char *text = gr_arg_text(L, 2, FUNCTION, "text", &bytes);
     gr_args args = gr_args_open(L, 3, FUNCTION, known);
-    bool special = gr_args_flag(&args, "special", false), control = gr_args_flag(&args, "parse_control", false);
+    bool special = gr_args_flag(&args, "special", false),
+         control = gr_args_flag(&args, "parse_control", false);
     size_t capacity = bytes + 8; // a token is seldom less than a byte
     int32_t *tokens = lua_newuserdatauv(L, capacity * sizeof *tokens, 0);
-    gr_status status = gr_model_tokenize(model, text, bytes, special, control, tokens, capacity, &count, &error);
+    gr_status status =
+        gr_model_tokenize(model, text, bytes, special, control, tokens, capacity, &count, &error);
     if (status == GR_OK && count > capacity) {
         capacity = count;
         tokens = lua_newuserdatauv(L, capacity * sizeof *tokens, 0);
-        status = gr_model_tokenize(model, text, bytes, special, control, tokens, capacity, &count, &error);
+        status = gr_model_tokenize(model, text, bytes, special, control, tokens, capacity, &count,
+                                   &error);
     }
     if (status != GR_OK)
         return gr_raise(L, FUNCTION, &error);
@@ -110,8 +113,10 @@ static int detokenize(lua_State *L) {
         int32_t *tokens = gr_arg_tokens(L, 2, FUNCTION, "tokens", &count);
         for (size_t i = 0; i < count; i++)
             if ((uint32_t)tokens[i] >= info.vocab)
-                return luaL_error(L, FUNCTION ": tokens: expected numbers below the vocabulary's %d, got %d at %I",
-                                  (int)info.vocab, (int)tokens[i], (lua_Integer)i + 1);
+                return luaL_error(
+                    L,
+                    FUNCTION ": tokens: expected numbers below the vocabulary's %d, got %d at %I",
+                    (int)info.vocab, (int)tokens[i], (lua_Integer)i + 1);
         luaL_buffinit(L, &text);
         for (size_t i = 0; i < count; i++)
             add_piece(model, &text, tokens[i], control);
@@ -190,8 +195,11 @@ static int describe(lua_State *L) {
 }
 
 void gr_model_type(lua_State *L) {
-    static const luaL_Reg methods[] = {{"info", info}, {"tokenize", tokenize}, {"detokenize", detokenize},
-                                       {"is_end", is_end}, {"session", session}, {"close", close_model}, {NULL, NULL}};
-    static const luaL_Reg meta[] = {{"__gc", close_model}, {"__close", close_model}, {"__tostring", describe}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"info", info},     {"tokenize", tokenize}, {"detokenize", detokenize},
+        {"is_end", is_end}, {"session", session},   {"close", close_model},
+        {NULL, NULL}};
+    static const luaL_Reg meta[] = {
+        {"__gc", close_model}, {"__close", close_model}, {"__tostring", describe}, {NULL, NULL}};
     gr_push_type(L, GR_LUA_MODEL, methods, meta);
 }

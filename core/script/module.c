@@ -13,7 +13,9 @@ static int configure(lua_State *L) {
         gr_arg_fail(L, FUNCTION, "options", "a table", 1);
     gr_args args = gr_args_open(L, 1, FUNCTION, known);
     if (script->engine)
-        return luaL_error(L, FUNCTION ": the engine is running already: configure before the first load or devices");
+        return luaL_error(
+            L,
+            FUNCTION ": the engine is running already: configure before the first load or devices");
     uint32_t threads = (uint32_t)gr_args_whole(&args, "threads", script->options.threads, 0, 4096);
     bool deterministic = gr_args_flag(&args, "deterministic", script->options.deterministic);
     bool fusion = gr_args_flag(&args, "fusion", !script->options.no_fusion);
@@ -64,8 +66,8 @@ static int devices(lua_State *L) {
     return 1;
 }
 
-// The explanation lives in a userdata's buffer only as long as it takes to copy it; pushing may raise, so the
-// engine's copy hangs on a box that frees it.
+// The explanation lives in a userdata's buffer only as long as it takes to copy it; pushing may
+// raise, so the engine's copy hangs on a box that frees it.
 static int free_text(lua_State *L) {
     char **text = lua_touserdata(L, 1);
     gr_text_free(*text);
@@ -104,15 +106,19 @@ static void read_window(const gr_args *args, gr_model_options *options) {
     if (lua_isboolean(args->L, -1) && !lua_toboolean(args->L, -1))
         options->sliding_window = 0;
     else if (lua_isinteger(args->L, -1))
-        options->sliding_window = (int64_t)gr_arg_whole(args->L, -1, FUNCTION, "sliding_window", 1, INT32_MAX);
+        options->sliding_window =
+            (int64_t)gr_arg_whole(args->L, -1, FUNCTION, "sliding_window", 1, INT32_MAX);
     else
         gr_arg_fail(args->L, FUNCTION, "sliding_window", "a whole number or false", -1);
     lua_pop(args->L, 1);
 }
 
 static void read_kv_type(const gr_args *args, gr_model_options *options) {
-    static const struct { const char *name; gr_dtype dtype; } types[] = {
-        {"f32", GR_DTYPE_F32}, {"f16", GR_DTYPE_F16}, {"bf16", GR_DTYPE_BF16}, {"q8_0", GR_DTYPE_Q8_0}};
+    static const struct { const char *name; gr_dtype dtype;
+    } types[] = {{"f32", GR_DTYPE_F32},
+                 {"f16", GR_DTYPE_F16},
+                 {"bf16", GR_DTYPE_BF16},
+                 {"q8_0", GR_DTYPE_Q8_0}};
     const char *name = gr_args_text(args, "cache_type", NULL);
     if (!name)
         return;
@@ -144,8 +150,9 @@ static const char *read_path(lua_State *L) {
 }
 
 static int load(lua_State *L) {
-    static const char *const known[] = {"path", "device", "context", "sliding_window", "threads", "chat_format",
-                                        "chunk", "page_tokens", "rewind_reserve", "cache_bytes", "cache_type", NULL};
+    static const char *const known[] = {
+        "path",  "device",      "context",        "sliding_window", "threads",    "chat_format",
+        "chunk", "page_tokens", "rewind_reserve", "cache_bytes",    "cache_type", NULL};
     gr_script *script = gr_script_get(L);
     gr_error error;
     gr_call call;
@@ -153,20 +160,22 @@ static int load(lua_State *L) {
     lua_settop(L, 1);
     const char *path = read_path(L);
     gr_args args = gr_args_open(L, lua_istable(L, 1) ? 1 : 2, FUNCTION, known);
-    gr_model_options options = {.struct_size = sizeof options,
-                                .device = gr_args_text(&args, "device", NULL),
-                                .chat_format = gr_args_text(&args, "chat_format", NULL),
-                                .chunk = (uint32_t)gr_args_whole(&args, "chunk", 0, 1, 1u << 16),
-                                .page_tokens = (uint32_t)gr_args_whole(&args, "page_tokens", 0, 1, 1u << 16),
-                                .rewind_reserve = (uint32_t)gr_args_whole(&args, "rewind_reserve", 0, 1, 1u << 20),
-                                .cache_bytes = gr_args_whole(&args, "cache_bytes", 0, 1, INT64_MAX),
-                                .progress = gr_script_progress,
-                                .progress_context = script};
+    gr_model_options options = {
+        .struct_size = sizeof options,
+        .device = gr_args_text(&args, "device", NULL),
+        .chat_format = gr_args_text(&args, "chat_format", NULL),
+        .chunk = (uint32_t)gr_args_whole(&args, "chunk", 0, 1, 1u << 16),
+        .page_tokens = (uint32_t)gr_args_whole(&args, "page_tokens", 0, 1, 1u << 16),
+        .rewind_reserve = (uint32_t)gr_args_whole(&args, "rewind_reserve", 0, 1, 1u << 20),
+        .cache_bytes = gr_args_whole(&args, "cache_bytes", 0, 1, INT64_MAX),
+        .progress = gr_script_progress,
+        .progress_context = script};
     read_window(&args, &options);
     read_kv_type(&args, &options);
     uint32_t threads = (uint32_t)gr_args_whole(&args, "threads", 0, 1, 4096);
     if (threads && script->engine && threads != gr_engine_threads(script->engine))
-        return luaL_error(L, FUNCTION ": threads: the engine runs %d already, it cannot change to %d",
+        return luaL_error(L,
+                          FUNCTION ": threads: the engine runs %d already, it cannot change to %d",
                           (int)gr_engine_threads(script->engine), (int)threads);
     gr_model_box *box = gr_model_new(L);
     box->context = (uint32_t)gr_args_whole(&args, "context", 0, 1, INT32_MAX / 2);
@@ -199,8 +208,9 @@ void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const
 }
 
 int luaopen_gregale(lua_State *L) {
-    static const luaL_Reg functions[] = {{"configure", configure}, {"devices", devices}, {"why", why}, {"load", load},
-                                         {"parallel", gr_lua_parallel}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"configure", configure}, {"devices", devices},          {"why", why},
+        {"load", load},           {"parallel", gr_lua_parallel}, {NULL, NULL}};
     gr_script_open(L);
     gr_model_type(L);
     gr_session_type(L);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// parallel.c: gregale.parallel{f, g, ...}: runs functions as coroutines whose generation calls yield, so that
-// every step of the engine advances all of them in one batch. Branches may call it again: the inner one then
-// waits for the outer one's steps.
+// parallel.c: gregale.parallel{f, g, ...}: runs functions as coroutines whose generation calls
+// yield, so that every step of the engine advances all of them in one batch. Branches may call it
+// again: the inner one then waits for the outer one's steps.
 #include "script/internal.h"
 
 #define FUNCTION "gregale.parallel"
@@ -24,7 +24,8 @@ static int close_group(lua_State *L) {
     return 0;
 }
 
-// Pushes the userdata that owns the coroutines; its user value 1 lists them, false for those that ended.
+// Pushes the userdata that owns the coroutines; its user value 1 lists them, false for those that
+// ended.
 static void push_group(lua_State *L, lua_Integer count) {
     lua_newuserdatauv(L, 1, 1);
     lua_createtable(L, (int)count, 0);
@@ -101,7 +102,8 @@ int gr_lua_parallel(lua_State *L) {
         return gr_arg_fail(L, FUNCTION, "branches", "a list of functions", 1);
     lua_Integer count = (lua_Integer)lua_rawlen(L, FUNCTIONS);
     if (count > 100000)
-        return luaL_error(L, FUNCTION ": branches: expected at most 100000 functions, got %I", count);
+        return luaL_error(L, FUNCTION ": branches: expected at most 100000 functions, got %I",
+                          count);
     luaL_checkstack(L, LUA_MINSTACK, FUNCTION);
     push_group(L, count);
     lua_toclose(L, GROUP);

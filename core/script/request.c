@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// request.c: gregale.stream: an answer while it is being generated, as an iterator over pieces of text.
+// request.c: gregale.stream: an answer while it is being generated, as an iterator over pieces of
+// text.
 #include "script/request.h"
 
 gr_request_box *gr_request_new(lua_State *L, int session_index) {
     session_index = lua_absindex(L, session_index);
     gr_request_box *box = lua_newuserdatauv(L, sizeof *box, 3);
-    *box = (gr_request_box){.script = gr_script_get(L), .session_box = lua_touserdata(L, session_index)};
+    *box = (gr_request_box){.script = gr_script_get(L),
+                            .session_box = lua_touserdata(L, session_index)};
     lua_pushvalue(L, session_index);
     lua_setiuservalue(L, -2, 1);
     luaL_setmetatable(L, GR_LUA_REQUEST);
@@ -26,7 +28,8 @@ static gr_request_box *self(lua_State *L, const char *function) {
     return box;
 }
 
-// Raises what the request failed with: what a choose function raised as it was, else the engine's message.
+// Raises what the request failed with: what a choose function raised as it was, else the engine's
+// message.
 static int raise_failure(lua_State *L, const char *function, int index, const gr_error *error) {
     gr_request_box_close(lua_touserdata(L, index));
     if (error->code == GR_ERROR_SCRIPT && lua_getiuservalue(L, index, 3) != LUA_TNIL)
@@ -34,7 +37,8 @@ static int raise_failure(lua_State *L, const char *function, int index, const gr
     return gr_raise(L, function, error);
 }
 
-bool gr_request_take(lua_State *L, const char *function, int index, const char **out_text, size_t *out_bytes) {
+bool gr_request_take(lua_State *L, const char *function, int index, const char **out_text,
+                     size_t *out_bytes) {
     gr_request_box *box = lua_touserdata(L, index);
     bool done;
     gr_error error;
@@ -78,11 +82,14 @@ static void set_whole(lua_State *L, const char *key, uint64_t value) {
 }
 
 void gr_request_push_info(lua_State *L, const gr_request_box *box) {
-    static const char *const reasons[] = {"none", "end", "limit", "text", "context", "cancelled", "error"};
+    static const char *const reasons[] = {"none",    "end",       "limit", "text",
+                                          "context", "cancelled", "error"};
     gr_request_info info = {.struct_size = sizeof info};
     gr_request_info_get(box->request, &info);
     lua_createtable(L, 0, 12);
-    lua_pushstring(L, info.stop_reason < sizeof reasons / sizeof reasons[0] ? reasons[info.stop_reason] : "unknown");
+    lua_pushstring(L, info.stop_reason < sizeof reasons / sizeof reasons[0]
+                          ? reasons[info.stop_reason]
+                          : "unknown");
     lua_setfield(L, -2, "stop_reason");
     set_whole(L, "prompt_tokens", info.prompt_tokens);
     set_whole(L, "generated_tokens", info.generated_tokens);
@@ -178,8 +185,12 @@ static int describe(lua_State *L) {
 }
 
 void gr_request_type(lua_State *L) {
-    static const luaL_Reg methods[] = {{"cancel", cancel}, {"text", text}, {"info", info}, {"close", close_stream}, {NULL, NULL}};
-    static const luaL_Reg meta[] = {{"__call", next_piece}, {"__gc", collect}, {"__close", close_stream},
-                                    {"__tostring", describe}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"cancel", cancel}, {"text", text}, {"info", info}, {"close", close_stream}, {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__call", next_piece},
+                                    {"__gc", collect},
+                                    {"__close", close_stream},
+                                    {"__tostring", describe},
+                                    {NULL, NULL}};
     gr_push_type(L, GR_LUA_REQUEST, methods, meta);
 }

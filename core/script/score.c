@@ -5,9 +5,10 @@
 
 #include "script/internal.h"
 
-// Pushes the tokens of `text` as a continuation of the session, in a userdata: a fork tokenizes it as append would.
-static int32_t *continuation(lua_State *L, const char *function, gr_session_box *box, const char *text, size_t bytes,
-                             size_t *out_count) {
+// Pushes the tokens of `text` as a continuation of the session, in a userdata: a fork tokenizes it
+// as append would.
+static int32_t *continuation(lua_State *L, const char *function, gr_session_box *box,
+                             const char *text, size_t bytes, size_t *out_count) {
     gr_error error;
     size_t before, after;
     gr_error_init(&error);
@@ -27,9 +28,10 @@ static int32_t *continuation(lua_State *L, const char *function, gr_session_box 
     return tokens;
 }
 
-// Scores tokens; returns the sum over those that have a probability. Pushes a userdata with one each.
-static double score_tokens(lua_State *L, const char *function, gr_session_box *box, const int32_t *tokens, size_t count,
-                           double **out_each) {
+// Scores tokens; returns the sum over those that have a probability. Pushes a userdata with one
+// each.
+static double score_tokens(lua_State *L, const char *function, gr_session_box *box,
+                           const int32_t *tokens, size_t count, double **out_each) {
     gr_error error;
     gr_call call;
     double sum = 0;
@@ -98,7 +100,8 @@ static lua_Integer best_of(const double *scores, lua_Integer count) {
     return best;
 }
 
-static void push_probabilities(lua_State *L, const double *scores, lua_Integer count, double largest) {
+static void push_probabilities(lua_State *L, const double *scores, lua_Integer count,
+                               double largest) {
     double sum = 0;
     for (lua_Integer i = 0; i < count; i++)
         sum += exp(scores[i] - largest);
@@ -109,7 +112,8 @@ static void push_probabilities(lua_State *L, const double *scores, lua_Integer c
     }
 }
 
-// session:choose{option, option, ...; append = false} -> option, index, probabilities among the options
+// session:choose{option, option, ...; append = false} -> option, index, probabilities among the
+// options
 int gr_lua_session_choose(lua_State *L) {
     static const char *const known[] = {"append", NULL};
     gr_session_box *box = gr_session_self(L, FUNCTION);
@@ -133,7 +137,8 @@ int gr_lua_session_choose(lua_State *L) {
     size_t bytes;
     lua_rawgeti(L, 2, best + 1);
     const char *text = lua_tolstring(L, -1, &bytes);
-    if (append && gr_session_append_text(gr_session_self(L, FUNCTION)->session, text, bytes, &error) != GR_OK)
+    if (append &&
+        gr_session_append_text(gr_session_self(L, FUNCTION)->session, text, bytes, &error) != GR_OK)
         return gr_raise(L, FUNCTION, &error);
     lua_pushinteger(L, best + 1);
     push_probabilities(L, scores, count, scores[best]);

@@ -18,7 +18,8 @@ static int collect_script(lua_State *L) {
     gr_error error;
     gr_error_init(&error);
     if (script->engine && script->trace_path &&
-        gr_engine_trace_write(script->engine, script->trace_path, &error) != GR_OK && script->options.log)
+        gr_engine_trace_write(script->engine, script->trace_path, &error) != GR_OK &&
+        script->options.log)
         script->options.log(script->options.log_context, GR_LOG_ERROR, error.message);
     gr_engine_release(script->engine);
     script->engine = NULL;
@@ -44,7 +45,8 @@ static void add_path(lua_State *L, const char *folder) {
 
 static void make_script(lua_State *L) {
     gr_script *script = lua_newuserdatauv(L, sizeof *script, 0);
-    *script = (gr_script){.main = L, .options = {.struct_size = sizeof script->options, .log_level = GR_LOG_WARN}};
+    *script = (gr_script){
+        .main = L, .options = {.struct_size = sizeof script->options, .log_level = GR_LOG_WARN}};
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     script->main = lua_tothread(L, -1);
     lua_pop(L, 1);
@@ -91,7 +93,9 @@ gr_script *gr_script_get(lua_State *L) {
     return script;
 }
 
-void gr_script_set_log(gr_script *script, void (*log)(void *context, gr_log_level level, const char *line), void *context) {
+void gr_script_set_log(gr_script *script,
+                       void (*log)(void *context, gr_log_level level, const char *line),
+                       void *context) {
     script->options.log = log;
     script->options.log_context = context;
 }
@@ -132,7 +136,8 @@ static void raise_interrupt(lua_State *L, lua_Debug *event) {
 
 void gr_script_interrupt(gr_script *script) {
     script->interrupted = 1;
-    lua_sethook(script->main, raise_interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    lua_sethook(script->main, raise_interrupt,
+                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
 void gr_script_check_interrupt(lua_State *L, gr_script *script) {
@@ -196,7 +201,8 @@ static bool ends_with_interrupt(const char *message) {
     return found && (size_t)(found - message) + strlen("interrupted") == line;
 }
 
-gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv, char **out_message) {
+gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv,
+                        char **out_message) {
     run_job job = {path, argc, argv};
     if (out_message)
         *out_message = NULL;

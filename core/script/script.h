@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // script.h: runs Lua workflows: the `gregale` module in a Lua 5.4 state, and a script in it.
-// For the command line and tests. One state belongs to one thread; gr_script_interrupt alone may be called
-// from a signal handler.
+// For the command line and tests. One state belongs to one thread; gr_script_interrupt alone may be
+// called from a signal handler.
 #ifndef GREGALE_SCRIPT_SCRIPT_H
 #define GREGALE_SCRIPT_SCRIPT_H
 
@@ -12,26 +12,28 @@
 // What the module keeps for one Lua state: the engine, and who runs now. Owned by the state.
 typedef struct gr_script gr_script;
 
-// Makes `require "gregale"` work in `L` (standard libraries opened already) and adds the project's Lua
-// modules to package.path. Returns the state's gr_script, valid until lua_close. Raises a Lua error when out
-// of memory; calling it again returns the same.
+// Makes `require "gregale"` work in `L` (standard libraries opened already) and adds the project's
+// Lua modules to package.path. Returns the state's gr_script, valid until lua_close. Raises a Lua
+// error when out of memory; calling it again returns the same.
 gr_script *gr_script_open(lua_State *L);
 
 // The module's opener, as Lua's require calls it: pushes the module table and returns 1.
 int luaopen_gregale(lua_State *L);
 
 // Lines the engine logs go to `log` (NULL: silence). Before the first load.
-void gr_script_set_log(gr_script *script, void (*log)(void *context, gr_log_level level, const char *line),
+void gr_script_set_log(gr_script *script,
+                       void (*log)(void *context, gr_log_level level, const char *line),
                        void *context);
 
-// Runs the file at `path` ("-": standard input; a first line that begins with # is skipped) with the global
-// table `arg` as the lua program sets it: arg[0] = path, arg[1]... = argv. On failure returns NOT_FOUND (no
-// such file), CANCELLED (interrupted) or SCRIPT, and *out_message (may be NULL) is the message with a
-// traceback that points into the script, to be freed with free().
-gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv, char **out_message);
+// Runs the file at `path` ("-": standard input; a first line that begins with # is skipped) with
+// the global table `arg` as the lua program sets it: arg[0] = path, arg[1]... = argv. On failure
+// returns NOT_FOUND (no such file), CANCELLED (interrupted) or SCRIPT, and *out_message (may be
+// NULL) is the message with a traceback that points into the script, to be freed with free().
+gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv,
+                        char **out_message);
 
-// Raises "interrupted" in the script at the next Lua instruction or engine step. Async-signal-safe in the
-// sense that the lua program relies on: it sets a flag and a debug hook.
+// Raises "interrupted" in the script at the next Lua instruction or engine step. Async-signal-safe
+// in the sense that the lua program relies on: it sets a flag and a debug hook.
 void gr_script_interrupt(gr_script *script);
 
 #endif

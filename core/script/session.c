@@ -58,16 +58,19 @@ static int append(lua_State *L) {
     gr_error_init(&error);
     if (lua_type(L, 2) == LUA_TSTRING) {
         const char *text = lua_tolstring(L, 2, &count);
-        return chain(L, FUNCTION, gr_session_append_text(box->session, text, count, &error), &error);
+        return chain(L, FUNCTION, gr_session_append_text(box->session, text, count, &error),
+                     &error);
     }
     if (lua_type(L, 2) == LUA_TNUMBER) {
         int32_t token = (int32_t)gr_arg_whole(L, 2, FUNCTION, "token", 0, INT32_MAX);
-        return chain(L, FUNCTION, gr_session_append_tokens(box->session, &token, 1, &error), &error);
+        return chain(L, FUNCTION, gr_session_append_tokens(box->session, &token, 1, &error),
+                     &error);
     }
     if (lua_type(L, 2) != LUA_TTABLE)
         return gr_arg_fail(L, FUNCTION, "text", "a string, a token or a list of tokens", 2);
     int32_t *tokens = gr_arg_tokens(L, 2, FUNCTION, "tokens", &count);
-    return chain(L, FUNCTION, gr_session_append_tokens(box->session, tokens, count, &error), &error);
+    return chain(L, FUNCTION, gr_session_append_tokens(box->session, tokens, count, &error),
+                 &error);
 }
 #undef FUNCTION
 
@@ -75,7 +78,8 @@ static int tokens(lua_State *L) {
     gr_session_box *box = gr_session_self(L, "session:tokens");
     size_t count;
     gr_session_tokens(box->session, &count);
-    int32_t *copy = lua_newuserdatauv(L, count * sizeof *copy + 1, 0); // making the table may run finalizers
+    int32_t *copy =
+        lua_newuserdatauv(L, count * sizeof *copy + 1, 0); // making the table may run finalizers
     size_t now;
     const int32_t *tokens = box->session ? gr_session_tokens(box->session, &now) : NULL;
     count = tokens && now < count ? now : tokens ? count : 0;
@@ -94,8 +98,9 @@ static int length(lua_State *L) {
 
 // ---- Evaluating
 
-// Steps until nothing waits. In a branch of gregale.parallel it yields while the others' steps do the work; when
-// such a step did not bring this session on, the engine is asked directly, and says why.
+// Steps until nothing waits. In a branch of gregale.parallel it yields while the others' steps do
+// the work; when such a step did not bring this session on, the engine is asked directly, and says
+// why.
 static int evaluate_k(lua_State *L, int resumed, lua_KContext before) {
     static const char function[] = "session:evaluate";
     gr_session_box *box = gr_session_self(L, function);
@@ -216,11 +221,18 @@ static int stats(lua_State *L) {
     gr_session_box *box = gr_session_self(L, "session:stats");
     gr_session_stats stats = {.struct_size = sizeof stats};
     gr_session_stats_get(box->session, &stats);
-    const struct { const char *name; uint64_t value; } wholes[] = {
-        {"positions", stats.positions}, {"resident_positions", stats.resident_positions}, {"pages", stats.pages},
-        {"shared_pages", stats.shared_pages}, {"evicted_pages", stats.evicted_pages},
-        {"cache_bytes", stats.cache_bytes}, {"own_bytes", stats.own_bytes}, {"full_bytes", stats.full_bytes},
-        {"prefill_tokens", stats.prefill_tokens}, {"decode_tokens", stats.decode_tokens}, {"steps", stats.steps}};
+    const struct { const char *name; uint64_t value;
+    } wholes[] = {{"positions", stats.positions},
+                  {"resident_positions", stats.resident_positions},
+                  {"pages", stats.pages},
+                  {"shared_pages", stats.shared_pages},
+                  {"evicted_pages", stats.evicted_pages},
+                  {"cache_bytes", stats.cache_bytes},
+                  {"own_bytes", stats.own_bytes},
+                  {"full_bytes", stats.full_bytes},
+                  {"prefill_tokens", stats.prefill_tokens},
+                  {"decode_tokens", stats.decode_tokens},
+                  {"steps", stats.steps}};
     lua_createtable(L, 0, 16);
     for (size_t i = 0; i < sizeof wholes / sizeof wholes[0]; i++) {
         lua_pushinteger(L, (lua_Integer)wholes[i].value);
@@ -255,13 +267,27 @@ static int describe(lua_State *L) {
 }
 
 void gr_session_type(lua_State *L) {
-    static const luaL_Reg methods[] = {
-        {"append", append}, {"tokens", tokens}, {"evaluate", evaluate}, {"logits", logits}, {"fork", fork_session},
-        {"rewind", rewind_session}, {"can_rewind", can_rewind}, {"anchor", anchor}, {"drop_anchor", drop_anchor},
-        {"stats", stats}, {"generate", gr_lua_session_generate}, {"stream", gr_lua_session_stream},
-        {"choose", gr_lua_session_choose}, {"score", gr_lua_session_score}, {"close", close_session}, {NULL, NULL}};
-    static const luaL_Reg meta[] = {{"__gc", close_session}, {"__close", close_session}, {"__tostring", describe},
-                                    {"__len", length}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"append", append},
+                                       {"tokens", tokens},
+                                       {"evaluate", evaluate},
+                                       {"logits", logits},
+                                       {"fork", fork_session},
+                                       {"rewind", rewind_session},
+                                       {"can_rewind", can_rewind},
+                                       {"anchor", anchor},
+                                       {"drop_anchor", drop_anchor},
+                                       {"stats", stats},
+                                       {"generate", gr_lua_session_generate},
+                                       {"stream", gr_lua_session_stream},
+                                       {"choose", gr_lua_session_choose},
+                                       {"score", gr_lua_session_score},
+                                       {"close", close_session},
+                                       {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__gc", close_session},
+                                    {"__close", close_session},
+                                    {"__tostring", describe},
+                                    {"__len", length},
+                                    {NULL, NULL}};
     gr_push_type(L, GR_LUA_SESSION, methods, meta);
     luaL_getmetatable(L, GR_LUA_SESSION);
     lua_getfield(L, -1, "__index");

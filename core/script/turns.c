@@ -38,8 +38,8 @@ static int add_tool(lua_State *L) {
     gr_error_init(&error);
     const char *text = gr_arg_text(L, 2, function, "text", &bytes);
     gr_args args = gr_args_open(L, 3, function, known);
-    if (gr_session_tool_result(box->session, gr_args_text(&args, "id", NULL), gr_args_text(&args, "name", NULL), text, bytes,
-                               &error) != GR_OK)
+    if (gr_session_tool_result(box->session, gr_args_text(&args, "id", NULL),
+                               gr_args_text(&args, "name", NULL), text, bytes, &error) != GR_OK)
         return gr_raise(L, function, &error);
     lua_settop(L, 1);
     return 1;
@@ -65,7 +65,8 @@ static void push_turns(lua_State *L, const gr_session *session) {
         const char *text;
         size_t bytes;
         lua_createtable(L, 0, 2);
-        // Read just before it is copied: anything that allocates may run a finalizer that changes the turns.
+        // Read just before it is copied: anything that allocates may run a finalizer that changes
+        // the turns.
         if (gr_session_turn_get(session, i, &role, &text, &bytes) != GR_OK || role > GR_CHAT_TOOL) {
             lua_pop(L, 1);
             break;
@@ -124,19 +125,22 @@ static int encode_protected(lua_State *L) {
     return 0;
 }
 
-static gr_status encode(void *context, const gr_session *session, char **out_text, size_t *out_bytes, gr_error *error) {
+static gr_status encode(void *context, const gr_session *session, char **out_text,
+                        size_t *out_bytes, gr_error *error) {
     gr_script *script = context;
     lua_State *L = script->active;
     encode_job job = {.session = session};
     *out_text = NULL;
     *out_bytes = 0;
     if (!L)
-        return gr_fail(error, GR_ERROR_INTERNAL, "script", "a chat encoder was called from outside the script");
+        return gr_fail(error, GR_ERROR_INTERNAL, "script",
+                       "a chat encoder was called from outside the script");
     lua_pushcfunction(L, encode_protected);
     lua_pushlightuserdata(L, &job);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
         const char *message = lua_tostring(L, -1);
-        gr_fail(error, GR_ERROR_SCRIPT, "script", "%s", message ? message : "the chat encoder raised an error");
+        gr_fail(error, GR_ERROR_SCRIPT, "script", "%s",
+                message ? message : "the chat encoder raised an error");
         lua_pop(L, 1);
         return GR_ERROR_SCRIPT;
     }
@@ -166,5 +170,8 @@ static int set_encoder(lua_State *L) {
 }
 
 const luaL_Reg gr_session_turn_methods[] = {
-    {"system", add_system}, {"user", add_user}, {"assistant", add_assistant}, {"tool", add_tool}, {"tools", set_tools},
-    {"turns", turns}, {"keep_turns", keep_turns}, {"apply_turns", apply_turns}, {"encoder", set_encoder}, {NULL, NULL}};
+    {"system", add_system},       {"user", add_user},
+    {"assistant", add_assistant}, {"tool", add_tool},
+    {"tools", set_tools},         {"turns", turns},
+    {"keep_turns", keep_turns},   {"apply_turns", apply_turns},
+    {"encoder", set_encoder},     {NULL, NULL}};

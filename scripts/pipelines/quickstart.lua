@@ -1,7 +1,7 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
--- A tour in one page: a streamed answer, a fork that answers two questions from one shared prefix, a choice by
--- likelihood, and what it ran on. Usage: gregale script quickstart.lua MODEL.gguf
+-- A tour in one page: a streamed answer, a fork that answers two questions from one shared prefix,
+-- a choice by likelihood, and what it ran on. Usage: gregale script quickstart.lua MODEL.gguf
 local gregale = require "gregale"
 
 local path = arg[1] or error("usage: gregale script quickstart.lua MODEL.gguf", 0)
@@ -38,15 +38,18 @@ else
 end
 local spent = answer(first, { max_tokens = 80, temperature = 0.7, seed = 7 })
 
--- 2. Two answers from one shared prefix: it is evaluated once, and the forks share the pages of its cache.
+-- 2. Two answers from one shared prefix: it is evaluated once; the forks share its cache's pages.
 local passage = chats and [[
-Read this. The gregale is a strong and cold wind of the Mediterranean. It blows from the north-east, mostly in
-winter, over Malta, Sicily and the Ionian Sea. It lasts a day or two, seldom five, and raises a heavy swell that
-closes the harbours which are open to it. The ship that carried Paul to Rome was lost in such a wind.]]
-  or [[And it came to pass in those days, when the king was gone forth out of the city, that all the people were
-gathered together unto him, from the least unto the greatest, both men and women, with their flocks and with their
-herds; and they stood before the king at the gate, and the king lifted up his voice, and spake unto them, saying,]]
-local questions = chats and { "Where does the gregale blow from?", "Which ship was lost in it?" } or { " Go ye", " I will" }
+Read this. The gregale is a strong and cold wind of the Mediterranean. It blows from the north-east,
+mostly in winter, over Malta, Sicily and the Ionian Sea. It lasts a day or two, seldom five, and
+raises a heavy swell that closes the harbours which are open to it. The ship that carried Paul to
+Rome was lost in such a wind.]]
+  or [[And it came to pass in those days, when the king was gone forth out of the city, that all the
+people were gathered together unto him, from the least unto the greatest, both men and women, with
+their flocks and with their herds; and they stood before the king at the gate, and the king lifted
+up his voice, and spake unto them, saying,]]
+local questions = chats and { "Where does the gregale blow from?", "Which ship was lost in it?" }
+  or { " Go ye", " I will" }
 local prefix = model:session()
 if chats then prefix:user(passage) else prefix:append(passage) end
 prefix:evaluate()
@@ -63,12 +66,12 @@ for i, question in ipairs(questions) do
       fork:append(question)
     end
     local text = fork:generate{ max_tokens = 40, temperature = 0.7, seed = i }
-    return { text = text:gsub("%s+", " "), shared = cache.shared_pages, positions = cache.positions }
+    return { text = text:gsub("%s+", " "), pages = cache.shared_pages, positions = cache.positions }
   end
 end
 for i, result in ipairs(gregale.parallel(branches)) do
   print(("%s ->%s"):format(questions[i], result.text:gsub("^ ?", " ")))
-  print(("   (%d positions taken over, in %d shared pages)"):format(result.positions, result.shared))
+  print(("   (%d positions taken over, in %d shared pages)"):format(result.positions, result.pages))
 end
 
 -- 3. A choice by likelihood: no sampling, no parsing.
@@ -76,7 +79,8 @@ heading("A choice by likelihood")
 local judge = model:session()
 local question, options
 if chats then
-  question, options = "What is the capital of France? Answer with its name only.", { "Rome", "Paris", "Madrid" }
+  question = "What is the capital of France? Answer with its name only."
+  options = { "Rome", "Paris", "Madrid" }
   judge:user(question)
 else
   question, options = "And God said, Let there be", { " light", " spoons" }

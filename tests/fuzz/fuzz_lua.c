@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fuzz_lua.c: bytes become calls into the Lua binding, by fuzz_lua.lua. With the reference backend built, on the
-// smallest of the golden models; without, on the module alone.
+// fuzz_lua.c: bytes become calls into the Lua binding, by fuzz_lua.lua. With the reference backend
+// built, on the smallest of the golden models; without, on the module alone.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -27,7 +27,10 @@ static lua_State *open_state(gr_script **out_script) {
         *out_script = script;
     lua_pushliteral(L, GREGALE_SOURCE_DIR);
     lua_setglobal(L, "SOURCE_DIR");
-    assert_int_equal(luaL_dostring(L, "package.path = SOURCE_DIR .. '/tests/unit/script/?.lua;' .. package.path"), LUA_OK);
+    assert_int_equal(
+        luaL_dostring(L,
+                      "package.path = SOURCE_DIR .. '/tests/unit/script/?.lua;' .. package.path"),
+        LUA_OK);
     return L;
 }
 
@@ -94,16 +97,20 @@ static gr_status run_text(const char *text, char **out_message) {
 static void files_get_their_arguments(void **state) {
     (void)state;
     char *message;
-    assert_int_equal(run_text("#!/usr/bin/env gregale\nlocal a, b = ...\n"
-                              "assert(a == 'one' and b == 'two' and arg[1] == a and arg[2] == b and #arg == 2)\n"
-                              "assert(arg[0]:match('gregale%-script'))", &message), GR_OK);
+    assert_int_equal(
+        run_text("#!/usr/bin/env gregale\nlocal a, b = ...\n"
+                 "assert(a == 'one' and b == 'two' and arg[1] == a and arg[2] == b and #arg == 2)\n"
+                 "assert(arg[0]:match('gregale%-script'))",
+                 &message),
+        GR_OK);
     assert_null(message);
 }
 
 static void errors_point_into_the_script(void **state) {
     (void)state;
     char *message;
-    assert_int_equal(run_text("local function inner()\n  error('wrong')\nend\ninner()\n", &message), GR_ERROR_SCRIPT);
+    assert_int_equal(run_text("local function inner()\n  error('wrong')\nend\ninner()\n", &message),
+                     GR_ERROR_SCRIPT);
     assert_non_null(strstr(message, ":2: wrong"));
     assert_non_null(strstr(message, ":4: in main chunk"));
     free(message);
