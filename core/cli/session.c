@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -17,6 +18,8 @@ int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options) {
                                       .trace = options->trace != NULL,
                                       .deterministic = options->deterministic};
     gr_error_init(&cli->error);
+    if (options->deterministic)
+        setenv("GREGALE_DETERMINISTIC", "1", 1); // read by backends when they open a device
     if (gr_engine_create(&wanted, &cli->engine, &cli->error) != GR_OK)
         return gr_report(&cli->error);
     return GR_EXIT_OK;
