@@ -85,10 +85,25 @@ static bool write_all(int file, const char *bytes, size_t count) {
     return true;
 }
 
+// A device or a pipe is written where it is: putting a file in its place would destroy it.
+static gr_status write_in_place(const char *path, const void *bytes, size_t count, gr_error *error) {
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    if (file < 0)
+        return io_error(error, path, "open");
+    bool good = write_all(file, bytes, count);
+    int cause = errno;
+    good = close(file) == 0 && good;
+    errno = good ? 0 : cause;
+    return good ? GR_OK : io_error(error, path, "write");
+}
+
 gr_status gr_file_write(const char *path, const void *bytes, size_t count, gr_error *error) {
     gr_strbuf temporary = {0};
     struct stat existing;
-    mode_t mode = stat(path, &existing) == 0 ? existing.st_mode & 0777 : 0644;
+    bool exists = stat(path, &existing) == 0;
+    mode_t mode = exists ? existing.st_mode & 0777 : 0644;
+    if (exists && !S_ISREG(existing.st_mode) && !S_ISDIR(existing.st_mode))
+        return write_in_place(path, bytes, count, error);
     gr_strbuf_format(&temporary, "%s.XXXXXX", path);
     if (temporary.failed)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "file", "%s: no memory to write it", path);

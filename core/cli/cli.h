@@ -68,7 +68,8 @@ typedef struct gr_cli {
 int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options);
 int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *path);
 int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options);
-void gr_cli_close(gr_cli *cli, const gr_cli_options *options);
+// Writes the trace that was asked for, lets go of everything; returns `code`, or what writing the trace gave.
+int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code);
 
 // ---- report.c
 bool gr_is_terminal(FILE *stream);
@@ -82,7 +83,7 @@ bool gr_progress(void *context, double fraction, const char *what);
 void gr_progress_end(void);
 // Reads `path` ("-": standard input) whole.
 int gr_read_text(const char *path, gr_strbuf *text);
-// Ctrl-C stops what `engine` is doing; a second one within a second ends the program.
+// Ctrl-C stops what `engine` is doing; a second one, before this is called again, ends the program.
 void gr_catch_interrupt(gr_engine *engine);
 bool gr_interrupted(void);
 

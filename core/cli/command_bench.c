@@ -261,7 +261,7 @@ static int run(int argc, char **argv) {
         if (!code)
             code = measure(&cli, &options, &p);
     }
-    gr_cli_close(&cli, &options);
+    code = gr_cli_close(&cli, &options, code);
     return code;
 }
 

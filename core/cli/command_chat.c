@@ -37,6 +37,7 @@ static char *read_line(chat *c, const char *prompt) {
 static bool read_message(chat *c, gr_strbuf *text) {
     bool block = false, more = true;
     gr_strbuf_clear(text);
+    gr_catch_interrupt(NULL); // an old Ctrl-C counts no more; one here should not stop the next answer
     for (bool first = true; more; first = false) {
         char *line = read_line(c, first ? "> " : ". ");
         if (!line)
@@ -254,7 +255,7 @@ static void do_set(chat *c, const char *argument) {
         return;
     }
     double number = strtod(value, &end);
-    if (end == value || *end || number < 0)
+    if (end == value || *end || !(number >= 0 && number <= 4294967295.0))
         fprintf(stderr, "/set %s: expected a number, found '%s'\n", name, value);
     else if (strcmp(name, "temperature") == 0)
         c->options.temperature = number, c->options.sampler = NULL, c->sampler[0] = '\0';
@@ -362,6 +363,8 @@ static void converse(chat *c) {
         } else {
             answer(c);
         }
+        if (ferror(stdout))
+            break; // nobody reads the answers
         if (c->code && !c->terminal)
             break; // a script should not go on past an error
     }
@@ -386,7 +389,7 @@ static int run(int argc, char **argv) {
         start_over(&c);
     if (!c.code)
         converse(&c);
-    gr_cli_close(&c.cli, &c.options);
+    c.code = gr_cli_close(&c.cli, &c.options, c.code);
     free(c.system);
     return c.code;
 }

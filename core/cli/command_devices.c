@@ -42,7 +42,7 @@ static int run(int argc, char **argv) {
     }
     if (!code && !gr_engine_device_count(cli.engine))
         code = gr_complain(GR_EXIT_DEVICE, "no device: no backend plugin was found; `gregale devices --why` says where it looked");
-    gr_cli_close(&cli, &options);
+    code = gr_cli_close(&cli, &options, code);
     return code;
 }
 

@@ -76,6 +76,8 @@ static int run(int argc, char **argv) {
                      NULL, NULL, NULL);
     if (options.positional_count < 2)
         return gr_complain(GR_EXIT_USAGE, "perplexity: expected a model file and a text file; see gregale perplexity --help");
+    if (options.context == 1)
+        return gr_complain(GR_EXIT_USAGE, "perplexity: --context is at least 2, so that something comes before a token");
     options.context = options.context ? options.context : 2048;
     int code = gr_read_text(options.positional[1], &text);
     if (!code)
@@ -94,7 +96,7 @@ static int run(int argc, char **argv) {
                                : measure(&cli, &options, tokens, count);
     }
     free(tokens);
-    gr_cli_close(&cli, &options);
+    code = gr_cli_close(&cli, &options, code);
     gr_strbuf_deinit(&text);
     return code;
 }

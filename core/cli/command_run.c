@@ -2,6 +2,7 @@
 // command_run.c: gregale run: one prompt, one answer.
 #include <string.h>
 
+#include "base/os.h"
 #include "cli/cli.h"
 
 static bool print_piece(void *context, const char *text, size_t bytes) {
@@ -32,16 +33,16 @@ static double rate(double count, double seconds) {
     return seconds > 0 ? count / seconds : 0;
 }
 
-static void print_summary(const gr_request_info *info, const gr_cli_options *options) {
+static void print_summary(const gr_request_info *info, const gr_cli_options *options, double prefill_seconds) {
     double decode = info->generated_tokens > 1 ? rate(info->generated_tokens - 1, info->decode_seconds) : 0;
     if (options->json)
         printf("{\"type\":\"done\",\"stop\":\"%s\",\"prompt_tokens\":%u,\"generated_tokens\":%u,\"seed\":%llu,"
                "\"prefill_tokens_per_second\":%.2f,\"decode_tokens_per_second\":%.2f}\n",
                stop_name(info->stop_reason), info->prompt_tokens, info->generated_tokens,
-               (unsigned long long)info->seed, rate(info->prompt_tokens, info->prefill_seconds), decode);
+               (unsigned long long)info->seed, rate(info->prompt_tokens, prefill_seconds), decode);
     else if (!options->quiet && gr_is_terminal(stderr))
         fprintf(stderr, "%u + %u tokens, %.1f and %.1f tokens/s, stopped by %s, seed %llu\n", info->prompt_tokens,
-                info->generated_tokens, rate(info->prompt_tokens, info->prefill_seconds), decode,
+                info->generated_tokens, rate(info->prompt_tokens, prefill_seconds), decode,
                 stop_name(info->stop_reason), (unsigned long long)info->seed);
 }
 
@@ -71,7 +72,9 @@ static int answer(gr_cli *cli, const gr_cli_options *options) {
                                         .sampler = gr_options_sampler(options),
                                         .raw = options->raw};
     gr_request *request = NULL;
+    uint64_t begin = gr_os_now_ns();
     gr_status status = gr_session_evaluate(cli->session, gr_progress, NULL, &cli->error);
+    double evaluated = (double)(gr_os_now_ns() - begin) * 1e-9; // generating finds the prompt done
     gr_progress_end();
     if (status == GR_OK)
         status = gr_session_generate(cli->session, &wanted, options->json ? print_piece_json : print_piece, NULL,
@@ -83,7 +86,7 @@ static int answer(gr_cli *cli, const gr_cli_options *options) {
             putchar('\n');
         fflush(stdout);
         if (status == GR_OK || status == GR_ERROR_CANCELLED)
-            print_summary(&info, options);
+            print_summary(&info, options, evaluated + info.prefill_seconds);
         gr_request_release(request);
     }
     return status == GR_OK ? GR_EXIT_OK : gr_report(&cli->error);
@@ -110,7 +113,7 @@ static int run(int argc, char **argv) {
         code = gr_report(&cli.error);
     if (!code)
         code = answer(&cli, &options);
-    gr_cli_close(&cli, &options);
+    code = gr_cli_close(&cli, &options, code);
     gr_strbuf_deinit(&text);
     return code;
 }

@@ -73,6 +73,8 @@ static int run(int argc, char **argv) {
                      parse_extra, &f);
     if (!options.positional_count)
         return gr_complain(GR_EXIT_USAGE, "tokenize: expected a model file; see gregale tokenize --help");
+    if (options.prompt && options.positional_count > 1)
+        return gr_complain(GR_EXIT_USAGE, "tokenize: -p TEXT or a file, not both");
     int code = GR_EXIT_OK;
     if (options.prompt)
         gr_strbuf_text(&text, options.prompt);

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -24,10 +25,17 @@ static const gr_command *find(const char *name) {
     return NULL;
 }
 
+// Help is printed by code that leaves on its own; a full disk should not pass for success there either.
+static void check_output(void) {
+    if (fflush(stdout) != 0 || ferror(stdout))
+        _exit(gr_complain(GR_EXIT_FAILURE, "cannot write to standard output"));
+}
+
 int main(int argc, char **argv) {
     static char program[64];
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
+    atexit(check_output);
     if (argc < 2) {
         print_help(stderr);
         return GR_EXIT_USAGE;
@@ -46,7 +54,7 @@ int main(int argc, char **argv) {
     snprintf(program, sizeof program, "gregale %s", command->name);
     argv[1] = program;
     int code = command->run(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return code ? code : gr_complain(GR_EXIT_FAILURE, "cannot write to standard output");
+    if (code && (fflush(stdout) != 0 || ferror(stdout)))
+        _exit(code); // its line has been printed
     return code;
 }

@@ -26,10 +26,10 @@ static const struct argp_option model_options[] = {
     {0}};
 
 static const struct argp_option generate_options[] = {
-    {"seed", KEY_SEED, "N", 0, "Seed of every random draw (default: a fresh one)", 2},
+    {"seed", KEY_SEED, "N", 0, "Seed of every random draw (default, and 0: a fresh one)", 2},
     {"temperature", KEY_TEMPERATURE, "X", 0, "0 is greedy", 2},
     {"sampler", KEY_SAMPLER, "CHAIN", 0, "Sampler chain, e.g. 'top-k(40);temperature(0.8)'", 2},
-    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "Longest answer", 2},
+    {"max-tokens", KEY_MAX_TOKENS, "N", 0, "Longest answer (default, and 0: until the model ends or the context is full)", 2},
     {"system", KEY_SYSTEM, "TEXT", 0, "System prompt", 2},
     {"chat-format", KEY_CHAT_FORMAT, "NAME", 0, "Chat format, in place of the one the file names", 2},
     {"raw", KEY_RAW, NULL, 0, "Continue the text as it is: no chat format", 2},
@@ -67,8 +67,8 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
     gr_cli_options *o = ((parse_state *)state->input)->options;
     switch (key) {
     case KEY_DEVICE: o->device = value; return 0;
-    case KEY_THREADS: o->threads = (uint32_t)gr_parse_u64(value, 4096, "--threads"); return 0;
-    case KEY_CONTEXT: o->context = (uint32_t)gr_parse_u64(value, 1u << 30, "--context"); return 0;
+    case KEY_THREADS: o->threads = (uint32_t)gr_parse_u64(value, 1024, "--threads"); return 0;
+    case KEY_CONTEXT: o->context = (uint32_t)gr_parse_u64(value, (1u << 30) - 1, "--context"); return 0;
     case KEY_CHUNK: o->chunk = (uint32_t)gr_parse_u64(value, 1u << 16, "--chunk"); return 0;
     case KEY_WINDOW:
         o->has_sliding_window = true;
@@ -79,7 +79,7 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
     case KEY_DETERMINISTIC: o->deterministic = true; return 0;
     case KEY_OFFLINE: o->offline = true; return 0;
     case KEY_RAW: o->raw = true; return 0;
-    case KEY_SEED: o->seed = gr_parse_u64(value, UINT64_C(1) << 53, "--seed"); return 0;
+    case KEY_SEED: o->seed = gr_parse_u64(value, (UINT64_C(1) << 53) - 1, "--seed"); return 0;
     case KEY_TEMPERATURE: o->temperature = gr_parse_number(value, 0, 100, "--temperature"); return 0;
     case KEY_MAX_TOKENS: o->max_tokens = (uint32_t)gr_parse_u64(value, 1u << 30, "--max-tokens"); return 0;
     case KEY_SAMPLER: o->sampler = value; return 0;
@@ -96,6 +96,7 @@ static error_t parse_top(int key, char *value, struct argp_state *state) {
     if (key == ARGP_KEY_INIT) {
         for (int i = 0; i < parse->group_count; i++)
             state->child_inputs[i] = parse;
+        state->err_stream = NULL; // getopt's own line says what is wrong; argp would add more
         return 0;
     }
     if (key == ARGP_KEY_ARG) {
@@ -126,7 +127,8 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
     parse_state state = {options, count, extra_parse, context};
     argp_err_exit_status = GR_EXIT_USAGE;
     program_invocation_name = program_invocation_short_name = argv[0];
-    argp_parse(&top, argc, argv, 0, NULL, &state);
+    if (argp_parse(&top, argc, argv, 0, NULL, &state) != 0)
+        exit(GR_EXIT_USAGE);
 }
 
 const char *gr_options_sampler(const gr_cli_options *options) {

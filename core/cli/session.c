@@ -55,12 +55,15 @@ int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options) {
     return GR_EXIT_OK;
 }
 
-void gr_cli_close(gr_cli *cli, const gr_cli_options *options) {
-    if (cli->engine && options->trace && gr_engine_trace_write(cli->engine, options->trace, &cli->error) != GR_OK)
-        gr_report(&cli->error);
+int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code) {
+    if (cli->engine && options->trace && gr_engine_trace_write(cli->engine, options->trace, &cli->error) != GR_OK) {
+        int failed = gr_report(&cli->error);
+        code = code ? code : failed;
+    }
     gr_catch_interrupt(NULL);
     gr_session_release(cli->session);
     gr_model_release(cli->model);
     gr_engine_release(cli->engine);
     *cli = (gr_cli){0};
+    return code;
 }

@@ -27,6 +27,18 @@ contains out "perplexity"
 expect 2 "unknown command" "$gregale" frobnicate
 expect 2 "bad option value" "$gregale" run "$model" -p x --seed twelve
 expect 2 "no prompt argument" "$gregale" run
+expect 2 "unknown option" "$gregale" run "$model" --nosuch
+expect 2 "text twice" "$gregale" tokenize "$model" "$work/x" -p x
+expect 2 "context of one" "$gregale" perplexity "$model" - --context 1
+expect 2 "seed of 54 bits" "$gregale" run "$model" -p x --seed 9007199254740992
+expect 1 "help to a full disk" sh -c "'$gregale' run --help >/dev/full"
+expect 1 "version to a full disk" sh -c "'$gregale' --version >/dev/full"
+expect 3 "trace that cannot be written" "$gregale" run "$model" --raw -p And --max-tokens 1 --trace /nonexistent/x
+mkfifo "$work/pipe"
+cat "$work/pipe" >"$work/piped" &
+expect 0 "trace into a pipe" timeout 10 "$gregale" run "$model" --raw -p And --max-tokens 1 --trace "$work/pipe"
+[ -p "$work/pipe" ] || { echo "the pipe was replaced by a file"; kill $!; bad=1; }
+wait
 expect 3 "missing file" "$gregale" run /nonexistent.gguf -p x
 contains err "/nonexistent.gguf"
 expect 5 "unknown device" "$gregale" run "$model" -p x --device warp
