@@ -81,6 +81,8 @@ int gr_complain(int exit_code, const char *format, ...);
 // A progress bar on standard error when that is a terminal; nothing otherwise.
 bool gr_progress(void *context, double fraction, const char *what);
 void gr_progress_end(void);
+// Streams a piece of an answer to standard output; false once that cannot be written.
+bool gr_print_piece(void *context, const char *text, size_t bytes);
 // Reads `path` ("-": standard input) whole.
 int gr_read_text(const char *path, gr_strbuf *text);
 // Ctrl-C stops what `engine` is doing; a second one, before this is called again, ends the program.

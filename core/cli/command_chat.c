@@ -64,13 +64,6 @@ static bool read_message(chat *c, gr_strbuf *text) {
 
 // ---- Answering
 
-static bool print_piece(void *context, const char *text, size_t bytes) {
-    (void)context;
-    fwrite(text, 1, bytes, stdout);
-    fflush(stdout);
-    return !ferror(stdout);
-}
-
 static bool collect_piece(void *context, const char *text, size_t bytes) {
     gr_strbuf_add(context, text, bytes);
     return true;
@@ -101,7 +94,7 @@ static void answer(chat *c) {
         status = gr_session_evaluate(c->cli.session, gr_progress, NULL, &c->cli.error);
     gr_progress_end();
     if (status == GR_OK)
-        status = gr_session_generate(c->cli.session, &wanted, json ? collect_piece : print_piece, &text, &request,
+        status = gr_session_generate(c->cli.session, &wanted, json ? collect_piece : gr_print_piece, &text, &request,
                                      &c->cli.error);
     if (request) {
         gr_request_info info = {.struct_size = sizeof info};

@@ -5,13 +5,6 @@
 #include "base/os.h"
 #include "cli/cli.h"
 
-static bool print_piece(void *context, const char *text, size_t bytes) {
-    (void)context;
-    fwrite(text, 1, bytes, stdout);
-    fflush(stdout);
-    return !ferror(stdout);
-}
-
 static bool print_piece_json(void *context, const char *text, size_t bytes) {
     gr_strbuf line = {0};
     (void)context;
@@ -77,7 +70,7 @@ static int answer(gr_cli *cli, const gr_cli_options *options) {
     double evaluated = (double)(gr_os_now_ns() - begin) * 1e-9; // generating finds the prompt done
     gr_progress_end();
     if (status == GR_OK)
-        status = gr_session_generate(cli->session, &wanted, options->json ? print_piece_json : print_piece, NULL,
+        status = gr_session_generate(cli->session, &wanted, options->json ? print_piece_json : gr_print_piece, NULL,
                                      &request, &cli->error);
     if (request) {
         gr_request_info info = {.struct_size = sizeof info};

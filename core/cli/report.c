@@ -87,6 +87,13 @@ void gr_progress_end(void) {
     bar.shown = false;
 }
 
+bool gr_print_piece(void *context, const char *text, size_t bytes) {
+    (void)context;
+    fwrite(text, 1, bytes, stdout);
+    fflush(stdout);
+    return !ferror(stdout);
+}
+
 int gr_read_text(const char *path, gr_strbuf *text) {
     gr_error error;
     gr_error_init(&error);

@@ -78,7 +78,6 @@ struct gr_model {
     uint32_t session_count, session_capacity;
     uint32_t next_session; // round robin
     uint64_t weight_bytes, resident_bytes;
-    char window_text[96];
 };
 
 typedef struct gr_anchor {

@@ -3,6 +3,7 @@
 // logits. A step that fails leaves every session as it was before.
 #include <string.h>
 
+#include "base/os.h"
 #include "engine/internal.h"
 
 static gr_status reserve(gr_session **sessions, uint32_t count, gr_session **out_culprit, gr_error *error) {
@@ -135,7 +136,7 @@ gr_status gr_step_run(gr_model *model, gr_session **sessions, uint32_t count, ui
                       gr_session **out_culprit, gr_error *error) {
     gr_bucket *bucket = NULL;
     *out_culprit = NULL;
-    uint64_t start = gr_registry_host(model->engine->registry)->now_ns(gr_registry_host(model->engine->registry));
+    uint64_t start = gr_os_now_ns();
     gr_status status = gr_bucket_get(model, rows, &bucket, error);
     if (status == GR_OK)
         status = reserve(sessions, count, out_culprit, error);
@@ -147,7 +148,7 @@ gr_status gr_step_run(gr_model *model, gr_session **sessions, uint32_t count, ui
     if (status == GR_OK && gr_model_file_lost(model->source->file))
         status = gr_fail(error, GR_ERROR_IO, "engine", "%s: the file was truncated while in use",
                          gr_model_file_path(model->source->file));
-    uint64_t end = gr_registry_host(model->engine->registry)->now_ns(gr_registry_host(model->engine->registry));
+    uint64_t end = gr_os_now_ns();
     uint32_t output = 0;
     for (uint32_t s = 0; s < count; s++) {
         if (status != GR_OK) {
