@@ -4,24 +4,6 @@
 
 #include <string.h>
 
-cpu_dtype_form cpu_dtype_form_of(gr_dtype dtype) {
-    switch (dtype) {
-    case GR_DTYPE_Q4_0:
-    case GR_DTYPE_Q5_0:
-    case GR_DTYPE_Q8_0:
-    case GR_DTYPE_IQ4_NL:
-    case GR_DTYPE_IQ4_XS: return (cpu_dtype_form){.group = 32};
-    case GR_DTYPE_Q4_1:
-    case GR_DTYPE_Q5_1:
-    case GR_DTYPE_Q4_K:
-    case GR_DTYPE_Q5_K: return (cpu_dtype_form){.group = 32, .offset = true};
-    case GR_DTYPE_Q3_K:
-    case GR_DTYPE_Q6_K: return (cpu_dtype_form){.group = 16};
-    case GR_DTYPE_Q2_K: return (cpu_dtype_form){.group = 16, .offset = true};
-    default: return (cpu_dtype_form){0};
-    }
-}
-
 static const cpu_kernels baseline = {
     .isa = "baseline",
     .expand = {[GR_DTYPE_Q4_0] = expand_q4_0_baseline,
@@ -57,7 +39,6 @@ static const cpu_kernels baseline = {
 #if defined(__x86_64__)
 static void fill_avx2(cpu_kernels *k) {
     k->isa = "avx2";
-    k->dot_isa = "avx2";
     k->expand[GR_DTYPE_Q4_0] = expand_q4_0_avx2;
     k->expand[GR_DTYPE_Q4_1] = expand_q4_1_avx2;
     k->expand[GR_DTYPE_Q5_0] = expand_q5_0_avx2;
@@ -68,8 +49,7 @@ static void fill_avx2(cpu_kernels *k) {
     k->expand[GR_DTYPE_Q6_K] = expand_q6_k_avx2;
     k->expand[GR_DTYPE_IQ4_NL] = expand_iq4_nl_avx2;
     k->expand[GR_DTYPE_IQ4_XS] = expand_iq4_xs_avx2;
-    k->pack_tile = pack_i8_avx2;
-    k->dot_tile = dot_i8_avx2;
+    cpu_products_avx2(k);
     k->quantise = quantise_f32_avx2;
     k->dot_f32 = dot_f32_avx2;
     k->dot_f16 = dot_f16_avx2;
@@ -86,12 +66,6 @@ static void fill_avx2(cpu_kernels *k) {
     k->attend_values = attend_values_f32_avx2;
 }
 
-static void fill_avxvnni(cpu_kernels *k) {
-    k->dot_isa = "avxvnni";
-    k->pack_tile = pack_u8_avxvnni;
-    k->dot_tile = dot_u8_avxvnni;
-}
-
 static void fill_avx512(cpu_kernels *k) {
     k->isa = "avx512";
     k->dot_f32 = dot_f32_avx512;
@@ -103,17 +77,6 @@ static void fill_avx512(cpu_kernels *k) {
     k->attend_scores = attend_scores_f32_avx512;
     k->attend_exp = attend_exp_f32_avx512;
     k->attend_values = attend_values_f32_avx512;
-}
-
-static void fill_avx512vnni(cpu_kernels *k) {
-    k->dot_isa = "avx512vnni";
-    k->pack_tile = pack_u8_avx512;
-    k->dot_tile = dot_u8_avx512vnni;
-    k->dot_rows[GR_DTYPE_Q4_0] = dot_q4_0_avx512vnni;
-    k->dot_rows[GR_DTYPE_Q4_1] = dot_q4_1_avx512vnni;
-    k->dot_rows[GR_DTYPE_Q8_0] = dot_q8_0_avx512vnni;
-    k->dot_rows[GR_DTYPE_Q4_K] = dot_q4_k_avx512vnni;
-    k->dot_rows[GR_DTYPE_Q6_K] = dot_q6_k_avx512vnni;
 }
 #endif
 
@@ -138,11 +101,11 @@ void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *ou
         return;
     fill_avx2(out_kernels);
     if (level >= 2 && features & GR_CPU_AVX_VNNI)
-        fill_avxvnni(out_kernels);
+        cpu_products_avxvnni(out_kernels);
     if (level < 3 || !(features & GR_CPU_AVX512))
         return;
     fill_avx512(out_kernels);
     if (features & GR_CPU_AVX512_VNNI)
-        fill_avx512vnni(out_kernels);
+        cpu_products_avx512vnni(out_kernels);
 #endif
 }

@@ -5,11 +5,11 @@
 // at which place among them, changes no bit.
 //
 // Products of block-quantised weights. Sixteen weight rows make a panel. Up to 256 values of each
-// are expanded to 8-bit integers with a scale (and perhaps an offset) a group of 16 or 32, and
-// woven into a tile in which four consecutive values of all sixteen rows lie side by side, so that
+// become unsigned bytes q with a scale (and perhaps an offset) a group of 16 or 32, woven so that
 // each lane of a vector belongs to one row. Activations are 8-bit integers with an F32 scale a
-// block of 32. For each block in ascending order: sum = fma(integer dot * activation scale, weight
-// scale, sum).
+// block of 32. For each group in ascending order, with dot the exact sum of (q - zero) * activation
+// and total the activation scale times the sum of the group's activations:
+//   sum = fma(dot * activation scale, weight scale, sum), then fma(total, weight offset, sum).
 #ifndef GREGALE_BACKENDS_CPU_KERNELS_H
 #define GREGALE_BACKENDS_CPU_KERNELS_H
 
@@ -21,80 +21,88 @@
 #include "gregale/topology.h"
 
 #define CPU_PANEL 16       // weight rows in a panel
-#define CPU_CHUNK 256      // values expanded at once
-#define CPU_TOKENS 8       // activation rows in one dot_tile call
+#define CPU_CHUNK 256      // values of a row at once
 #define CPU_FLOAT_ROWS 4   // weight rows and
 #define CPU_FLOAT_TOKENS 4 // activation rows in one dot_float call
 
-// What a dtype looks like once expanded. group is 0 for types that are not expanded to integers.
+// What a dtype looks like as bytes: w = s*(q - zero), plus c when it has offsets.
 typedef struct cpu_dtype_form {
-    uint32_t group; // values under one scale: 16 or 32
-    bool offset;    // w = s*q + c, else w = s*q
+    uint32_t group; // values under one scale: 16 or 32; 0 for types that are not made of bytes
+    uint32_t bits;  // q < 2^bits
+    uint32_t zero;
+    bool offset;
 } cpu_dtype_form;
-cpu_dtype_form cpu_dtype_form_of(gr_dtype dtype);
 
-// Expands n values (whole blocks, n <= 256) of one weight row: value i is s[i/group*16]*q[i], plus
-// c[i/group*16] when the type has offsets. |q| <= 127, or -128 for Q8_0.
+// One line a form that some dtype has: group, bits, zero, offset.
+#define CPU_FORMS(X)                                                                               \
+    X(32, 4, 8, false)                                                                             \
+    X(32, 4, 0, true)                                                                              \
+    X(32, 5, 16, false)                                                                            \
+    X(32, 5, 0, true)                                                                              \
+    X(32, 8, 128, false)                                                                           \
+    X(16, 4, 0, true)                                                                              \
+    X(16, 4, 4, false)                                                                             \
+    X(16, 6, 32, false)
+
+static inline cpu_dtype_form cpu_dtype_form_of(gr_dtype dtype) {
+    switch (dtype) {
+    case GR_DTYPE_Q4_0: return (cpu_dtype_form){32, 4, 8, false};
+    case GR_DTYPE_Q4_1:
+    case GR_DTYPE_Q4_K: return (cpu_dtype_form){32, 4, 0, true};
+    case GR_DTYPE_Q5_0: return (cpu_dtype_form){32, 5, 16, false};
+    case GR_DTYPE_Q5_1:
+    case GR_DTYPE_Q5_K: return (cpu_dtype_form){32, 5, 0, true};
+    case GR_DTYPE_Q8_0:
+    case GR_DTYPE_IQ4_NL:
+    case GR_DTYPE_IQ4_XS: return (cpu_dtype_form){32, 8, 128, false};
+    case GR_DTYPE_Q2_K: return (cpu_dtype_form){16, 4, 0, true};
+    case GR_DTYPE_Q3_K: return (cpu_dtype_form){16, 4, 4, false};
+    case GR_DTYPE_Q6_K: return (cpu_dtype_form){16, 6, 32, false};
+    default: return (cpu_dtype_form){0, 0, 0, false};
+    }
+}
+
+// Expands n values (whole blocks, n <= 256) of one weight row to signed integers q - zero: value i
+// is s[i/group*16]*q[i], plus c[i/group*16] when the type has offsets.
 typedef void (*cpu_expand)(const uint8_t *source, uint32_t n, int8_t *q, float *s, float *c);
 
-// A panel's values at one chunk of K.
+// A panel's values at one chunk of K. 64-byte aligned.
 typedef struct cpu_tile {
-    uint8_t q[CPU_PANEL * CPU_CHUNK]; // [n/4][16][4], signed or biased by 128 as the ISA likes it
+    uint8_t q[CPU_PANEL * CPU_CHUNK];      // [n/4][16][4]
     float s[CPU_PANEL * (CPU_CHUNK / 16)]; // [group][16]
     float c[CPU_PANEL * (CPU_CHUNK / 16)];
 } cpu_tile;
 
-// A row of quantised activations: q[k], then five arrays, k a multiple of 32.
+// One row's activations at one chunk of K. 64-byte aligned, six cache lines. Chunks stand apart so
+// that the rows of one chunk lie side by side: [k/256][row].
 typedef struct cpu_quantised {
-    const int8_t *q;
-    const float *scale;    // [k/32]
-    const int32_t *bias32; // [k/32] -128 * sum of q
-    const float *sum32;    // [k/32] scale * sum of q
-    const int32_t *bias16; // [k/16]
-    const float *sum16;    // [k/16]
+    int8_t q[CPU_CHUNK]; // -127 to 127
+    float scale[8];      // of each 32
+    float total32[8];    // scale * sum of q
+    int32_t sum32[8];    // sum of q
+    int16_t sum16[16];
 } cpu_quantised;
 
-static inline uint64_t cpu_quantised_bytes(uint64_t k) {
-    return (k + k / 32 * 28 + 63) / 64 * 64;
-}
-
-static inline cpu_quantised cpu_quantised_at(const uint8_t *row, uint64_t k) {
-    cpu_quantised a;
-    uint64_t blocks = k / 32;
-    a.q = (const int8_t *)row;
-    a.scale = (const float *)(const void *)(row + k);
-    a.bias32 = (const int32_t *)(const void *)(a.scale + blocks);
-    a.sum32 = (const float *)(const void *)(a.bias32 + blocks);
-    a.bias16 = (const int32_t *)(const void *)(a.sum32 + blocks);
-    a.sum16 = (const float *)(const void *)(a.bias16 + 2 * blocks);
-    return a;
-}
-
-// One tile against up to 8 rows of quantised activations.
+// A tile against rows of activations.
 typedef struct cpu_dot_tile_args {
     const cpu_tile *tile;
     uint32_t blocks; // of 32 values in this tile, 1 to 8
-    uint32_t group;  // 16 or 32
-    uint32_t tokens; // 1 to 8
-    bool offset;
-    const uint8_t *activations; // row 0
-    uint64_t activation_stride; // bytes
-    uint64_t k;                 // of the whole row
-    uint64_t block;             // first block of this tile within the row
-    float *sums;                // [tokens][16], added to
+    uint32_t tokens; // any number
+    cpu_dtype_form form;
+    const cpu_quantised *activations; // of this chunk, row 0; the others follow
+    float *sums;                      // [tokens][16], added to
 } cpu_dot_tile_args;
 
-// A panel of weight rows straight from the file against up to 4 rows of quantised activations.
+// A whole panel of weight rows straight from the file against up to 4 rows of activations.
 #define CPU_ROWS_TOKENS 4
 typedef struct cpu_dot_rows_args {
     const uint8_t *weights; // row 0; the next panel, if any, lies behind this one
     uint64_t row_bytes;
-    uint64_t k;      // a multiple of 64
-    uint32_t rows;   // 1 to 16
+    uint64_t k;
     uint32_t tokens; // 1 to 4
-    const uint8_t *activations;
-    uint64_t activation_stride;
-    float *sums; // [tokens][16], set
+    const cpu_quantised *activations; // chunk 0, row 0
+    uint64_t stride;                  // from a chunk to the next
+    float *sums;                      // [tokens][16], set
 } cpu_dot_rows_args;
 
 // Weight rows against activation rows, K values each: out[t*out_stride + r].
@@ -111,15 +119,20 @@ typedef struct cpu_dot_float_args {
 
 typedef struct cpu_kernels {
     const char *isa;     // of most of them: "baseline", "avx2", "avx512"
-    const char *dot_isa; // of dot_tile: "avx512vnni"; NULL: none, weights are expanded to F32
+    const char *dot_isa; // of products: "avx512vnni"; NULL: none, weights are expanded to F32
     gr_cpu_features features;
 
     cpu_expand expand[GR_DTYPE_LIMIT];
-    void (*pack_tile)(const int8_t *rows, uint32_t n, uint8_t *tile); // rows [16][256]
+    // Tiles: from a panel's 16 rows in the file's form, `stride` bytes apart, `blocks` blocks of 32
+    // (NULL: none for that dtype), or from expanded rows [16][256].
+    void (*weave[GR_DTYPE_LIMIT])(const uint8_t *rows, uint64_t stride, uint32_t blocks,
+                                  cpu_tile *tile);
+    void (*weave_bytes)(const int8_t *rows, uint32_t blocks, int zero, uint8_t *tile);
     void (*dot_tile)(const cpu_dot_tile_args *args);
     // For few activation rows; the same bits as dot_tile gives. NULL: none for that dtype.
     void (*dot_rows[GR_DTYPE_LIMIT])(const cpu_dot_rows_args *args);
-    void (*quantise)(const float *x, uint64_t k, uint8_t *row);
+    // Row x[k] into records at every `stride`.
+    void (*quantise)(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
 
     void (*dot_f32)(const cpu_dot_float_args *args);
     void (*dot_f16)(const cpu_dot_float_args *args);
@@ -183,19 +196,13 @@ CPU_DECLARE_EXPAND(expand_iq4_nl_avx2);
 CPU_DECLARE_EXPAND(expand_iq4_xs_avx2);
 #undef CPU_DECLARE_EXPAND
 
-void quantise_f32_baseline(const float *x, uint64_t k, uint8_t *row);
-void quantise_f32_avx2(const float *x, uint64_t k, uint8_t *row);
-void pack_i8_avx2(const int8_t *rows, uint32_t n, uint8_t *tile);
-void pack_u8_avxvnni(const int8_t *rows, uint32_t n, uint8_t *tile);
-void pack_u8_avx512(const int8_t *rows, uint32_t n, uint8_t *tile);
-void dot_i8_avx2(const cpu_dot_tile_args *args);
-void dot_u8_avxvnni(const cpu_dot_tile_args *args);
-void dot_u8_avx512vnni(const cpu_dot_tile_args *args);
-void dot_q4_0_avx512vnni(const cpu_dot_rows_args *args);
-void dot_q4_1_avx512vnni(const cpu_dot_rows_args *args);
-void dot_q8_0_avx512vnni(const cpu_dot_rows_args *args);
-void dot_q4_k_avx512vnni(const cpu_dot_rows_args *args);
-void dot_q6_k_avx512vnni(const cpu_dot_rows_args *args);
+void quantise_f32_baseline(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
+void quantise_f32_avx2(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
+// weave, weave_bytes, dot_tile, dot_rows and dot_isa of one ISA, from the templates in products.h.
+void cpu_products_avx2(cpu_kernels *kernels);
+void cpu_products_avxvnni(cpu_kernels *kernels);
+void cpu_products_avx512vnni(cpu_kernels *kernels);
+void cpu_products_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
 void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);
 void dot_bf16_baseline(const cpu_dot_float_args *args);

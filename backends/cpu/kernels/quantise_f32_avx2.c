@@ -31,16 +31,14 @@ static inline __m256i narrow(const __m256i v[4]) {
     return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-void quantise_f32_avx2(const float *x, uint64_t k, uint8_t *row) {
-    cpu_quantised a = cpu_quantised_at(row, k);
-    float *scales = (float *)(uintptr_t)a.scale, *sum32 = (float *)(uintptr_t)a.sum32;
-    float *sum16 = (float *)(uintptr_t)a.sum16;
-    int32_t *bias32 = (int32_t *)(uintptr_t)a.bias32, *bias16 = (int32_t *)(uintptr_t)a.bias16;
-    for (uint64_t b = 0; b < k / 32; b++) {
+void quantise_f32_avx2(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride) {
+    for (uint64_t at = 0; at < k; at += 32) {
+        cpu_quantised *a = row + at / CPU_CHUNK * stride;
+        const uint64_t b = at % CPU_CHUNK / 32;
         __m256 v[4];
         __m256i n[4];
         for (int i = 0; i < 4; i++)
-            v[i] = _mm256_loadu_ps(x + b * 32 + (uint64_t)i * 8);
+            v[i] = _mm256_loadu_ps(x + at + (uint64_t)i * 8);
         union {
             uint32_t bits;
             float value;
@@ -50,14 +48,12 @@ void quantise_f32_avx2(const float *x, uint64_t k, uint8_t *row) {
         __m256 inverse = _mm256_set1_ps(zero ? 0.0f : 127.0f / largest.value);
         for (int i = 0; i < 4; i++)
             n[i] = zero ? _mm256_setzero_si256() : _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-        _mm256_storeu_si256((__m256i *)(void *)(row + b * 32), narrow(n));
+        _mm256_storeu_si256((__m256i *)(void *)(a->q + b * 32), narrow(n));
         int32_t low = sum8(_mm256_add_epi32(n[0], n[1])), high = sum8(_mm256_add_epi32(n[2], n[3]));
-        scales[b] = scale;
-        bias32[b] = -128 * (low + high);
-        sum32[b] = scale * (float)(low + high);
-        bias16[2 * b] = -128 * low;
-        bias16[2 * b + 1] = -128 * high;
-        sum16[2 * b] = scale * (float)low;
-        sum16[2 * b + 1] = scale * (float)high;
+        a->scale[b] = scale;
+        a->sum32[b] = low + high;
+        a->total32[b] = scale * (float)(low + high);
+        a->sum16[2 * b] = (int16_t)low;
+        a->sum16[2 * b + 1] = (int16_t)high;
     }
 }

@@ -19,23 +19,21 @@ static float block_scale(const float *x, float *out_inverse) {
     return *out_inverse != 0.0f ? largest / 127.0f : 0.0f;
 }
 
-void quantise_f32_baseline(const float *x, uint64_t k, uint8_t *row) {
-    cpu_quantised a = cpu_quantised_at(row, k);
-    int8_t *q = (int8_t *)row;
-    for (uint64_t b = 0; b < k / 32; b++) {
-        float inverse, scale = block_scale(x + b * 32, &inverse);
+void quantise_f32_baseline(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride) {
+    for (uint64_t at = 0; at < k; at += 32) {
+        cpu_quantised *a = row + at / CPU_CHUNK * stride;
+        const uint64_t b = at % CPU_CHUNK / 32;
+        float inverse, scale = block_scale(x + at, &inverse);
         int32_t sums[2] = {0, 0};
-        for (int j = 0; j < 32; j++) {
-            int32_t v = inverse != 0.0f ? (int32_t)rintf(x[b * 32 + (uint64_t)j] * inverse) : 0;
-            q[b * 32 + (uint64_t)j] = (int8_t)v;
+        for (uint64_t j = 0; j < 32; j++) {
+            int32_t v = inverse != 0.0f ? (int32_t)rintf(x[at + j] * inverse) : 0;
+            a->q[b * 32 + j] = (int8_t)v;
             sums[j / 16] += v;
         }
-        ((float *)(uintptr_t)a.scale)[b] = scale;
-        ((int32_t *)(uintptr_t)a.bias32)[b] = -128 * (sums[0] + sums[1]);
-        ((float *)(uintptr_t)a.sum32)[b] = scale * (float)(sums[0] + sums[1]);
-        for (int h = 0; h < 2; h++) {
-            ((int32_t *)(uintptr_t)a.bias16)[2 * b + (uint64_t)h] = -128 * sums[h];
-            ((float *)(uintptr_t)a.sum16)[2 * b + (uint64_t)h] = scale * (float)sums[h];
-        }
+        a->scale[b] = scale;
+        a->sum32[b] = sums[0] + sums[1];
+        a->total32[b] = scale * (float)(sums[0] + sums[1]);
+        a->sum16[2 * b] = (int16_t)sums[0];
+        a->sum16[2 * b + 1] = (int16_t)sums[1];
     }
 }

@@ -96,37 +96,38 @@ static void test_expand(const cpu_kernels *k, const cpu_kernels *c) {
 }
 
 static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
-    enum { K = 512 };
+    enum { K = 544, STRIDE = 3 }; // two chunks and a part of one
     static const float odd[] = {0.0f, 1e-40f, 3e38f, 1e-30f, INFINITY, NAN};
+    static cpu_quantised a[3 * STRIDE], b[3 * STRIDE];
     float x[K];
-    uint8_t a[2048], b[2048];
     for (int i = 0; i < K; i++)
         x[i] = uniform() * (i / 32 % 2 ? 100.0f : 0.01f);
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 32; j++)
             x[i * 32 + j] = j && i < 4 ? odd[i] * uniform() : odd[i];
-    c->quantise(x, K, a);
-    k->quantise(x, K, b);
-    cpu_quantised p = cpu_quantised_at(a, K), q = cpu_quantised_at(b, K);
-    for (int i = 0; i < K / 32; i++) {
-        expect(p.scale[i] == q.scale[i] || (isnan(p.scale[i]) && isnan(q.scale[i])), k->isa,
-               "scale", (unsigned long)i, 0);
-        expect(p.bias32[i] == q.bias32[i] && (p.sum32[i] == q.sum32[i] || isnan(p.scale[i])),
-               k->isa, "sums", (unsigned long)i, 0);
-        expect(!memcmp(p.bias16 + 2 * i, q.bias16 + 2 * i, 8), k->isa, "sums of 16",
-               (unsigned long)i, 0);
+    c->quantise(x, K, a, STRIDE);
+    k->quantise(x, K, b, STRIDE);
+    for (unsigned long i = 0; i < K / 32; i++) {
+        const cpu_quantised *p = &a[i / 8 * STRIDE], *q = &b[i / 8 * STRIDE];
+        unsigned long g = i % 8;
+        expect(p->scale[g] == q->scale[g] || (isnan(p->scale[g]) && isnan(q->scale[g])), k->isa,
+               "scale", i, 0);
+        expect(p->sum32[g] == q->sum32[g] &&
+                   (p->total32[g] == q->total32[g] || isnan(p->scale[g])),
+               k->isa, "sums", i, 0);
+        expect(!memcmp(p->sum16 + 2 * g, q->sum16 + 2 * g, 4), k->isa, "sums of 16", i, 0);
+        expect(!memcmp(p->q + 32 * g, q->q + 32 * g, 32), k->isa, "quantised values", i, 0);
     }
-    expect(!memcmp(p.q, q.q, K), k->isa, "quantised values", 0, 0);
-    expect(isnan(q.scale[4]) && isnan(q.scale[5]) && q.scale[0] == 0.0f, k->isa, "odd blocks", 0,
-           0);
+    expect(isnan(b[0].scale[4]) && isnan(b[0].scale[5]) && b[0].scale[0] == 0.0f, k->isa,
+           "odd blocks", 0, 0);
 }
 
 // The product as kernels.h words it, in plain C.
 static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *row,
-                     const cpu_quantised *a, uint64_t k) {
+                     const cpu_quantised *a, uint64_t stride, uint64_t k) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     float sum = 0.0f;
-    for (uint64_t at = 0; at < k; at += CPU_CHUNK) {
+    for (uint64_t at = 0; at < k; at += CPU_CHUNK, a += stride) {
         int8_t q[CPU_CHUNK];
         float s[256], o[256];
         uint32_t n = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
@@ -134,10 +135,10 @@ static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *
         for (uint32_t g = 0; g < n / form.group; g++) {
             int32_t dot = 0, total = 0;
             for (uint32_t i = 0; i < form.group; i++) {
-                dot += q[g * form.group + i] * a->q[at + g * form.group + i];
-                total += a->q[at + g * form.group + i];
+                dot += q[g * form.group + i] * a->q[g * form.group + i];
+                total += a->q[g * form.group + i];
             }
-            float scale = a->scale[(at + g * form.group) / 32];
+            float scale = a->scale[g * form.group / 32];
             sum = fmaf((float)dot * scale, s[g * CPU_PANEL], sum);
             if (form.offset)
                 sum = fmaf(scale * (float)total, o[g * CPU_PANEL], sum);
@@ -146,57 +147,88 @@ static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *
     return sum;
 }
 
-// One panel by tiles, then by rows where there is such a kernel, against `product`.
+enum { TOKENS = 13 }; // past the widest kernel
+
+// Panels of extreme values too: all bits set makes every product as large as it can be.
+static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, bool extreme) {
+    random_row(dtype, weights, bytes);
+    if (!extreme)
+        return;
+    memset(weights, 0xff, bytes);
+    uint32_t block = gr_dtype_block_bytes(dtype);
+    for (uint64_t at = 0; at + block <= bytes; at += block) { // finite scales
+        static const uint8_t one[2] = {0, 0x3c};
+        memcpy(weights + at, one, 2);
+        memcpy(weights + at + 2, gr_dtype_block(dtype) == 256 || dtype == GR_DTYPE_Q4_1 ||
+                                         dtype == GR_DTYPE_Q5_1
+                                     ? one
+                                     : weights + at + 2,
+               2);
+        memcpy(weights + at + block - 2, gr_dtype_block(dtype) == 256 ? one : weights + at + block - 2,
+               2);
+        if (dtype == GR_DTYPE_Q2_K)
+            memcpy(weights + at + 80, one, 2);
+    }
+}
+
+// One panel by each way there is, against `product`.
 static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values,
-                       uint32_t tokens) {
+                       uint32_t tokens, bool extreme) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
-    uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = cpu_quantised_bytes(values);
-    uint8_t *weights = malloc(CPU_PANEL * row_bytes + 64),
-            *x = aligned_alloc(64, stride * CPU_TOKENS);
-    static cpu_tile tile;
+    uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = tokens + 1;
+    static cpu_quantised x[4 * (TOKENS + 1)];
+    static cpu_tile tile __attribute__((aligned(64)));
     static int8_t rows[CPU_PANEL * CPU_CHUNK];
-    float line[2048], sums[CPU_TOKENS * CPU_PANEL] = {0}, exact[CPU_TOKENS * CPU_PANEL];
-    random_row(dtype, weights, CPU_PANEL * row_bytes);
+    uint8_t *weights = malloc(CPU_PANEL * row_bytes);
+    float line[1024], sums[TOKENS * CPU_PANEL], exact[TOKENS * CPU_PANEL];
+    random_panel(dtype, weights, CPU_PANEL * row_bytes, extreme);
     for (uint32_t t = 0; t < tokens; t++) {
         for (uint64_t i = 0; i < values; i++)
-            line[i] = uniform();
-        c->quantise(line, values, x + t * stride);
-        cpu_quantised a = cpu_quantised_at(x + t * stride, values);
+            line[i] = extreme ? (t % 2 ? -1.0f : 1.0f) : uniform();
+        c->quantise(line, values, x + t, stride);
         for (uint32_t r = 0; r < CPU_PANEL; r++)
-            exact[t * CPU_PANEL + r] = product(dtype, c, weights + r * row_bytes, &a, values);
+            exact[t * CPU_PANEL + r] =
+                product(dtype, c, weights + r * row_bytes, x + t, stride, values);
     }
-    for (uint64_t at = 0; at < values; at += CPU_CHUNK) {
-        uint32_t n = values - at < CPU_CHUNK ? (uint32_t)(values - at) : CPU_CHUNK;
-        for (uint32_t r = 0; r < CPU_PANEL; r++)
-            k->expand[dtype](weights + r * row_bytes + gr_dtype_row_bytes(dtype, at), n,
-                             rows + r * CPU_CHUNK, tile.s + r, tile.c + r);
-        k->pack_tile(rows, n, tile.q);
-        cpu_dot_tile_args args = {&tile, n / 32, form.group, tokens,  form.offset,
-                                  x,     stride, values,     at / 32, sums};
-        k->dot_tile(&args);
+    for (int way = 0; way < 2; way++) { // through expanded rows, and by the dtype's own weave
+        if (way && !k->weave[dtype])
+            continue;
+        memset(sums, 0, sizeof sums);
+        for (uint64_t at = 0; at < values; at += CPU_CHUNK) {
+            uint32_t n = values - at < CPU_CHUNK ? (uint32_t)(values - at) : CPU_CHUNK;
+            const uint8_t *from = weights + gr_dtype_row_bytes(dtype, at);
+            for (uint32_t r = 0; r < CPU_PANEL && !way; r++)
+                k->expand[dtype](from + r * row_bytes, n, rows + r * CPU_CHUNK, tile.s + r,
+                                 tile.c + r);
+            if (way)
+                k->weave[dtype](from, row_bytes, n / 32, &tile);
+            else
+                k->weave_bytes(rows, n / 32, (int)form.zero, tile.q);
+            cpu_dot_tile_args args = {&tile, n / 32, tokens, form, x + at / CPU_CHUNK * stride,
+                                      sums};
+            k->dot_tile(&args);
+        }
+        expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa,
+               gr_dtype_name(dtype), values, tokens);
     }
-    expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa,
-           gr_dtype_name(dtype), values, tokens);
-    for (uint32_t n = 1;
-         k->dot_rows[dtype] && values % 64 == 0 && tokens <= CPU_ROWS_TOKENS && n <= CPU_PANEL;
-         n++) {
-        cpu_dot_rows_args args = {weights, row_bytes, values, n, tokens, x, stride, sums};
+    if (k->dot_rows[dtype] && tokens <= CPU_ROWS_TOKENS) {
+        cpu_dot_rows_args args = {weights, row_bytes, values, tokens, x, stride, sums};
         memset(sums, 0x55, sizeof sums);
         k->dot_rows[dtype](&args);
-        for (uint32_t t = 0; t < tokens; t++)
-            expect(!memcmp(sums + t * CPU_PANEL, exact + t * CPU_PANEL, n * sizeof(float)), "rows",
-                   gr_dtype_name(dtype), values, n);
+        expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "rows",
+               gr_dtype_name(dtype), values, tokens);
     }
     free(weights);
-    free(x);
 }
 
 static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
     for (gr_dtype dtype = 0; dtype < GR_DTYPE_LIMIT && k->dot_tile; dtype++) {
         for (uint64_t values = gr_dtype_block(dtype); c->expand[dtype] && values <= 1024;
              values += gr_dtype_block(dtype) * 3) {
-            for (uint32_t tokens = 1; tokens <= CPU_TOKENS; tokens++)
-                test_panel(k, c, dtype, values, tokens);
+            for (uint32_t tokens = 1; tokens <= TOKENS; tokens++) {
+                test_panel(k, c, dtype, values, tokens, false);
+                test_panel(k, c, dtype, values, tokens, true);
+            }
         }
     }
 }
@@ -381,6 +413,13 @@ int main(int argc, char **argv) {
         test_exp(&k);
         test_attend(&k);
     }
+#ifdef GREGALE_CPU_EMULATED
+    if (features_here() & GR_CPU_AVX2) {
+        cpu_products_emulated(&k);
+        puts("AVX-512 products, emulated");
+        test_products(&k, &c);
+    }
+#endif
     printf("seed %llu: %u checks, %u failed\n", (unsigned long long)seed, checks, failures);
     return failures || !checks ? 1 : 0;
 }

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// products.h: products of block-quantised weights and 8-bit activations, in the words of vec_avx2.h or
+// vec_avx512.h, which come first with unpack.h. Two kernels share every step below, so they give the
+// same bits: one multiplies a tile in memory with any number of activation rows, the other unpacks
+// a panel in registers for up to four.
+#ifndef GREGALE_BACKENDS_CPU_PRODUCTS_H
+#define GREGALE_BACKENDS_CPU_PRODUCTS_H
+
+#include "kernels/kernels.h"
+
+// Exact dots of one group: w[step][part] with x[t][4*step..], into dots[t][part].
+CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_t *const *x,
+                              const uint32_t tokens, const cpu_dtype_form form, cpu_vi dots[][2]) {
+    const uint32_t steps = form.group / 4, planes = cpu_planes(form.bits);
+    const uint32_t run = cpu_run(form.bits) < steps ? cpu_run(form.bits) : steps;
+    CPU_UNROLL
+    for (uint32_t plane = 0; plane < planes; plane++) {
+        cpu_vi sums[CPU_TILE_TOKENS][2];
+        CPU_UNROLL
+        for (uint32_t s = 0; s < steps; s++) {
+            cpu_vi v[2];
+            CPU_UNROLL
+            for (uint32_t p = 0; p < parts; p++) {
+                v[p] = w[s * parts + p];
+                if (planes == 2)
+                    v[p] = cpu_and(plane ? cpu_srl(v[p], 4) : v[p], cpu_set8(15));
+            }
+            CPU_UNROLL
+            for (uint32_t t = 0; t < tokens; t++) {
+                const cpu_vi four = cpu_four(x[t] + 4 * s);
+                CPU_UNROLL
+                for (uint32_t p = 0; p < parts; p++) {
+                    if (s % run)
+                        cpu_mul_add(&sums[t][p], v[p], four);
+                    else
+                        sums[t][p] = cpu_mul(v[p], four);
+                    if (s % run < run - 1)
+                        continue;
+                    cpu_vi closed = cpu_close(sums[t][p]);
+                    if (plane)
+                        closed = cpu_sll(closed, 4);
+                    dots[t][p] = plane || s >= run ? cpu_add32(dots[t][p], closed) : closed;
+                }
+            }
+        }
+    }
+}
+
+// Adds a group's dots of one activation row to the running sums: see kernels.h.
+CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cpu_quantised *a,
+                              const uint32_t group, const cpu_dtype_form form, const cpu_vf *s,
+                              const cpu_vf *c, cpu_vf *sums) {
+    const uint32_t block = form.group == 32 ? group : group / 2;
+    const int32_t sum = form.group == 32 ? a->sum32[block] : a->sum16[group];
+    const cpu_vf scale = cpu_setf(a->scale[block]);
+    cpu_vi zero = cpu_set32(sum);
+    cpu_vf total = scale;
+    if (form.zero)
+        zero = cpu_sll(zero, __builtin_ctz(form.zero));
+    if (form.offset)
+        total = cpu_setf(form.group == 32 ? a->total32[block] : a->scale[block] * (float)sum);
+    CPU_UNROLL
+    for (uint32_t p = 0; p < parts; p++) {
+        cpu_vi dot = form.zero ? cpu_sub32(dots[p], zero) : dots[p];
+        sums[p] = cpu_fma(cpu_mulf(cpu_to_float(dot), scale), s[p], sums[p]);
+        if (form.offset)
+            sums[p] = cpu_fma(total, c[p], sums[p]);
+    }
+}
+
+// ---- A tile against any number of rows
+
+CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *sums,
+                              const uint32_t tokens, const cpu_dtype_form form) {
+    const uint32_t parts = CPU_PANEL / CPU_LANES, groups = args->blocks * 32 / form.group;
+    const cpu_vi *w = (const cpu_vi *)(const void *)args->tile->q;
+    for (uint32_t g = 0; g < groups; g++, w += form.group / 4 * parts) {
+        const int8_t *x[CPU_TILE_TOKENS];
+        cpu_vi dots[CPU_TILE_TOKENS][2];
+        cpu_vf s[2], c[2];
+        CPU_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            x[t] = a[t].q + g * form.group;
+        cpu_dot_group(w, parts, x, tokens, form, dots);
+        CPU_UNROLL
+        for (uint32_t p = 0; p < parts; p++) {
+            s[p] = cpu_loadf(args->tile->s + g * CPU_PANEL + p * CPU_LANES);
+            c[p] = form.offset ? cpu_loadf(args->tile->c + g * CPU_PANEL + p * CPU_LANES) : s[p];
+        }
+        CPU_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            float *at = sums + t * CPU_PANEL;
+            cpu_vf v[2];
+            CPU_UNROLL
+            for (uint32_t p = 0; p < parts; p++)
+                v[p] = cpu_loadf(at + p * CPU_LANES);
+            cpu_dot_apply(dots[t], parts, &a[t], g, form, s, c, v);
+            CPU_UNROLL
+            for (uint32_t p = 0; p < parts; p++)
+                cpu_storef(at + p * CPU_LANES, v[p]);
+        }
+    }
+}
+
+CPU_INLINE void cpu_tile_body(const cpu_dot_tile_args *args, const cpu_dtype_form form) {
+    const cpu_quantised *a = args->activations;
+    float *sums = args->sums;
+    uint32_t left = args->tokens;
+    for (; left >= CPU_TILE_TOKENS; left -= CPU_TILE_TOKENS, a += CPU_TILE_TOKENS,
+                                    sums += CPU_TILE_TOKENS * CPU_PANEL)
+        cpu_tile_rows(args, a, sums, CPU_TILE_TOKENS, form);
+    if (left >= 4 && CPU_TILE_TOKENS > 4) {
+        cpu_tile_rows(args, a, sums, 4, form);
+        left -= 4, a += 4, sums += 4 * CPU_PANEL;
+    }
+    switch (left) {
+    case 1: cpu_tile_rows(args, a, sums, 1, form); break;
+    case 2: cpu_tile_rows(args, a, sums, 2, form); break;
+    case 3: cpu_tile_rows(args, a, sums, 3, form); break;
+    default: break;
+    }
+}
+
+// One instance a form that some dtype has.
+CPU_INLINE void cpu_tile_dot(const cpu_dot_tile_args *args) {
+    const cpu_dtype_form f = args->form;
+#define CPU_FORM(group_, bits_, zero_, offset_)                                                    \
+    if (f.group == group_ && f.bits == bits_ && f.offset == offset_) {                             \
+        cpu_tile_body(args, (cpu_dtype_form){group_, bits_, zero_, offset_});                      \
+        return;                                                                                    \
+    }
+    CPU_FORMS(CPU_FORM)
+#undef CPU_FORM
+}
+
+// ---- A panel's rows straight from the file against up to four rows
+
+// Rows [part*CPU_LANES, ...) of the panel, over the whole of K.
+CPU_INLINE void cpu_rows_part(const cpu_dot_rows_args *args, const uint32_t part,
+                              const uint32_t tokens, const cpu_unpacker *u, gr_dtype dtype) {
+    const cpu_dtype_form form = cpu_dtype_form_of(dtype);
+    const uint8_t *rows = args->weights + part * CPU_LANES * args->row_bytes;
+    cpu_vf sums[CPU_ROWS_TOKENS][1];
+    const uint64_t chunk_bytes =
+        (uint64_t)CPU_CHUNK / gr_dtype_block(dtype) * gr_dtype_block_bytes(dtype);
+    // The next panel lies behind this one: its bytes are asked for at the same pace.
+    const uint8_t *ahead = rows + CPU_PANEL * args->row_bytes;
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        sums[t][0] = cpu_setf(0.0f);
+    const cpu_quantised *a = args->activations;
+    for (uint64_t at = 0; at < args->k; at += CPU_CHUNK, a += args->stride) {
+        const uint32_t blocks = args->k - at < CPU_CHUNK ? (uint32_t)(args->k - at) / 32 : 8;
+        float s[CPU_PANEL * 16], c[CPU_PANEL * 16];
+        u->factors(rows, args->row_bytes, blocks, s, c);
+        for (uint64_t i = 0; i < chunk_bytes * CPU_LANES; i += 64)
+            __builtin_prefetch((const void *)((uintptr_t)ahead + i), 0, 3);
+        ahead += chunk_bytes * CPU_LANES;
+        for (uint32_t first = 0; first < blocks; first += u->share) {
+            cpu_vi raw[24];
+            u->fetch(rows, args->row_bytes, first, raw);
+            CPU_UNROLL
+            for (uint32_t which = 0; which < u->share; which++) {
+                cpu_vi w[8];
+                u->pick(raw, which, w);
+                CPU_UNROLL
+                for (uint32_t h = 0; h < 32 / form.group; h++) {
+                    const uint32_t g = (first + which) * (32 / form.group) + h;
+                    const int8_t *x[CPU_ROWS_TOKENS];
+                    cpu_vi dots[CPU_ROWS_TOKENS][2];
+                    CPU_UNROLL
+                    for (uint32_t t = 0; t < tokens; t++)
+                        x[t] = a[t].q + g * form.group;
+                    cpu_dot_group(w + h * (form.group / 4), 1, x, tokens, form, dots);
+                    const cpu_vf sv = cpu_loadf(s + g * CPU_PANEL);
+                    const cpu_vf cv = form.offset ? cpu_loadf(c + g * CPU_PANEL) : sv;
+                    CPU_UNROLL
+                    for (uint32_t t = 0; t < tokens; t++)
+                        cpu_dot_apply(dots[t], 1, &a[t], g, form, &sv, &cv, sums[t]);
+                }
+            }
+        }
+        rows += chunk_bytes;
+    }
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        cpu_storef(args->sums + t * CPU_PANEL + part * CPU_LANES, sums[t][0]);
+}
+
+CPU_INLINE void cpu_rows_dot(const cpu_dot_rows_args *args, const cpu_unpacker *u,
+                             gr_dtype dtype) {
+    for (uint32_t part = 0; part < CPU_PANEL / CPU_LANES; part++) {
+        switch (args->tokens) {
+        case 1: cpu_rows_part(args, part, 1, u, dtype); break;
+        case 2: cpu_rows_part(args, part, 2, u, dtype); break;
+        case 3: cpu_rows_part(args, part, 3, u, dtype); break;
+        default: cpu_rows_part(args, part, 4, u, dtype); break;
+        }
+    }
+}
+
+// ---- A panel's chunk into a tile
+
+CPU_INLINE void cpu_rows_weave(const uint8_t *panel, uint64_t stride, uint32_t blocks,
+                               cpu_tile *tile, const cpu_unpacker *u) {
+    const uint32_t parts = CPU_PANEL / CPU_LANES;
+    cpu_vi *q = (cpu_vi *)(void *)tile->q;
+    CPU_UNROLL
+    for (uint32_t part = 0; part < parts; part++) {
+        const uint8_t *rows = panel + part * CPU_LANES * stride;
+        u->factors(rows, stride, blocks, tile->s + part * CPU_LANES, tile->c + part * CPU_LANES);
+        for (uint32_t first = 0; first < blocks; first += u->share) {
+            cpu_vi raw[24];
+            u->fetch(rows, stride, first, raw);
+            CPU_UNROLL
+            for (uint32_t which = 0; which < u->share; which++) {
+                cpu_vi w[8];
+                u->pick(raw, which, w);
+                CPU_UNROLL
+                for (uint32_t j = 0; j < 8; j++)
+                    q[((first + which) * 8 + j) * parts + part] = w[j];
+            }
+        }
+    }
+}
+
+// The same from rows that an expander has made: q + zero, [16][CPU_CHUNK].
+CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, int zero, uint8_t *tile) {
+    const uint32_t parts = CPU_PANEL / CPU_LANES;
+    const cpu_vi bias = cpu_set8((char)zero);
+    cpu_vi *q = (cpu_vi *)(void *)tile;
+    CPU_UNROLL
+    for (uint32_t part = 0; part < parts; part++) {
+        const uint8_t *rows = (const uint8_t *)bytes + part * CPU_LANES * CPU_CHUNK;
+        for (uint32_t b = 0; b < blocks; b++) {
+            cpu_vi w[8];
+            cpu_weave(rows + b * 32, CPU_CHUNK, w);
+            cpu_weave(rows + b * 32 + 16, CPU_CHUNK, w + 4);
+            CPU_UNROLL
+            for (uint32_t j = 0; j < 8; j++)
+                q[(b * 8 + j) * parts + part] = cpu_add8(w[j], bias);
+        }
+    }
+}
+
+// ---- The table's entries, for one ISA
+
+#define CPU_DEFINE_DTYPE(name, dtype, share, factors, fetch, pick)                                 \
+    static const cpu_unpacker unpack_##name = {share, factors, fetch, pick};                       \
+    static void dot_##name(const cpu_dot_rows_args *args) {                                        \
+        cpu_rows_dot(args, &unpack_##name, dtype);                                                 \
+    }                                                                                              \
+    static void weave_##name(const uint8_t *rows, uint64_t stride, uint32_t blocks,                \
+                             cpu_tile *tile) {                                                     \
+        cpu_rows_weave(rows, stride, blocks, tile, &unpack_##name);                                \
+    }
+#define CPU_FILL_DTYPE(name, dtype, share, factors, fetch, pick)                                   \
+    kernels->dot_rows[dtype] = dot_##name;                                                         \
+    kernels->weave[dtype] = weave_##name;
+
+CPU_UNPACKERS(CPU_DEFINE_DTYPE)
+
+static void dot_tile(const cpu_dot_tile_args *args) {
+    cpu_tile_dot(args);
+}
+
+static void weave_bytes(const int8_t *rows, uint32_t blocks, int zero, uint8_t *tile) {
+    cpu_bytes_weave(rows, blocks, zero, tile);
+}
+
+CPU_INLINE void cpu_products_fill(cpu_kernels *kernels, const char *isa) {
+    kernels->dot_isa = isa;
+    kernels->dot_tile = dot_tile;
+    kernels->weave_bytes = weave_bytes;
+    CPU_UNPACKERS(CPU_FILL_DTYPE)
+}
+
+#endif

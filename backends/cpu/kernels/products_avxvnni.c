@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of block-quantised weights, for AVX2 with AVX-VNNI.
+#define CPU_VNNI
+#include "kernels/vec_avx2.h"
+#include "kernels/unpack.h"
+#include "kernels/products.h"
+
+void cpu_products_avxvnni(cpu_kernels *kernels) {
+    cpu_products_fill(kernels, "avxvnni");
+}
