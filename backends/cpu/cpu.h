@@ -40,7 +40,17 @@ struct gr_buffer {
     bool owned;
 };
 
+// Panels of 16 rows, packed (kernels/unpack.h) when a step first reads them for few rows, by the
+// worker that has taken the panel.
+typedef struct cpu_pack {
+    uint8_t *data; // committed as it is written
+    uint64_t bytes, panel_bytes, halves_at, panels;
+    _Atomic uint64_t packed; // panels
+    _Atomic uint8_t state[]; // of a panel: 0, 1 while a worker packs it, 2 packed
+} cpu_pack;
+
 struct gr_weight {
+    cpu_pack *pack; // NULL: never packed
     const uint8_t *data; // the model file's bytes, or `copy`
     uint8_t *copy;       // own memory when the source was not aligned for its type, else NULL
     uint64_t bytes;
@@ -330,6 +340,10 @@ void *cpu_buffer_map(gr_device *device, gr_buffer *buffer);
 gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc, gr_weight **out_weight,
                             gr_weight_info *out_info, gr_error *error);
 void cpu_weight_destroy(gr_device *device, gr_weight *weight);
+// Packed panel `index`; NULL when there is none: never, not yet, or while another worker packs it.
+// With `wanted` it is packed now. Any worker.
+const uint8_t *cpu_weight_panel(const gr_host *host, const cpu_kernels *kernels,
+                                const gr_weight *weight, uint64_t index, bool wanted);
 
 gr_status cpu_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_kv, gr_error *error);
 void cpu_kv_destroy(gr_device *device, gr_kv *kv);

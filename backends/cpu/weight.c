@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// weight.c: weights stay where they are, in the model file's mapping; kernels read the file's own
-// blocks.
+// weight.c: weights stay where they are, in the model file's mapping, and are read in the file's own
+// blocks, until decoding packs them.
 #include <stdio.h>
 
 #include "cpu.h"
@@ -33,6 +33,57 @@ static const char *desc_measure(const gr_weight_desc *desc, uint64_t *out_row_by
 static uint64_t alignment_of(gr_dtype dtype) {
     uint32_t bytes = gr_dtype_block_bytes(dtype);
     return gr_dtype_block(dtype) == 1 ? bytes : 2;
+}
+
+// A pack for a matrix whose rows make whole panels; none when there is no memory for one.
+static cpu_pack *pack_create(const gr_device *device, const gr_weight_desc *desc, uint64_t row_bytes) {
+    const cpu_kernels *kernels = &device->kernels;
+    const gr_host *host = device->host;
+    if (desc->consumer != GR_OP_MATMUL || desc->rank < 2 || !desc->bytes ||
+        !kernels->pack[desc->dtype] || desc->dims[desc->rank - 2] % CPU_PANEL)
+        return NULL;
+    uint64_t panels = desc->bytes / row_bytes / CPU_PANEL;
+    cpu_pack *pack = host->memory_alloc(host, sizeof *pack + panels);
+    if (!pack)
+        return NULL;
+    uint64_t blocks = (uint64_t)desc->dims[desc->rank - 1] / gr_dtype_block(desc->dtype);
+    pack->panels = panels;
+    pack->panel_bytes = (row_bytes * CPU_PANEL + 63) / 64 * 64;
+    pack->halves_at = blocks * kernels->pack_words[desc->dtype] * CPU_PANEL * 4;
+    pack->bytes = panels * pack->panel_bytes;
+    pack->data = host->memory_alloc(host, pack->bytes);
+    if (pack->data)
+        return pack;
+    host->memory_free(host, pack, sizeof *pack + panels);
+    return NULL;
+}
+
+static void pack_destroy(const gr_host *host, cpu_pack *pack) {
+    if (!pack)
+        return;
+    host->memory_free(host, pack->data, pack->bytes);
+    host->memory_free(host, pack, sizeof *pack + pack->panels);
+}
+
+const uint8_t *cpu_weight_panel(const gr_host *host, const cpu_kernels *kernels,
+                                const gr_weight *weight, uint64_t index, bool wanted) {
+    cpu_pack *pack = weight->pack;
+    uint8_t none = 0;
+    if (!pack)
+        return NULL;
+    uint8_t *panel = pack->data + index * pack->panel_bytes;
+    if (atomic_load_explicit(&pack->state[index], memory_order_acquire) == 2)
+        return panel;
+    if (!wanted || !atomic_compare_exchange_strong(&pack->state[index], &none, 1))
+        return NULL;
+    kernels->pack[weight->dtype](weight->data + index * CPU_PANEL * weight->row_bytes,
+                                 weight->row_bytes, (uint64_t)weight->dims[weight->rank - 1],
+                                 panel);
+    atomic_store_explicit(&pack->state[index], 2, memory_order_release);
+    if (atomic_fetch_add_explicit(&pack->packed, 1, memory_order_relaxed) + 1 == pack->panels &&
+        !weight->copy && host->struct_size > offsetof(gr_host, source_done) && host->source_done)
+        host->source_done(host, weight->data, weight->bytes);
+    return panel;
 }
 
 gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in,
@@ -71,9 +122,11 @@ gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in,
         memcpy(weight->copy, desc.data, desc.bytes);
         weight->data = weight->copy;
     }
+    weight->pack = pack_create(device, &desc, row_bytes);
+    // A pack replaces the source in memory panel by panel, so only one of the two counts.
     info.aliases_source = weight->copy == NULL;
     info.device_bytes = weight->copy ? desc.bytes : 0;
-    snprintf(info.layout, sizeof info.layout, "gguf");
+    snprintf(info.layout, sizeof info.layout, weight->pack ? "gguf, then 16 rows" : "gguf");
     cpu_struct_fill(out_info, &info, sizeof info);
     *out_weight = weight;
     return GR_OK;
@@ -82,6 +135,7 @@ gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in,
 void cpu_weight_destroy(gr_device *device, gr_weight *weight) {
     if (!weight)
         return;
+    pack_destroy(device->host, weight->pack);
     if (weight->copy)
         device->host->memory_free(device->host, weight->copy, weight->bytes);
     device->host->memory_free(device->host, weight, sizeof *weight);

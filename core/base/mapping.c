@@ -130,11 +130,11 @@ bool gr_mapping_lost(const gr_mapping *mapping) {
     return mapping->slot < SLOT_COUNT && atomic_load(&slots[mapping->slot].lost);
 }
 
-void gr_mapping_advise(const gr_mapping *mapping, uint64_t offset, uint64_t bytes, bool needed) {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    if (!mapping->data || offset > mapping->bytes || bytes > mapping->bytes - offset)
-        return;
-    uint64_t begin = offset / page * page;
-    madvise((void *)(uintptr_t)(mapping->data + begin), (size_t)(offset + bytes - begin),
-            needed ? MADV_WILLNEED : MADV_DONTNEED);
+void gr_mapping_done(const void *data, uint64_t bytes) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data;
+    uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
+    for (int i = 0; i < SLOT_COUNT && first < last; i++) {
+        if (begin >= atomic_load(&slots[i].begin) && begin + bytes <= atomic_load(&slots[i].end))
+            madvise((void *)first, last - first, MADV_DONTNEED);
+    }
 }

@@ -24,8 +24,10 @@ typedef struct gr_mapping {
 gr_status gr_mapping_open(const char *path, gr_mapping *out_mapping, gr_error *error);
 void gr_mapping_close(gr_mapping *mapping);
 bool gr_mapping_lost(const gr_mapping *mapping);
-// Tells the system that these bytes will soon be read, or are no longer needed.
-void gr_mapping_advise(const gr_mapping *mapping, uint64_t offset, uint64_t bytes, bool needed);
+// Gives the memory of `bytes` bytes at `data` back when they lie in a file mapped by
+// gr_mapping_open: whole pages only, which are read from the file again when touched. Other memory is
+// left alone. Any thread.
+void gr_mapping_done(const void *data, uint64_t bytes);
 
 // Reads a whole file of at most `limit` bytes into `buffer`.
 gr_status gr_file_read(const char *path, uint64_t limit, gr_strbuf *buffer, gr_error *error);

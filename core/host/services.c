@@ -82,6 +82,11 @@ static const void *service_extension(const gr_host *host, const char *name) {
     return NULL; // none yet
 }
 
+static void service_source_done(const gr_host *host, const void *data, uint64_t bytes) {
+    (void)host;
+    gr_mapping_done(data, bytes);
+}
+
 void gr_services_init(gr_services *services, const char *name, const gr_log *log, gr_trace *trace,
                       const gr_topology *topology) {
     services->log = log;
@@ -100,5 +105,6 @@ void gr_services_init(gr_services *services, const char *name, const gr_log *log
                                 .trace = service_trace,
                                 .trace_enabled = service_trace_enabled,
                                 .topology = topology,
-                                .get_extension = service_extension};
+                                .get_extension = service_extension,
+                                .source_done = service_source_done};
 }

@@ -93,17 +93,27 @@ typedef struct cpu_dot_tile_args {
     float *sums;                      // [tokens][16], added to
 } cpu_dot_tile_args;
 
-// A whole panel of weight rows straight from the file against up to 4 rows of activations.
+// Where a tile comes from: 16 rows in the file's form, `stride` bytes apart, or a packed panel.
+typedef struct cpu_weave_args {
+    const uint8_t *rows; // at the chunk
+    uint64_t stride;
+    const uint8_t *panel; // NULL: rows
+    uint64_t halves_at;   // where in the panel its F16 values begin
+    uint64_t chunk;       // of 256 values
+    uint32_t blocks;      // of 32 values
+} cpu_weave_args;
+
+// A packed panel (unpack.h) against up to 4 rows of activations.
 #define CPU_ROWS_TOKENS 4
-typedef struct cpu_dot_rows_args {
-    const uint8_t *weights; // row 0; the next panel, if any, lies behind this one
-    uint64_t row_bytes;
+typedef struct cpu_dot_packed_args {
+    const uint8_t *panel;
+    uint64_t halves_at;
     uint64_t k;
-    uint32_t tokens; // 1 to 4
+    uint32_t tokens;                  // 1 to 4
     const cpu_quantised *activations; // chunk 0, row 0
     uint64_t stride;                  // from a chunk to the next
     float *sums;                      // [tokens][16], set
-} cpu_dot_rows_args;
+} cpu_dot_packed_args;
 
 // Weight rows against activation rows, K values each: out[t*out_stride + r].
 typedef struct cpu_dot_float_args {
@@ -123,14 +133,15 @@ typedef struct cpu_kernels {
     gr_cpu_features features;
 
     cpu_expand expand[GR_DTYPE_LIMIT];
-    // Tiles: from a panel's 16 rows in the file's form, `stride` bytes apart, `blocks` blocks of 32
-    // (NULL: none for that dtype), or from expanded rows [16][256].
-    void (*weave[GR_DTYPE_LIMIT])(const uint8_t *rows, uint64_t stride, uint32_t blocks,
-                                  cpu_tile *tile);
+    // Tiles: by the dtype's own unpacker (NULL: none), or from expanded rows [16][256].
+    void (*weave[GR_DTYPE_LIMIT])(const cpu_weave_args *args, cpu_tile *tile);
     void (*weave_bytes)(const int8_t *rows, uint32_t blocks, int zero, uint8_t *tile);
     void (*dot_tile)(const cpu_dot_tile_args *args);
-    // For few activation rows; the same bits as dot_tile gives. NULL: none for that dtype.
-    void (*dot_rows[GR_DTYPE_LIMIT])(const cpu_dot_rows_args *args);
+    // Packs 16 rows of k values; words of four bytes that come first for each of the format's
+    // blocks; products for few activation rows, with the same bits as dot_tile gives.
+    void (*pack[GR_DTYPE_LIMIT])(const uint8_t *rows, uint64_t stride, uint64_t k, uint8_t *panel);
+    uint32_t pack_words[GR_DTYPE_LIMIT];
+    void (*dot_packed[GR_DTYPE_LIMIT])(const cpu_dot_packed_args *args);
     // Row x[k] into records at every `stride`.
     void (*quantise)(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
 

@@ -2,7 +2,7 @@
 // products.h: products of block-quantised weights and 8-bit activations, in the words of vec_avx2.h or
 // vec_avx512.h, which come first with unpack.h. Two kernels share every step below, so they give the
 // same bits: one multiplies a tile in memory with any number of activation rows, the other unpacks
-// a panel in registers for up to four.
+// a packed panel in registers for up to four.
 #ifndef GREGALE_BACKENDS_CPU_PRODUCTS_H
 #define GREGALE_BACKENDS_CPU_PRODUCTS_H
 
@@ -133,85 +133,125 @@ CPU_INLINE void cpu_tile_dot(const cpu_dot_tile_args *args) {
 #undef CPU_FORM
 }
 
-// ---- A panel's rows straight from the file against up to four rows
+// ---- A packed panel against up to four rows
 
-// Rows [part*CPU_LANES, ...) of the panel, over the whole of K.
-CPU_INLINE void cpu_rows_part(const cpu_dot_rows_args *args, const uint32_t part,
-                              const uint32_t tokens, const cpu_unpacker *u, gr_dtype dtype) {
+#define CPU_AHEAD 2048 // bytes asked for before they are needed
+
+// Bytes of words and halves of a panel's chunk.
+CPU_INLINE uint64_t cpu_chunk_words(const cpu_unpacker *u, gr_dtype dtype, uint32_t blocks) {
+    return (uint64_t)blocks * 32 / gr_dtype_block(dtype) * u->words * CPU_PANEL * 4;
+}
+CPU_INLINE uint64_t cpu_chunk_halves(const cpu_unpacker *u, gr_dtype dtype, uint32_t blocks) {
+    return (uint64_t)blocks * 32 / gr_dtype_block(dtype) * u->halves * CPU_PANEL * 2;
+}
+
+// One chunk of one vector's rows.
+CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_quantised *a, uint32_t blocks,
+                                 const uint32_t tokens, const cpu_unpacker *u, gr_dtype dtype,
+                                 cpu_vf *sums) {
     const cpu_dtype_form form = cpu_dtype_form_of(dtype);
-    const uint8_t *rows = args->weights + part * CPU_LANES * args->row_bytes;
-    cpu_vf sums[CPU_ROWS_TOKENS][1];
-    const uint64_t chunk_bytes =
-        (uint64_t)CPU_CHUNK / gr_dtype_block(dtype) * gr_dtype_block_bytes(dtype);
-    // The next panel lies behind this one: its bytes are asked for at the same pace.
-    const uint8_t *ahead = rows + CPU_PANEL * args->row_bytes;
-    CPU_UNROLL
-    for (uint32_t t = 0; t < tokens; t++)
-        sums[t][0] = cpu_setf(0.0f);
-    const cpu_quantised *a = args->activations;
-    for (uint64_t at = 0; at < args->k; at += CPU_CHUNK, a += args->stride) {
-        const uint32_t blocks = args->k - at < CPU_CHUNK ? (uint32_t)(args->k - at) / 32 : 8;
-        float s[CPU_PANEL * 16], c[CPU_PANEL * 16];
-        u->factors(rows, args->row_bytes, blocks, s, c);
-        for (uint64_t i = 0; i < chunk_bytes * CPU_LANES; i += 64)
+    const uint64_t each = cpu_chunk_words(u, dtype, 8) / 8 * u->share;
+    float s[CPU_PANEL * 16], c[CPU_PANEL * 16];
+    u->factors(from, blocks, s, c);
+    const uint8_t *ahead = from->words + CPU_AHEAD;
+    for (uint32_t first = 0; first < blocks; first += u->share, ahead += each) {
+        cpu_vi raw[24];
+        u->fetch(from, first, raw);
+        for (uint64_t i = 0; i < each; i += 64)
             __builtin_prefetch((const void *)((uintptr_t)ahead + i), 0, 3);
-        ahead += chunk_bytes * CPU_LANES;
-        for (uint32_t first = 0; first < blocks; first += u->share) {
-            cpu_vi raw[24];
-            u->fetch(rows, args->row_bytes, first, raw);
+        CPU_UNROLL
+        for (uint32_t which = 0; which < u->share; which++) {
+            cpu_vi w[8];
+            u->pick(raw, which, w);
             CPU_UNROLL
-            for (uint32_t which = 0; which < u->share; which++) {
-                cpu_vi w[8];
-                u->pick(raw, which, w);
+            for (uint32_t h = 0; h < 32 / form.group; h++) {
+                const uint32_t g = (first + which) * (32 / form.group) + h;
+                const int8_t *x[CPU_ROWS_TOKENS];
+                cpu_vi dots[CPU_ROWS_TOKENS][2];
                 CPU_UNROLL
-                for (uint32_t h = 0; h < 32 / form.group; h++) {
-                    const uint32_t g = (first + which) * (32 / form.group) + h;
-                    const int8_t *x[CPU_ROWS_TOKENS];
-                    cpu_vi dots[CPU_ROWS_TOKENS][2];
-                    CPU_UNROLL
-                    for (uint32_t t = 0; t < tokens; t++)
-                        x[t] = a[t].q + g * form.group;
-                    cpu_dot_group(w + h * (form.group / 4), 1, x, tokens, form, dots);
-                    const cpu_vf sv = cpu_loadf(s + g * CPU_PANEL);
-                    const cpu_vf cv = form.offset ? cpu_loadf(c + g * CPU_PANEL) : sv;
-                    CPU_UNROLL
-                    for (uint32_t t = 0; t < tokens; t++)
-                        cpu_dot_apply(dots[t], 1, &a[t], g, form, &sv, &cv, sums[t]);
-                }
+                for (uint32_t t = 0; t < tokens; t++)
+                    x[t] = a[t].q + g * form.group;
+                cpu_dot_group(w + h * (form.group / 4), 1, x, tokens, form, dots);
+                const cpu_vf sv = cpu_loadf(s + g * CPU_PANEL);
+                const cpu_vf cv = form.offset ? cpu_loadf(c + g * CPU_PANEL) : sv;
+                CPU_UNROLL
+                for (uint32_t t = 0; t < tokens; t++)
+                    cpu_dot_apply(dots[t], 1, &a[t], g, form, &sv, &cv, &sums[t]);
             }
         }
-        rows += chunk_bytes;
     }
-    CPU_UNROLL
-    for (uint32_t t = 0; t < tokens; t++)
-        cpu_storef(args->sums + t * CPU_PANEL + part * CPU_LANES, sums[t][0]);
 }
 
-CPU_INLINE void cpu_rows_dot(const cpu_dot_rows_args *args, const cpu_unpacker *u,
-                             gr_dtype dtype) {
-    for (uint32_t part = 0; part < CPU_PANEL / CPU_LANES; part++) {
-        switch (args->tokens) {
-        case 1: cpu_rows_part(args, part, 1, u, dtype); break;
-        case 2: cpu_rows_part(args, part, 2, u, dtype); break;
-        case 3: cpu_rows_part(args, part, 3, u, dtype); break;
-        default: cpu_rows_part(args, part, 4, u, dtype); break;
+CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t tokens,
+                                const cpu_unpacker *u, gr_dtype dtype) {
+    const uint8_t *words = args->panel, *halves = args->panel + args->halves_at;
+    const cpu_quantised *a = args->activations;
+    for (uint32_t i = 0; i < tokens * CPU_PANEL; i++)
+        args->sums[i] = 0.0f;
+    for (uint64_t at = 0; at < args->k; at += CPU_CHUNK, a += args->stride) {
+        const uint32_t blocks = args->k - at < CPU_CHUNK ? (uint32_t)(args->k - at) / 32 : 8;
+        for (uint32_t lane = 0; lane < CPU_PANEL; lane += CPU_LANES) {
+            const cpu_source from = {
+                .packed = true, .words = words + lane * 4, .halves = halves + lane * 2};
+            cpu_vf sums[CPU_ROWS_TOKENS];
+            CPU_UNROLL
+            for (uint32_t t = 0; t < tokens; t++)
+                sums[t] = cpu_loadf(args->sums + t * CPU_PANEL + lane);
+            cpu_packed_chunk(&from, a, blocks, tokens, u, dtype, sums);
+            CPU_UNROLL
+            for (uint32_t t = 0; t < tokens; t++)
+                cpu_storef(args->sums + t * CPU_PANEL + lane, sums[t]);
+        }
+        words += cpu_chunk_words(u, dtype, 8);
+        halves += cpu_chunk_halves(u, dtype, 8);
+    }
+}
+
+CPU_INLINE void cpu_packed_dot(const cpu_dot_packed_args *args, const cpu_unpacker *u,
+                               gr_dtype dtype) {
+    switch (args->tokens) {
+    case 1: cpu_packed_rows(args, 1, u, dtype); break;
+    case 2: cpu_packed_rows(args, 2, u, dtype); break;
+    case 3: cpu_packed_rows(args, 3, u, dtype); break;
+    default: cpu_packed_rows(args, 4, u, dtype); break;
+    }
+}
+
+// ---- Packing, and a chunk of a panel into a tile
+
+CPU_INLINE void cpu_pack_panel(const uint8_t *rows, uint64_t stride, uint64_t k, uint8_t *panel,
+                               const cpu_unpacker *u, gr_dtype dtype) {
+    const uint64_t blocks = k / gr_dtype_block(dtype);
+    uint8_t *halves = panel + blocks * u->words * CPU_PANEL * 4;
+    for (uint64_t b = 0; b < blocks; b++) {
+        for (uint32_t lane = 0; lane < CPU_PANEL; lane += CPU_LANES) {
+            const cpu_source from = {
+                .rows = rows + lane * stride + b * gr_dtype_block_bytes(dtype), .stride = stride};
+            u->pack(&from, panel + b * u->words * CPU_PANEL * 4 + lane * 4,
+                    halves + b * u->halves * CPU_PANEL * 2 + lane * 2);
         }
     }
 }
 
-// ---- A panel's chunk into a tile
-
-CPU_INLINE void cpu_rows_weave(const uint8_t *panel, uint64_t stride, uint32_t blocks,
-                               cpu_tile *tile, const cpu_unpacker *u) {
+CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const bool packed,
+                               const cpu_unpacker *u, gr_dtype dtype) {
     const uint32_t parts = CPU_PANEL / CPU_LANES;
     cpu_vi *q = (cpu_vi *)(void *)tile->q;
-    CPU_UNROLL
     for (uint32_t part = 0; part < parts; part++) {
-        const uint8_t *rows = panel + part * CPU_LANES * stride;
-        u->factors(rows, stride, blocks, tile->s + part * CPU_LANES, tile->c + part * CPU_LANES);
-        for (uint32_t first = 0; first < blocks; first += u->share) {
+        const uint32_t lane = part * CPU_LANES;
+        cpu_source from = {.packed = packed};
+        if (packed) {
+            from.words = args->panel + args->chunk * cpu_chunk_words(u, dtype, 8) + lane * 4;
+            from.halves = args->panel + args->halves_at +
+                          args->chunk * cpu_chunk_halves(u, dtype, 8) + lane * 2;
+        } else {
+            from.rows = args->rows + lane * args->stride;
+            from.stride = args->stride;
+        }
+        u->factors(&from, args->blocks, tile->s + lane, tile->c + lane);
+        for (uint32_t first = 0; first < args->blocks; first += u->share) {
             cpu_vi raw[24];
-            u->fetch(rows, stride, first, raw);
+            u->fetch(&from, first, raw);
             CPU_UNROLL
             for (uint32_t which = 0; which < u->share; which++) {
                 cpu_vi w[8];
@@ -245,18 +285,25 @@ CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, int zero, 
 
 // ---- The table's entries, for one ISA
 
-#define CPU_DEFINE_DTYPE(name, dtype, share, factors, fetch, pick)                                 \
-    static const cpu_unpacker unpack_##name = {share, factors, fetch, pick};                       \
-    static void dot_##name(const cpu_dot_rows_args *args) {                                        \
-        cpu_rows_dot(args, &unpack_##name, dtype);                                                 \
+#define CPU_DEFINE_DTYPE(name, dtype, share, words, halves, factors, fetch, pick, pack)             \
+    static const cpu_unpacker unpack_##name = {share, words, halves, factors, fetch, pick, pack};  \
+    static void dot_##name(const cpu_dot_packed_args *args) {                                      \
+        cpu_packed_dot(args, &unpack_##name, dtype);                                               \
     }                                                                                              \
-    static void weave_##name(const uint8_t *rows, uint64_t stride, uint32_t blocks,                \
-                             cpu_tile *tile) {                                                     \
-        cpu_rows_weave(rows, stride, blocks, tile, &unpack_##name);                                \
+    static void weave_##name(const cpu_weave_args *args, cpu_tile *tile) {                         \
+        if (args->panel)                                                                           \
+            cpu_weave_tile(args, tile, true, &unpack_##name, dtype);                               \
+        else                                                                                       \
+            cpu_weave_tile(args, tile, false, &unpack_##name, dtype);                              \
+    }                                                                                              \
+    static void pack_##name(const uint8_t *rows, uint64_t stride, uint64_t k, uint8_t *panel) {    \
+        cpu_pack_panel(rows, stride, k, panel, &unpack_##name, dtype);                             \
     }
-#define CPU_FILL_DTYPE(name, dtype, share, factors, fetch, pick)                                   \
-    kernels->dot_rows[dtype] = dot_##name;                                                         \
-    kernels->weave[dtype] = weave_##name;
+#define CPU_FILL_DTYPE(name, dtype, share, words, halves, factors, fetch, pick, packs)             \
+    kernels->dot_packed[dtype] = dot_##name;                                                       \
+    kernels->weave[dtype] = weave_##name;                                                          \
+    kernels->pack[dtype] = pack_##name;                                                            \
+    kernels->pack_words[dtype] = words;
 
 CPU_UNPACKERS(CPU_DEFINE_DTYPE)
 

@@ -88,6 +88,9 @@ CPU_INLINE cpu_vf cpu_low_halves(cpu_vi v) {
     v = _mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0x08);
     return _mm256_cvtph_ps(_mm256_castsi256_si128(v));
 }
+CPU_INLINE cpu_vf cpu_load_halves(const uint8_t *halves) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)halves));
+}
 // The F16 values of four rows side by side. Inserting them into vectors one by one would compete
 // with the weave for shuffles.
 CPU_INLINE uint64_t cpu_four_halves(const uint8_t *rows, uint64_t stride) {

@@ -85,6 +85,9 @@ CPU_INLINE cpu_vf cpu_fma(cpu_vf a, cpu_vf b, cpu_vf c) {
 CPU_INLINE cpu_vf cpu_low_halves(cpu_vi v) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
 }
+CPU_INLINE cpu_vf cpu_load_halves(const uint8_t *halves) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)halves));
+}
 CPU_INLINE uint64_t cpu_four_halves(const uint8_t *rows, uint64_t stride) {
     uint16_t h[4];
     CPU_UNROLL

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul_tile.c: MATMUL for block-quantised weights. A worker takes panels of 16 weight rows. Up to
-// four activation rows are multiplied straight from the file's bytes. For more, a chunk of 256
-// values of the panel is woven into a tile that stays in the first-level cache while all activation
-// rows pass; their sums wait in the worker's scratch. Either way each sum grows in the same order.
+// matmul_tile.c: MATMUL for block-quantised weights. A worker takes panels of 16 weight rows. For up
+// to four activation rows a panel is packed, once, and multiplied as it lies. For more, a chunk of
+// 256 values of the panel, packed or in the file's own form, is woven into a tile that stays in the
+// first-level cache while all activation rows pass; their sums wait in the worker's scratch. Either
+// way each sum grows in the same order.
 #include <ctype.h>
 #include <stdio.h>
 
@@ -11,7 +12,7 @@
 // A worker's scratch. `sums` holds [rows][16] for the step's rows.
 typedef struct workspace {
     cpu_tile tile;
-    uint8_t panel[CPU_PANEL * CPU_CHUNK]; // the last panel's rows, when they are fewer than 16
+    uint8_t panel[CPU_PANEL * CPU_CHUNK * 2]; // rows, when they are fewer than 16
     int8_t bytes[CPU_PANEL * CPU_CHUNK];  // expanded, for dtypes without a weave of their own
     float sums[];
 } workspace;
@@ -30,6 +31,7 @@ static void quantise(const cpu_call *call, const cpu_task *task) {
 typedef struct panel {
     const cpu_call *call;
     const uint8_t *weights; // its first row
+    const uint8_t *packed;  // NULL: not packed
     uint64_t row_bytes, chunk_bytes, k;
     uint32_t rows; // 1 to 16
     gr_dtype dtype;
@@ -50,26 +52,36 @@ static void ask_ahead(const panel *p, uint64_t chunk) {
         __builtin_prefetch((const void *)(ahead + i), 0, 2);
 }
 
-// Weaves values [at, at+256) of the panel. Rows that do not exist repeat the last one.
+// The last panel of a matrix: rows that do not exist repeat the last one.
+static const uint8_t *fill_panel(const panel *p, const uint8_t *from, uint64_t bytes) {
+    for (uint32_t r = 0; r < CPU_PANEL; r++)
+        memcpy(p->space->panel + r * bytes, from + (r < p->rows ? r : p->rows - 1) * p->row_bytes,
+               bytes);
+    return p->space->panel;
+}
+
+// Weaves values [at, at+256) of the panel.
 static void weave(const panel *p, uint64_t at) {
     const cpu_kernels *kernels = p->call->kernels;
-    const uint8_t *from = p->weights + at / CPU_CHUNK * p->chunk_bytes;
-    uint64_t stride = p->row_bytes, bytes = gr_dtype_row_bytes(p->dtype, chunk_values(p, at));
     uint32_t n = chunk_values(p, at);
+    cpu_weave_args args = {.rows = p->weights + at / CPU_CHUNK * p->chunk_bytes,
+                           .stride = p->row_bytes,
+                           .chunk = at / CPU_CHUNK,
+                           .blocks = n / 32};
     workspace *space = p->space;
-    if (p->rows < CPU_PANEL) {
-        for (uint32_t r = 0; r < CPU_PANEL; r++)
-            memcpy(space->panel + r * bytes,
-                   from + (r < p->rows ? r : p->rows - 1) * p->row_bytes, bytes);
-        from = space->panel;
-        stride = bytes;
+    if (p->packed) {
+        args.panel = p->packed;
+        args.halves_at = p->call->weight[CPU_MATMUL_W]->pack->halves_at;
+    } else if (p->rows < CPU_PANEL) {
+        args.stride = gr_dtype_row_bytes(p->dtype, n);
+        args.rows = fill_panel(p, args.rows, args.stride);
     }
     if (kernels->weave[p->dtype]) {
-        kernels->weave[p->dtype](from, stride, n / 32, &space->tile);
+        kernels->weave[p->dtype](&args, &space->tile);
         return;
     }
     for (uint32_t r = 0; r < CPU_PANEL; r++)
-        kernels->expand[p->dtype](from + r * stride, n, space->bytes + r * CPU_CHUNK,
+        kernels->expand[p->dtype](args.rows + r * args.stride, n, space->bytes + r * CPU_CHUNK,
                                   space->tile.s + r, space->tile.c + r);
     kernels->weave_bytes(space->bytes, n / 32, (int)cpu_dtype_form_of(p->dtype).zero,
                          space->tile.q);
@@ -85,14 +97,14 @@ static void store(const panel *p, uint64_t m, uint32_t tokens, uint64_t n, const
     }
 }
 
-// The panel's sums for `tokens` activation rows, by the dtype's direct kernel or by tiles.
+// The panel's sums for `tokens` activation rows, from its packed form or by tiles.
 static void multiply(const panel *p, uint32_t tokens) {
     const cpu_kernels *kernels = p->call->kernels;
     float *sums = p->space->sums;
-    if (kernels->dot_rows[p->dtype] && p->rows == CPU_PANEL && tokens <= CPU_ROWS_TOKENS) {
-        const cpu_dot_rows_args args = {p->weights, p->row_bytes, p->k, tokens,
-                                        p->activations, p->stride, sums};
-        kernels->dot_rows[p->dtype](&args);
+    if (p->packed && tokens <= CPU_ROWS_TOKENS) {
+        const cpu_dot_packed_args args = {p->packed, p->call->weight[CPU_MATMUL_W]->pack->halves_at,
+                                          p->k, tokens, p->activations, p->stride, sums};
+        kernels->dot_packed[p->dtype](&args);
         return;
     }
     memset(sums, 0, tokens * CPU_PANEL * sizeof *sums);
@@ -103,15 +115,17 @@ static void multiply(const panel *p, uint32_t tokens) {
                                         .form = cpu_dtype_form_of(p->dtype),
                                         .activations = p->activations + chunk * p->stride,
                                         .sums = sums};
-        ask_ahead(p, chunk);
+        if (!p->packed)
+            ask_ahead(p, chunk);
         weave(p, chunk * CPU_CHUNK);
         kernels->dot_tile(&args);
     }
 }
 
 // Columns [n, n+rows) of the output: every span of rows that share a matrix.
-static void run_panel(panel *p, const gr_step *step, const cpu_quantised *activations, uint64_t n) {
+static void run_panel(panel *p, const cpu_run *run, const cpu_quantised *activations, uint64_t n) {
     const cpu_call *call = p->call;
+    const gr_step *step = &run->step;
     const gr_weight *w = call->weight[CPU_MATMUL_W];
     const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
     uint64_t width = cpu_width(&call->node.out[0]);
@@ -124,6 +138,9 @@ static void run_panel(panel *p, const gr_step *step, const cpu_quantised *activa
         uint32_t tokens = (uint32_t)(span.end - span.begin);
         p->weights = w->data + row * w->row_bytes;
         p->activations = activations + span.begin;
+        // Decoding packs; steps of many rows take a panel as it is.
+        p->packed = cpu_weight_panel(run->host, call->kernels, w, row / CPU_PANEL,
+                                     tokens <= CPU_ROWS_TOKENS);
         multiply(p, tokens);
         store(p, span.begin, tokens, n, bias ? bias + row : NULL);
     }
@@ -146,7 +163,7 @@ static void run(const cpu_call *call, const cpu_task *task) {
         (const cpu_quantised *)(const void *)(task->run->scratch + call->scratch);
     while (cpu_matmul_take(call, task, panels, each < 1 ? 1 : each > 8 ? 8 : each, &begin, &end)) {
         for (; begin < end; begin++)
-            run_panel(&p, step, activations, begin * CPU_PANEL);
+            run_panel(&p, task->run, activations, begin * CPU_PANEL);
     }
 }
 

@@ -190,7 +190,12 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
             exact[t * CPU_PANEL + r] =
                 product(dtype, c, weights + r * row_bytes, x + t, stride, values);
     }
-    for (int way = 0; way < 2; way++) { // through expanded rows, and by the dtype's own weave
+    uint64_t halves_at = values / gr_dtype_block(dtype) * k->pack_words[dtype] * CPU_PANEL * 4;
+    uint8_t *panel = aligned_alloc(64, (CPU_PANEL * row_bytes + 63) / 64 * 64);
+    if (k->pack[dtype])
+        k->pack[dtype](weights, row_bytes, values, panel);
+    // Through expanded rows, by the dtype's own weave from rows, and from the packed panel.
+    for (int way = 0; way < 3; way++) {
         if (way && !k->weave[dtype])
             continue;
         memset(sums, 0, sizeof sums);
@@ -200,24 +205,26 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
             for (uint32_t r = 0; r < CPU_PANEL && !way; r++)
                 k->expand[dtype](from + r * row_bytes, n, rows + r * CPU_CHUNK, tile.s + r,
                                  tile.c + r);
+            const cpu_weave_args args = {
+                from, row_bytes, way > 1 ? panel : NULL, halves_at, at / CPU_CHUNK, n / 32};
             if (way)
-                k->weave[dtype](from, row_bytes, n / 32, &tile);
+                k->weave[dtype](&args, &tile);
             else
                 k->weave_bytes(rows, n / 32, (int)form.zero, tile.q);
-            cpu_dot_tile_args args = {&tile, n / 32, tokens, form, x + at / CPU_CHUNK * stride,
-                                      sums};
-            k->dot_tile(&args);
+            k->dot_tile(&(cpu_dot_tile_args){&tile, n / 32, tokens, form,
+                                             x + at / CPU_CHUNK * stride, sums});
         }
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa,
                gr_dtype_name(dtype), values, tokens);
     }
-    if (k->dot_rows[dtype] && tokens <= CPU_ROWS_TOKENS) {
-        cpu_dot_rows_args args = {weights, row_bytes, values, tokens, x, stride, sums};
+    if (k->dot_packed[dtype] && tokens <= CPU_ROWS_TOKENS) {
         memset(sums, 0x55, sizeof sums);
-        k->dot_rows[dtype](&args);
-        expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "rows",
+        k->dot_packed[dtype](
+            &(cpu_dot_packed_args){panel, halves_at, values, tokens, x, stride, sums});
+        expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "packed",
                gr_dtype_name(dtype), values, tokens);
     }
+    free(panel);
     free(weights);
 }
 

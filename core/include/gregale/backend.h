@@ -107,6 +107,9 @@ typedef struct gr_host {
     const gr_topology *topology;
     // Extension by name ("vendor.name"), NULL when unknown.
     const void *(*get_extension)(const struct gr_host *host, const char *name);
+    // Tells that the device holds its own copy of `bytes` bytes of a weight's source and will seldom
+    // read them again: the host may give their memory back to the file. They stay readable.
+    void (*source_done)(const struct gr_host *host, const void *data, uint64_t bytes);
 } gr_host;
 
 typedef uint32_t gr_device_kind;
