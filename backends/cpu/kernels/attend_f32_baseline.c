@@ -42,3 +42,13 @@ void attend_values_f32_baseline(const float *p, uint32_t queries, uint32_t strid
         }
     }
 }
+
+float attend_largest_f32_baseline(const float *s, uint32_t n) {
+    float largest = -INFINITY;
+    for (uint32_t i = 0; i < n; i++) {
+        if (isnan(s[i]))
+            return NAN;
+        largest = s[i] > largest ? s[i] : largest;
+    }
+    return largest;
+}

@@ -32,6 +32,7 @@ static const cpu_kernels baseline = {
     .rope_interleaved = rope_interleaved_f32_baseline,
     .glu_silu = glu_silu_f32_baseline,
     .attend_scores = attend_scores_f32_baseline,
+    .attend_largest = attend_largest_f32_baseline,
     .attend_exp = attend_exp_f32_baseline,
     .attend_values = attend_values_f32_baseline,
 };
@@ -62,6 +63,7 @@ static void fill_avx2(cpu_kernels *k) {
     k->rope_interleaved = rope_interleaved_f32_avx2;
     k->glu_silu = glu_silu_f32_avx2;
     k->attend_scores = attend_scores_f32_avx2;
+    k->attend_largest = attend_largest_f32_avx2;
     k->attend_exp = attend_exp_f32_avx2;
     k->attend_values = attend_values_f32_avx2;
 }

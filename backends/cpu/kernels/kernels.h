@@ -168,6 +168,8 @@ typedef struct cpu_kernels {
     // s[i*stride + j] = q[i] . k[j] * scale
     void (*attend_scores)(const float *q, uint32_t queries, const float *k, uint32_t keys,
                           uint32_t dim, float scale, float *s, uint32_t stride);
+    // The largest of n scores, -infinity when n is 0; NaN when one is.
+    float (*attend_largest)(const float *s, uint32_t n);
     // s[i] = exp(s[i] - largest); returns the sum.
     float (*attend_exp)(float *s, uint32_t n, float largest);
     // sums[i] += sum over j in [0, keys) of p[i*stride + j] * v[j]
@@ -252,6 +254,8 @@ void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, ui
                             uint32_t dim, float scale, float *s, uint32_t stride);
 void attend_scores_f32_avx512(const float *q, uint32_t queries, const float *k, uint32_t keys,
                               uint32_t dim, float scale, float *s, uint32_t stride);
+float attend_largest_f32_baseline(const float *s, uint32_t n);
+float attend_largest_f32_avx2(const float *s, uint32_t n);
 float attend_exp_f32_baseline(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx2(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx512(float *s, uint32_t n, float largest);

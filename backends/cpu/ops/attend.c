@@ -163,17 +163,11 @@ static void scores(const cpu_attention *a, const cpu_tile_rows *tile, int64_t ba
 
 // Turns the scores of one query into weights; they are zero where every score is -infinity.
 static cpu_softmax weigh(const cpu_attention *a, float *s, uint32_t n) {
-    cpu_softmax state = {.largest = -INFINITY};
+    cpu_softmax state = {0};
     float cap = a->attrs->softcap;
-    bool nan = false;
     for (uint32_t i = 0; i < n && cap != 0.0f; i++)
         s[i] = cap * tanhf(s[i] / cap);
-    for (uint32_t i = 0; i < n; i++) {
-        nan = nan || isnan(s[i]);
-        state.largest = s[i] > state.largest ? s[i] : state.largest;
-    }
-    if (nan)
-        state.largest = NAN;
+    state.largest = a->call->kernels->attend_largest(s, n);
     if (state.largest == -INFINITY)
         memset(s, 0, n * sizeof *s);
     else

@@ -352,6 +352,7 @@ static void test_exp(const cpu_kernels *k) {
             was[i] = s[i] = i % 7 == 5 ? -INFINITY : uniform() * 60.0f;
             largest = s[i] > largest ? s[i] : largest;
         }
+        expect(k->attend_largest(s, n) == largest, k->isa, "largest", n, 0);
         total = k->attend_exp(s, n, largest);
         for (uint32_t i = 0; i < n; i++) {
             double e = exp((double)was[i] - (double)largest);
@@ -360,6 +361,8 @@ static void test_exp(const cpu_kernels *k) {
                    i); // the difference is rounded to F32 first
         }
         expect(close_to(total, exact, 4 * exact), k->isa, "sum of exp", n, 0);
+        s[next() % n] = NAN;
+        expect(isnan(k->attend_largest(s, n)), k->isa, "largest of NaN", n, 0);
     }
 }
 
