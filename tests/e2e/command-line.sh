@@ -76,6 +76,8 @@ expect 0 "devices --json" "$gregale" devices --json
 python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$work/out" || bad=1
 expect 0 "trace" "$gregale" run "$model" --raw -p "And" --max-tokens 2 --trace "$work/trace.json"
 python3 -c 'import json,sys; t=json.load(open(sys.argv[1])); assert any(e["name"]=="MATMUL" for e in t)' "$work/trace.json" || bad=1
+expect 0 "pipeline" "$gregale" script "$(dirname "$0")/../../scripts/pipelines/quickstart.lua" "$model"
+contains out "breeze"
 expect 0 "bench" "$gregale" bench "$model" --prompt 16 --gen 4 --repeat 1 --json
 contains out decode_tokens_per_second
 exit $bad

@@ -28,33 +28,11 @@ static gr_status play(void *context, const gr_session *session, const float *log
 
 static char text_path[256];
 
-// All bytes, and some of the words of TEXT with the pieces that they are merged from.
-static void add_vocabulary(gguf_writer *writer, uint32_t *out_count) {
-    static const char *const words[] = {
-        "th",   "the",   "\u2581the", "wi", "win",      "wind", "\u2581wind", "st",
-        "sto",  "stop",  "\u2581stop", "an", "and",     "en",   "end",        "\u2581end",
-        "ping", "er",    "ter",        "ov", "over",     "pp",   "in",         "ing",  "\u2581"};
-    enum { WORDS = sizeof words / sizeof words[0], COUNT = 3 + 256 + WORDS };
-    static char bytes[256][8];
-    const char *tokens[COUNT] = {"<unk>", "<s>", "</s>"};
-    float scores[COUNT] = {0};
-    int32_t types[COUNT] = {2, 3, 3};
-    for (uint32_t i = 3; i < COUNT; i++) {
-        bool byte = i < 3 + 256;
-        if (byte)
-            snprintf(bytes[i - 3], sizeof bytes[0], "<0x%02X>", i - 3);
-        tokens[i] = byte ? bytes[i - 3] : words[i - 3 - 256];
-        scores[i] = byte ? 0 : -(float)i;
-        types[i] = byte ? 6 : 1;
-    }
-    gguf_meta_string(writer, "tokenizer.ggml.model", "llama");
-    gguf_meta_strings(writer, "tokenizer.ggml.tokens", COUNT, tokens);
-    gguf_meta_array(writer, "tokenizer.ggml.scores", GGUF_F32, COUNT, scores, sizeof *scores);
-    gguf_meta_array(writer, "tokenizer.ggml.token_type", GGUF_I32, COUNT, types, sizeof *types);
-    gguf_meta_u32(writer, "tokenizer.ggml.bos_token_id", 1);
-    gguf_meta_u32(writer, "tokenizer.ggml.eos_token_id", 2);
-    *out_count = COUNT;
-}
+// Bytes, and some of the words of TEXT.
+static const char *const words[] = {
+    "th",   "the",         "\u2581the", "wi",  "win",  "wind",        "\u2581wind", "st", "sto",
+    "stop", "\u2581stop", "an",         "and", "en",   "end",         "\u2581end",  "er", "ter",
+    "ov",   "over",        "pp",         "in",  "ping", "ing",         "\u2581"};
 
 static int make_text_model(void **state) {
     gguf_writer writer;
@@ -63,7 +41,7 @@ static int make_text_model(void **state) {
     (void)state;
     snprintf(text_path, sizeof text_path, GREGALE_BINARY_DIR "/tests/text-%d.gguf", (int)getpid());
     gguf_writer_init(&writer);
-    add_vocabulary(&writer, &tiny.vocab);
+    tiny.vocab = gguf_writer_vocabulary(&writer, true, words, sizeof words / sizeof words[0]);
     gguf_writer_tiny(&writer, &tiny);
     bool saved = gguf_writer_save(&writer, text_path);
     gguf_writer_deinit(&writer);

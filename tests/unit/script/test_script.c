@@ -14,9 +14,33 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "gguf_writer.h"
 #include "script/script.h"
 
 #define CASES GREGALE_SOURCE_DIR "/tests/unit/script/"
+
+static char model_path[256];
+
+static int make_model(void **state) {
+    static const char *const words[] = {"th",  "the",       "\u2581the", "an", "and", "\u2581and",
+                                        "ing", "\u2581king", "on",        "er"};
+    gguf_writer writer;
+    gguf_tiny tiny = {.dim = 32, .ffn_dim = 32, .window = 64, .context = 8192, .seed = 1};
+    (void)state;
+    snprintf(model_path, sizeof model_path, GREGALE_BINARY_DIR "/tests/ascii-%d.gguf",
+             (int)getpid());
+    gguf_writer_init(&writer);
+    tiny.vocab = gguf_writer_vocabulary(&writer, false, words, sizeof words / sizeof words[0]);
+    gguf_writer_tiny(&writer, &tiny);
+    bool saved = gguf_writer_save(&writer, model_path);
+    gguf_writer_deinit(&writer);
+    return saved ? 0 : -1;
+}
+
+static int remove_model(void **state) {
+    (void)state;
+    return unlink(model_path);
+}
 
 static lua_State *open_state(gr_script **out_script) {
     lua_State *L = luaL_newstate();
@@ -27,6 +51,8 @@ static lua_State *open_state(gr_script **out_script) {
         *out_script = script;
     lua_pushliteral(L, GREGALE_SOURCE_DIR);
     lua_setglobal(L, "SOURCE_DIR");
+    lua_pushstring(L, model_path);
+    lua_setglobal(L, "MODEL");
     assert_int_equal(
         luaL_dostring(L,
                       "package.path = SOURCE_DIR .. '/tests/unit/script/?.lua;' .. package.path"),
@@ -171,5 +197,5 @@ int main(void) {
         cmocka_unit_test(interrupts_stop_loops_and_answers),
     };
     setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends", 1);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_model, remove_model);
 }
