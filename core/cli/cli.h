@@ -80,13 +80,24 @@ GR_PRINTF(2, 3)
 int gr_complain(int exit_code, const char *format, ...);
 // A progress bar on standard error when that is a terminal; nothing otherwise.
 bool gr_progress(void *context, double fraction, const char *what);
+// Draws it at once, empty: what follows is known to take a while.
+void gr_progress_expect(const char *what);
 void gr_progress_end(void);
 // Streams a piece of an answer to standard output; false once that cannot be written.
 bool gr_print_piece(void *context, const char *text, size_t bytes);
 // Reads `path` ("-": standard input) whole.
 int gr_read_text(const char *path, gr_strbuf *text);
-// Ctrl-C stops what `engine` is doing; a second one, before this is called again, ends the program.
+
+// ---- interrupt.c
+// From now on Ctrl-C, SIGTERM and SIGHUP stop what `engine` (NULL: nobody) is doing; another one, before
+// gr_forget_interrupt, ends the program at once.
 void gr_catch_interrupt(gr_engine *engine);
 bool gr_interrupted(void);
+// What was interrupted has been dealt with. SIGTERM and SIGHUP are not forgotten: the program is to end.
+void gr_forget_interrupt(void);
+// While held, signals are noted and nothing ends.
+void gr_hold_interrupt(bool hold);
+// The exit code that SIGTERM or SIGHUP asks for; 0: neither came.
+int gr_ending(void);
 
 #endif

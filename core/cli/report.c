@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +26,7 @@ int gr_exit_code(gr_status status) {
     case GR_ERROR_DEVICE_LOST:
     case GR_ERROR_TIMEOUT: return GR_EXIT_DEVICE;
     case GR_ERROR_SCRIPT: return GR_EXIT_SCRIPT;
-    case GR_ERROR_CANCELLED: return GR_EXIT_INTERRUPTED;
+    case GR_ERROR_CANCELLED: return gr_ending() ? gr_ending() : GR_EXIT_INTERRUPTED;
     default: return GR_EXIT_FAILURE;
     }
 }
@@ -67,7 +66,7 @@ bool gr_progress(void *context, double fraction, const char *what) {
     uint64_t now = gr_os_now_ns();
     if (!bar.start_ns)
         bar.start_ns = now;
-    if (now - bar.start_ns < 300000000u || now - bar.drawn_ns < 50000000u)
+    if ((now - bar.start_ns < 300000000u && !bar.shown) || now - bar.drawn_ns < 50000000u)
         return !gr_interrupted();
     int filled = (int)(fraction * 30 + 0.5);
     for (int i = 0; i < 30; i++)
@@ -78,6 +77,11 @@ bool gr_progress(void *context, double fraction, const char *what) {
     bar.drawn_ns = now;
     bar.shown = true;
     return !gr_interrupted();
+}
+
+void gr_progress_expect(const char *what) {
+    bar.start_ns = 1;
+    gr_progress(NULL, 0, what);
 }
 
 void gr_progress_end(void) {
@@ -101,31 +105,4 @@ int gr_read_text(const char *path, gr_strbuf *text) {
     if (gr_file_read(name, UINT64_C(1) << 30, text, &error) != GR_OK)
         return gr_report(&error);
     return GR_EXIT_OK;
-}
-
-// ---- Ctrl-C
-
-static gr_engine *volatile interrupted_engine;
-static volatile sig_atomic_t interrupt_count;
-
-static void on_interrupt(int number) {
-    (void)number;
-    if (++interrupt_count > 1)
-        _exit(GR_EXIT_INTERRUPTED);
-    if (interrupted_engine)
-        gr_engine_interrupt(interrupted_engine);
-}
-
-void gr_catch_interrupt(gr_engine *engine) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_interrupt;
-    sigemptyset(&action.sa_mask);
-    interrupt_count = 0;
-    interrupted_engine = engine;
-    sigaction(SIGINT, &action, NULL);
-}
-
-bool gr_interrupted(void) {
-    return interrupt_count > 0;
 }

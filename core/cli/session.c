@@ -18,6 +18,7 @@ int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options) {
                                       .trace = options->trace != NULL,
                                       .deterministic = options->deterministic};
     gr_error_init(&cli->error);
+    gr_catch_interrupt(NULL);
     if (options->deterministic)
         setenv("GREGALE_DETERMINISTIC", "1", 1); // read by backends when they open a device
     if (gr_engine_create(&wanted, &cli->engine, &cli->error) != GR_OK)
@@ -37,6 +38,8 @@ int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *pa
     if (code)
         return code;
     gr_catch_interrupt(cli->engine);
+    if (gr_interrupted())
+        return gr_complain(gr_exit_code(GR_ERROR_CANCELLED), "interrupted");
     gr_status status = gr_model_load(cli->engine, path, &wanted, &cli->model, &cli->error);
     gr_progress_end();
     if (status != GR_OK)

@@ -114,6 +114,10 @@ void gr_engine_interrupt(gr_engine *engine) {
     atomic_store(&engine->interrupted, true);
 }
 
+bool gr_engine_interrupt_take(gr_engine *engine) {
+    return atomic_exchange(&engine->interrupted, false);
+}
+
 gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *error) {
     if (!engine->trace)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "%s: tracing is off", path);

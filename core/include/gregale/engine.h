@@ -81,6 +81,8 @@ uint32_t gr_engine_threads(const gr_engine *engine);
 gr_status gr_engine_step(gr_engine *engine, bool *out_worked, gr_error *error);
 // Makes the running or next blocking call return GR_ERROR_CANCELLED; the sessions stay usable.
 void gr_engine_interrupt(gr_engine *engine);
+// Takes an interrupt back that no call has answered yet; returns whether there was one.
+bool gr_engine_interrupt_take(gr_engine *engine);
 // Writes the trace so far (Chrome trace JSON); INVALID_ARGUMENT when tracing is off.
 gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *error);
 

@@ -291,6 +291,9 @@ static void an_interrupt_ends_a_blocking_call(void **state) {
     fill_tokens(tokens, 100, 2, vocab_of(model));
     OK(gr_session_append_tokens(session, tokens, 100, error));
     assert_int_equal(gr_session_evaluate(session, NULL, NULL, NULL), GR_ERROR_CANCELLED);
+    gr_engine_interrupt(model->engine);
+    assert_true(gr_engine_interrupt_take(model->engine)); // nobody is stopped by it any more
+    assert_false(gr_engine_interrupt_take(model->engine));
     OK(gr_session_evaluate(session, NULL, NULL, error));
     same_as_fresh(session);
     gr_session_release(session);
