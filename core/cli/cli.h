@@ -87,6 +87,8 @@ void gr_progress_end(void);
 bool gr_print_piece(void *context, const char *text, size_t bytes);
 // Reads `path` ("-": standard input) whole.
 int gr_read_text(const char *path, gr_strbuf *text);
+// Says so when standard input could not be read, as the last call on it told.
+int gr_check_input(void);
 
 // ---- interrupt.c
 // From now on Ctrl-C, SIGTERM and SIGHUP stop what `engine` (NULL: nobody) is doing; another one, before

@@ -76,8 +76,8 @@ static bool read_line(chat *c, gr_strbuf *text, bool first, bool *block, bool *o
             putchar('\n');
     } else {
         line = piped = read_piped();
-        if (!line && gr_interrupted())
-            c->code = gr_exit_code(GR_ERROR_CANCELLED);
+        if (!line)
+            c->code = gr_interrupted() ? gr_exit_code(GR_ERROR_CANCELLED) : gr_check_input();
     }
     *out_end = !line;
     more = line && add_line(text, line, block);
@@ -305,6 +305,10 @@ static void do_set(chat *c, const char *argument) {
         fputs("/set temperature|sampler|max-tokens|seed VALUE\n", stderr);
         return;
     }
+    if (strcmp(name, "sampler") == 0 && gr_sampler_check(value, &c->cli.error) != GR_OK) {
+        fprintf(stderr, "/set sampler: %s\n", c->cli.error.message);
+        return;
+    }
     if (strcmp(name, "sampler") == 0) {
         snprintf(c->sampler, sizeof c->sampler, "%s", value);
         return;
@@ -433,6 +437,8 @@ static int run(int argc, char **argv) {
     gr_options_parse(argc, argv, &c.options, "MODEL", "Talk to a model. From a pipe, each line is a message.", NULL, NULL, NULL);
     if (!c.options.positional_count)
         return gr_complain(GR_EXIT_USAGE, "chat: expected a model file; see gregale chat --help");
+    if (c.options.raw)
+        return gr_complain(GR_EXIT_USAGE, "chat: --raw makes no sense in a conversation; see gregale run --help");
     c.path = c.options.positional[0];
     c.terminal = gr_is_terminal(stdin) && gr_is_terminal(stdout);
     c.system = c.options.system ? strdup(c.options.system) : NULL;

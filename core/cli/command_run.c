@@ -78,6 +78,9 @@ static int answer(gr_cli *cli, const gr_cli_options *options) {
         if (!options->json)
             putchar('\n');
         fflush(stdout);
+        if (info.stop_reason == GR_STOP_CONTEXT && !options->quiet && !options->json)
+            fprintf(stderr, "gregale: stopped: the context of %u positions is full (--context N makes it larger)\n",
+                    info.prompt_tokens + info.generated_tokens);
         if (status == GR_OK || status == GR_ERROR_CANCELLED)
             print_summary(&info, options, evaluated + info.prefill_seconds);
         gr_request_release(request);

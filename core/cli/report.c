@@ -98,11 +98,30 @@ bool gr_print_piece(void *context, const char *text, size_t bytes) {
     return !ferror(stdout);
 }
 
+#define READ_LIMIT (UINT64_C(1) << 30)
+
+static int read_input(gr_strbuf *text) {
+    char chunk[16384];
+    for (size_t count; (count = fread(chunk, 1, sizeof chunk, stdin)) > 0;) {
+        gr_strbuf_add(text, chunk, count);
+        if (text->failed || text->size > READ_LIMIT)
+            return gr_complain(GR_EXIT_RESOURCES, "standard input: longer than memory or 1 GiB");
+    }
+    return gr_check_input();
+}
+
+int gr_check_input(void) {
+    if (!ferror(stdin))
+        return GR_EXIT_OK;
+    return gr_complain(GR_EXIT_INPUT, "standard input: cannot read: %s", strerror(errno));
+}
+
 int gr_read_text(const char *path, gr_strbuf *text) {
     gr_error error;
     gr_error_init(&error);
-    const char *name = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
-    if (gr_file_read(name, UINT64_C(1) << 30, text, &error) != GR_OK)
+    if (strcmp(path, "-") == 0)
+        return read_input(text);
+    if (gr_file_read(path, READ_LIMIT, text, &error) != GR_OK)
         return gr_report(&error);
     return GR_EXIT_OK;
 }

@@ -153,7 +153,7 @@ static gr_status choose_chat_format(gr_model *model, const char *name, gr_error 
     gr_strbuf known = {0};
     for (const gr_chat_format *const *format = gr_chat_formats(); *format; format++)
         gr_strbuf_format(&known, "%s%s", known.size ? ", " : "", (*format)->name);
-    gr_status status = gr_fail(error, GR_ERROR_NOT_FOUND, "engine", "no chat format is called '%s'; there are: %s", name,
+    gr_status status = gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "no chat format is called '%s'; there are: %s", name,
                                gr_strbuf_cstr(&known));
     gr_strbuf_deinit(&known);
     return status;

@@ -22,9 +22,23 @@ static gr_status copy_stops(gr_request *request, const char *const *stop, gr_err
     return request->stop ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for stop strings");
 }
 
-static gr_status make_chain(gr_request *request, const char *text, gr_error *error) {
-    gr_status status = gr_sampler_chain_create(&request->chain, error);
-    return status == GR_OK ? gr_sampler_chain_parse(request->chain, text ? text : DEFAULT_SAMPLER, error) : status;
+// Whatever is wrong with the text, it is the caller's argument.
+static gr_status make_chain(gr_sampler_chain **out_chain, const char *text, gr_error *error) {
+    gr_status status = gr_sampler_chain_create(out_chain, error);
+    if (status == GR_OK)
+        status = gr_sampler_chain_parse(*out_chain, text ? text : DEFAULT_SAMPLER, error);
+    if (status == GR_OK || status == GR_ERROR_OUT_OF_MEMORY)
+        return status;
+    if (error)
+        error->code = GR_ERROR_INVALID_ARGUMENT;
+    return GR_ERROR_INVALID_ARGUMENT;
+}
+
+gr_status gr_sampler_check(const char *sampler, gr_error *error) {
+    gr_sampler_chain *chain = NULL;
+    gr_status status = make_chain(&chain, sampler, error);
+    gr_sampler_chain_destroy(chain);
+    return status;
 }
 
 // What the answer continues: the turns, the tokens so far, or a bare beginning token.
@@ -58,7 +72,7 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
     gr_error_init(&request->error);
     gr_status status = copy_stops(request, request->options.stop, error);
     if (status == GR_OK)
-        status = make_chain(request, request->options.sampler, error);
+        status = make_chain(&request->chain, request->options.sampler, error);
     request->options.stop = NULL;
     request->options.sampler = NULL;
     if (status == GR_OK && !request->options.seed &&

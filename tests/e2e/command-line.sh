@@ -31,6 +31,20 @@ expect 2 "unknown option" "$gregale" run "$model" --nosuch
 expect 2 "text twice" "$gregale" tokenize "$model" "$work/x" -p x
 expect 2 "context of one" "$gregale" perplexity "$model" - --context 1
 expect 2 "seed of 54 bits" "$gregale" run "$model" -p x --seed 9007199254740992
+for sampler in 'magic(3)' 'top-k(40' 'top-k(-4)' ''; do
+  expect 2 "sampler '$sampler'" "$gregale" run "$model" --raw -p x --sampler "$sampler"
+  contains err "sampler"
+done
+expect 2 "chat format" "$gregale" run "$model" -p x --chat-format nosuch
+contains err "chatml"
+expect 2 "empty file name" "$gregale" run "" -p x
+expect 2 "empty device" "$gregale" run "$model" -p x --device ""
+expect 2 "raw chat" "$gregale" chat "$model" --chat-format mistral-v1 --raw
+expect 3 "chat from a directory" sh -c "'$gregale' chat '$model' --chat-format mistral-v1 </"
+expect 3 "prompt from a closed input" sh -c "'$gregale' run '$model' --raw <&-"
+expect 1 "closed output" sh -c "'$gregale' run '$model' --raw -p And --max-tokens 3 --trace '$work/closed.json' >&-"
+python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$work/closed.json" || bad=1
+expect 3 "script that is a directory" "$gregale" script "$work"
 expect 1 "help to a full disk" sh -c "'$gregale' run --help >/dev/full"
 expect 1 "version to a full disk" sh -c "'$gregale' --version >/dev/full"
 expect 3 "trace that cannot be written" "$gregale" run "$model" --raw -p And --max-tokens 1 --trace /nonexistent/x
@@ -60,6 +74,7 @@ contains out "window .*none"
 expect 0 "greedy run" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0
 cp "$work/out" "$work/first"
 expect 0 "greedy run on ref" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0 --device ref
+cp "$work/first" "$work/greedy"
 cmp -s "$work/first" "$work/out" || { echo "cpu and ref disagree on 8 greedy tokens"; bad=1; }
 expect 0 "json run" "$gregale" run "$model" --raw -p "And" --max-tokens 4 --seed 5 --json
 python3 -c 'import json,sys; lines=[json.loads(l) for l in open(sys.argv[1])]; assert lines[-1]["type"]=="done" and lines[-1]["generated_tokens"]==4 and lines[-1]["seed"]==5' "$work/out" || bad=1
@@ -67,6 +82,12 @@ expect 0 "same seed, same text" "$gregale" run "$model" --raw -p "And" --max-tok
 cp "$work/out" "$work/first"
 expect 0 "same seed, same text" "$gregale" run "$model" --raw -p "And" --max-tokens 16 --seed 5
 cmp -s "$work/first" "$work/out" || { echo "the same seed gave another text"; bad=1; }
+expect 0 "context filled" "$gregale" run "$model" --raw -p "And" --sampler "logit-bias(2:-inf)" --context 20
+contains err "context of 20 positions is full"
+for temperature in 1e-6 1e-30 1e-300; do
+  expect 0 "temperature $temperature" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature $temperature
+  cmp -s "$work/out" "$work/greedy" || { echo "temperature $temperature is not greedy"; bad=1; }
+done
 expect 4 "context too small" "$gregale" run "$model" --raw -p "And it came to pass in those days that there went out a decree" --context 4
 expect 0 "not UTF-8" sh -c "printf 'a\\377b' | '$gregale' run '$model' --raw --max-tokens 1 --temperature 0 -p \"\$(printf 'a\\377b')\""
 expect 0 "tokenize" "$gregale" tokenize "$model" -p "In the beginning"

@@ -255,6 +255,9 @@ typedef struct gr_generate_options {
     void *choose_context;
 } gr_generate_options;
 
+// Says whether a sampler chain makes sense, without a model: INVALID_ARGUMENT, and where in the text.
+gr_status gr_sampler_check(const char *sampler, gr_error *error);
+
 // Begins to generate on `session`; one request a session at a time.
 gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
                            gr_error *error);
