@@ -102,6 +102,7 @@ void gr_request_release(gr_request *request) {
     gr_sampler_chain_destroy(request->chain);
     gr_tokens_deinit(&request->tokens);
     free(request->log_probabilities);
+    gr_chat_deinit(&request->calls);
     gr_strbuf_deinit(&request->pending);
     gr_strbuf_deinit(&request->text);
     gr_session_release(request->session);
@@ -118,9 +119,11 @@ static void record_turn(gr_request *request) {
     if (session->chat.tools && format && format->parse_tool_calls && !session->encode_turns)
         format->parse_tool_calls(session->model->tokenizer, request->tokens.data, request->tokens.count, &session->chat,
                                  &found, &request->error);
-    if (found && session->chat.count > turns)
-        request->tool_calls = (uint32_t)session->chat.messages[turns].tool_call_count;
-    else
+    if (found && session->chat.count > turns) {
+        const gr_message *message = &session->chat.messages[turns];
+        gr_chat_add_tool_calls(&request->calls, (gr_str){"", 0}, message->tool_calls, message->tool_call_count,
+                               &request->error);
+    } else
         gr_chat_add(&session->chat, GR_ROLE_ASSISTANT, (gr_str){gr_strbuf_cstr(&request->text), request->text.size},
                     &request->error);
 }
@@ -265,6 +268,14 @@ gr_status gr_request_read(gr_request *request, const char **out_text, size_t *ou
     return gr_fail(error, request->status, request->error.origin, "%s", request->error.message);
 }
 
+static uint32_t calls_of(const gr_request *request) {
+    return request->calls.count ? (uint32_t)request->calls.messages[0].tool_call_count : 0;
+}
+
+gr_status gr_request_tool_call(const gr_request *request, uint32_t index, gr_tool_call_info *out_info) {
+    return gr_chat_call_info(&request->calls, 0, index, out_info);
+}
+
 gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_info) {
     uint32_t size = out_info->struct_size;
     uint64_t end = request->end_ns ? request->end_ns : gr_os_now_ns();
@@ -278,7 +289,7 @@ gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_in
                             .log_probabilities = request->log_probabilities,
                             .text = gr_strbuf_cstr(&request->text),
                             .text_bytes = request->text.size,
-                            .tool_calls = request->tool_calls,
+                            .tool_calls = calls_of(request),
                             .prefill_seconds = (double)(first - request->start_ns) * 1e-9,
                             .decode_seconds = (double)(end - first) * 1e-9};
     memcpy(out_info, &info, size < sizeof info ? size : sizeof info);

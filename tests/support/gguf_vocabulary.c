@@ -32,7 +32,8 @@ uint32_t gguf_writer_vocabulary(gguf_writer *writer, bool bytes, const char *con
     if (!tokens || !scores || !types)
         abort();
     for (uint32_t i = 0; i < total; i++) {
-        types[i] = NORMAL;
+        bool control = i >= first && words[i - first][0] == '[' && words[i - first][1];
+        types[i] = control ? CONTROL : NORMAL;
         scores[i] = i < first ? 0 : -(float)(i - first);
         if (i < first)
             name_token(i, bytes, names[i], &types[i]);

@@ -177,6 +177,15 @@ gr_status gr_session_tools(gr_session *session, const char *json, gr_error *erro
 uint32_t gr_session_turn_count(const gr_session *session);
 gr_status gr_session_turn_get(const gr_session *session, uint32_t index, gr_chat_role *out_role,
                               const char **out_text, size_t *out_bytes);
+// A call the assistant made. `id` is NULL where the format has none; `arguments` is JSON text.
+typedef struct gr_tool_call_info {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const char *id, *name, *arguments;
+} gr_tool_call_info;
+// Call `index` of turn `turn`, borrowed until the turns change; OUT_OF_RANGE when there is none.
+gr_status gr_session_turn_tool_call(const gr_session *session, uint32_t turn, uint32_t index,
+                                    gr_tool_call_info *out_info);
 // Drops the turns from `index` on.
 gr_status gr_session_turns_truncate(gr_session *session, uint32_t index, gr_error *error);
 // Encodes the turns now, so that the tokens can be looked at or evaluated.
@@ -277,10 +286,12 @@ typedef struct gr_request_info {
     const double *log_probabilities;  // one each; borrowed
     const char *text;                 // all of it, NUL-terminated; borrowed
     size_t text_bytes;
-    uint32_t tool_calls;              // calls read from the answer (they are in the new turn)
+    uint32_t tool_calls;              // calls read from the answer (they are in the new turn, too)
     double prefill_seconds, decode_seconds;
 } gr_request_info;
 gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_info);
+// Call `index` of the answer, borrowed until the request is released; OUT_OF_RANGE when there is none.
+gr_status gr_request_tool_call(const gr_request *request, uint32_t index, gr_tool_call_info *out_info);
 
 // Generates and blocks. `on_text` receives pieces as they come (NULL: none); false cancels. `out_request`
 // (may be NULL) receives the finished request, to be released by the caller.
