@@ -31,8 +31,7 @@ static gr_status open_devices(gr_model *model, const char *name, gr_error *error
     if (status == GR_OK && model->engine->deterministic &&
         !(model->devices[0].opened->facts.flags & GR_DEVICE_BATCH_INVARIANT))
         status = gr_fail(error, GR_ERROR_UNSUPPORTED, "engine",
-                         "device %s does not promise bits that ignore batching; GREGALE_DETERMINISTIC=1 in the environment "
-                         "makes a backend that can do so",
+                         "device %s was asked for bits that ignore batching and does not promise them",
                          model->devices[0].opened->name);
     for (uint32_t i = 0; status == GR_OK && i < gr_registry_device_count(registry); i++) {
         bool host = gr_registry_device(registry, i)->facts.flags & GR_DEVICE_HOST_MEMORY;

@@ -48,6 +48,7 @@ typedef struct gr_engine_options {
     gr_log_level log_level;
     uint32_t trace;                      // 1: record what runs, for gr_engine_trace_write
     uint32_t deterministic;              // 1: only paths whose bits do not depend on batch, chunk or bucket
+                                         // (also GREGALE_DETERMINISTIC=1)
     uint32_t no_fusion;                  // 1: decompose every composite (also GREGALE_NO_FUSION=1)
     const char *topology_xml;            // an hwloc XML file in place of this machine, for tests
 } gr_engine_options;
