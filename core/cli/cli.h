@@ -57,6 +57,9 @@ double gr_parse_number(const char *text, double low, double high, const char *wh
 // The sampler chain that --sampler or --temperature asks for; NULL: the engine's default.
 const char *gr_options_sampler(const gr_cli_options *options);
 
+// ---- samplers.c: prints what a sampler chain can be made of
+void gr_print_samplers(void);
+
 // ---- session.c: an engine and a model as the options ask
 typedef struct gr_cli {
     gr_engine *engine;

@@ -12,7 +12,7 @@ typedef struct chat {
     gr_cli_options options;
     const char *path;
     char *system;        // owned
-    char sampler[160];   // "" : as the options say
+    char sampler[1024];   // "" : as the options say
     bool terminal, quit;
     gr_line_reader *lines; // at a terminal
     int presses;           // of Ctrl-C, without another key between
@@ -298,32 +298,48 @@ static void do_load(chat *c, const char *argument) {
     gr_strbuf_deinit(&in);
 }
 
+static void set_sampler(chat *c, const char *value) {
+    if (gr_sampler_check(value, &c->cli.error) != GR_OK)
+        fprintf(stderr, "/set sampler: %s\n", c->cli.error.message);
+    else if (strlen(value) >= sizeof c->sampler)
+        fprintf(stderr, "/set sampler: at most %zu characters\n", sizeof c->sampler - 1);
+    else
+        snprintf(c->sampler, sizeof c->sampler, "%s", value);
+}
+
 static void do_set(chat *c, const char *argument) {
-    char name[32], value[128];
-    char *end;
-    if (sscanf(argument, "%31s %127[^\n]", name, value) < 2) {
+    static const struct {
+        const char *name;
+        double limit;
+    } settings[] = {{"sampler", 0}, {"temperature", 100}, {"max-tokens", 1 << 30}, {"seed", 9007199254740991.0}};
+    enum { SAMPLER, TEMPERATURE, MAX_TOKENS, SEED, COUNT };
+    size_t length = strcspn(argument, " ");
+    const char *value = argument + length + strspn(argument + length, " ");
+    int which = 0;
+    while (which < COUNT && (strlen(settings[which].name) != length || strncmp(settings[which].name, argument, length) != 0))
+        which++;
+    if (which == COUNT || !*value) {
         fputs("/set temperature|sampler|max-tokens|seed VALUE\n", stderr);
         return;
     }
-    if (strcmp(name, "sampler") == 0 && gr_sampler_check(value, &c->cli.error) != GR_OK) {
-        fprintf(stderr, "/set sampler: %s\n", c->cli.error.message);
+    if (which == SAMPLER) {
+        set_sampler(c, value);
         return;
     }
-    if (strcmp(name, "sampler") == 0) {
-        snprintf(c->sampler, sizeof c->sampler, "%s", value);
-        return;
-    }
+    char *end;
     double number = strtod(value, &end);
-    if (end == value || *end || !(number >= 0 && number <= 4294967295.0))
-        fprintf(stderr, "/set %s: expected a number, found '%s'\n", name, value);
-    else if (strcmp(name, "temperature") == 0)
+    if (end == value || *end || !(number >= 0 && number <= settings[which].limit) ||
+        (which != TEMPERATURE && number != (double)(uint64_t)number)) {
+        fprintf(stderr, "/set %s: expected a %snumber from 0 to %.0f, found '%s'\n", settings[which].name,
+                which == TEMPERATURE ? "" : "whole ", settings[which].limit, value);
+        return;
+    }
+    if (which == TEMPERATURE)
         c->options.temperature = number, c->options.sampler = NULL, c->sampler[0] = '\0';
-    else if (strcmp(name, "max-tokens") == 0)
+    else if (which == MAX_TOKENS)
         c->options.max_tokens = (uint32_t)number;
-    else if (strcmp(name, "seed") == 0)
-        c->options.seed = (uint64_t)number;
     else
-        fprintf(stderr, "/set knows temperature, sampler, max-tokens and seed, not '%s'\n", name);
+        c->options.seed = (uint64_t)number;
 }
 
 // Without a name says where the model runs; with one loads it there and keeps the conversation.

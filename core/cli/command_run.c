@@ -101,6 +101,8 @@ static int run(int argc, char **argv) {
     int code = options.prompt ? GR_EXIT_OK : gr_read_text("-", &text);
     if (options.prompt)
         gr_strbuf_text(&text, options.prompt);
+    else if (!options.raw && text.size && text.data[text.size - 1] == '\n')
+        text.data[--text.size] = '\0'; // echo's, not the message's
     if (!code)
         code = gr_cli_open_model(&cli, &options, options.positional[0]);
     if (!code)

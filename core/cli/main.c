@@ -61,9 +61,16 @@ int main(int argc, char **argv) {
         printf("gregale %s\n", gr_version());
         return GR_EXIT_OK;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        (strcmp(argv[1], "help") == 0 && argc == 2)) {
         print_help(stdout);
         return GR_EXIT_OK;
+    }
+    static char help[] = "--help";
+    char *asked[] = {argv[0], argv[2], help, NULL};
+    if (strcmp(argv[1], "help") == 0) { // help COMMAND
+        argc = 3;
+        argv = asked;
     }
     const gr_command *command = find(argv[1]);
     if (!command)

@@ -24,6 +24,12 @@ contains() { grep -q -- "$2" "$work/$1" || { echo "expected '$2' in:"; cat "$wor
 expect 0 "version" "$gregale" --version
 expect 0 "help" "$gregale" --help
 contains out "perplexity"
+expect 0 "-h" "$gregale" run -h
+contains out "max-tokens"
+expect 0 "help COMMAND" "$gregale" help info
+contains out "Usage: gregale info"
+expect 0 "sampler help" "$gregale" chat --sampler help
+contains out "threshold "
 expect 2 "unknown command" "$gregale" frobnicate
 expect 2 "bad option value" "$gregale" run "$model" -p x --seed twelve
 expect 2 "no prompt argument" "$gregale" run
@@ -57,6 +63,15 @@ expect 3 "missing file" "$gregale" run /nonexistent.gguf -p x
 contains err "/nonexistent.gguf"
 expect 5 "unknown device" "$gregale" run "$model" -p x --device warp
 contains err "cpu"
+expect 2 "prompt without -p" "$gregale" run "$model" hello
+contains err "-p"
+expect 0 "/set" sh -c "printf '/set seed 1.5\n/set temperature 101\n/set sampler magic\n/set seed 7\nAnd\n' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 2 --json"
+contains out '"seed":7'
+[ "$(grep -c '^/set' "$work/err")" -eq 3 ] || { echo "/set: expected three complaints:"; cat "$work/err"; bad=1; }
+expect 0 "a prompt" "$gregale" run "$model" --chat-format mistral-v1 -p And --max-tokens 8 --seed 5
+cp "$work/out" "$work/first"
+expect 0 "the same, piped" sh -c "echo And | '$gregale' run '$model' --chat-format mistral-v1 --max-tokens 8 --seed 5"
+cmp -s "$work/first" "$work/out" || { echo "a prompt from echo is another prompt"; bad=1; }
 head -c 1000 "$model" >"$work/cut.gguf"
 expect 3 "truncated file" "$gregale" info "$work/cut.gguf"
 contains err "cut.gguf"
