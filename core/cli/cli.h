@@ -71,6 +71,8 @@ typedef struct gr_cli {
 int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options);
 int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *path);
 int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options);
+// Evaluates the prompt, with a progress bar. Prints nothing else.
+gr_status gr_cli_evaluate(gr_cli *cli);
 // Writes the trace that was asked for, lets go of everything; returns `code`, or what writing the trace gave.
 int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code);
 

@@ -12,7 +12,7 @@ typedef struct chat {
     gr_cli_options options;
     const char *path;
     char *system;        // owned
-    char sampler[1024];   // "" : as the options say
+    char sampler[1024];  // "" : as the options say
     bool terminal, quit;
     gr_line_reader *lines; // at a terminal
     int presses;           // of Ctrl-C, without another key between
@@ -117,21 +117,6 @@ static void print_json(const gr_strbuf *text, const gr_request_info *info) {
     gr_strbuf_deinit(&line);
 }
 
-// Above so many tokens a prompt takes long enough for a bar.
-enum { LONG_PROMPT = 256 };
-
-static gr_status read_prompt(chat *c) {
-    size_t tokens;
-    gr_status status = gr_session_apply_turns(c->cli.session, &c->cli.error);
-    gr_session_tokens(c->cli.session, &tokens);
-    if (status == GR_OK && tokens - gr_session_evaluated(c->cli.session) > LONG_PROMPT)
-        gr_progress_expect("prompt");
-    if (status == GR_OK)
-        status = gr_session_evaluate(c->cli.session, gr_progress, NULL, &c->cli.error);
-    gr_progress_end();
-    return status;
-}
-
 static void say_how_it_ended(chat *c, gr_status status, const gr_request_info *info) {
     if (status == GR_ERROR_CANCELLED)
         fputs("(stopped)\n", stderr);
@@ -154,7 +139,9 @@ static bool answer(chat *c) {
                                         .sampler = c->sampler[0] ? c->sampler : gr_options_sampler(&c->options)};
     gr_request_info info = {.struct_size = sizeof info};
     gr_forget_interrupt();
-    gr_status status = read_prompt(c);
+    gr_status status = gr_session_apply_turns(c->cli.session, &c->cli.error);
+    if (status == GR_OK)
+        status = gr_cli_evaluate(&c->cli);
     if (status == GR_OK)
         status = gr_session_generate(c->cli.session, &wanted, json ? collect_piece : gr_print_piece, &text, &request,
                                      &c->cli.error);
@@ -171,7 +158,7 @@ static bool answer(chat *c) {
     gr_forget_interrupt();
     gr_request_release(request);
     gr_strbuf_deinit(&text);
-    return request != NULL;
+    return request && info.stop_reason != GR_STOP_ERROR;
 }
 
 // ---- The conversation
@@ -287,7 +274,9 @@ static bool parse_saved(chat *c, const gr_strbuf *in, bool apply) {
 
 static void do_load(chat *c, const char *argument) {
     gr_strbuf in = {0};
-    if (gr_file_read(argument, 1 << 26, &in, &c->cli.error) != GR_OK) {
+    if (!*argument) {
+        fputs("/load needs a file name\n", stderr);
+    } else if (gr_file_read(argument, 1 << 26, &in, &c->cli.error) != GR_OK) {
         gr_report(&c->cli.error);
     } else if (!parse_saved(c, &in, false)) {
         gr_complain(GR_EXIT_INPUT, "%s: not a conversation that /save wrote", argument);

@@ -66,9 +66,8 @@ static int answer(gr_cli *cli, const gr_cli_options *options) {
                                         .raw = options->raw};
     gr_request *request = NULL;
     uint64_t begin = gr_os_now_ns();
-    gr_status status = gr_session_evaluate(cli->session, gr_progress, NULL, &cli->error);
+    gr_status status = gr_cli_evaluate(cli);
     double evaluated = (double)(gr_os_now_ns() - begin) * 1e-9; // generating finds the prompt done
-    gr_progress_end();
     if (status == GR_OK)
         status = gr_session_generate(cli->session, &wanted, options->json ? print_piece_json : gr_print_piece, NULL,
                                      &request, &cli->error);

@@ -58,6 +58,17 @@ int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options) {
     return GR_EXIT_OK;
 }
 
+gr_status gr_cli_evaluate(gr_cli *cli) {
+    enum { LONG = 256 }; // tokens that take a while on any processor
+    size_t tokens;
+    gr_session_tokens(cli->session, &tokens);
+    if (tokens - gr_session_evaluated(cli->session) > LONG)
+        gr_progress_expect("prompt");
+    gr_status status = gr_session_evaluate(cli->session, gr_progress, NULL, &cli->error);
+    gr_progress_end();
+    return status;
+}
+
 int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code) {
     if (cli->engine && options->trace && gr_engine_trace_write(cli->engine, options->trace, &cli->error) != GR_OK) {
         int failed = gr_report(&cli->error);

@@ -103,6 +103,14 @@ for temperature in 1e-6 1e-30 1e-300; do
   expect 0 "temperature $temperature" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature $temperature
   cmp -s "$work/out" "$work/greedy" || { echo "temperature $temperature is not greedy"; bad=1; }
 done
+for device in cpu ref; do
+  rm -f "$work/first"
+  for way in "1 512" "2 512" "3 16"; do
+    expect 0 "branches on $device, threads and chunk $way" "$gregale" script "$(dirname "$0")/branches.lua" "$model" $device $way
+    [ -f "$work/first" ] || cp "$work/out" "$work/first"
+    cmp -s "$work/first" "$work/out" || { echo "forks on $device: threads and chunk $way gave other texts"; bad=1; }
+  done
+done
 expect 4 "context too small" "$gregale" run "$model" --raw -p "And it came to pass in those days that there went out a decree" --context 4
 expect 0 "not UTF-8" sh -c "printf 'a\\377b' | '$gregale' run '$model' --raw --max-tokens 1 --temperature 0 -p \"\$(printf 'a\\377b')\""
 expect 0 "tokenize" "$gregale" tokenize "$model" -p "In the beginning"
