@@ -23,6 +23,7 @@ static gr_status ref_probe(const gr_host *host, void *out_facts, uint32_t capaci
         return GR_OK;
     gr_device_facts facts = {
         .struct_size = sizeof facts, .kind = GR_DEVICE_REFERENCE, .numa_node = -1};
+    // BATCH_INVARIANT whether or not the host asks for it (GR_HOST_DETERMINISTIC): there is one path.
     facts.flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT | GR_DEVICE_ALIASES_WEIGHTS |
                   GR_DEVICE_BATCH_INVARIANT | GR_DEVICE_FALLBACK;
     if (host->topology)

@@ -57,6 +57,9 @@ double gr_parse_number(const char *text, double low, double high, const char *wh
 // The sampler chain that --sampler or --temperature asks for; NULL: the engine's default.
 const char *gr_options_sampler(const gr_cli_options *options);
 
+// ---- samplers.c: prints what a sampler chain can be made of
+void gr_print_samplers(void);
+
 // ---- session.c: an engine and a model as the options ask
 typedef struct gr_cli {
     gr_engine *engine;
@@ -68,6 +71,8 @@ typedef struct gr_cli {
 int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options);
 int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *path);
 int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options);
+// Evaluates the prompt, with a progress bar. Prints nothing else.
+gr_status gr_cli_evaluate(gr_cli *cli);
 // Writes the trace that was asked for, lets go of everything; returns `code`, or what writing the trace gave.
 int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code);
 
@@ -80,13 +85,26 @@ GR_PRINTF(2, 3)
 int gr_complain(int exit_code, const char *format, ...);
 // A progress bar on standard error when that is a terminal; nothing otherwise.
 bool gr_progress(void *context, double fraction, const char *what);
+// Draws it at once, empty: what follows is known to take a while.
+void gr_progress_expect(const char *what);
 void gr_progress_end(void);
 // Streams a piece of an answer to standard output; false once that cannot be written.
 bool gr_print_piece(void *context, const char *text, size_t bytes);
 // Reads `path` ("-": standard input) whole.
 int gr_read_text(const char *path, gr_strbuf *text);
-// Ctrl-C stops what `engine` is doing; a second one, before this is called again, ends the program.
+// Says so when standard input could not be read, as the last call on it told.
+int gr_check_input(void);
+
+// ---- interrupt.c
+// From now on Ctrl-C, SIGTERM and SIGHUP stop what `engine` (NULL: nobody) is doing; another one, before
+// gr_forget_interrupt, ends the program at once.
 void gr_catch_interrupt(gr_engine *engine);
 bool gr_interrupted(void);
+// What was interrupted has been dealt with. SIGTERM and SIGHUP are not forgotten: the program is to end.
+void gr_forget_interrupt(void);
+// While held, signals are noted and nothing ends.
+void gr_hold_interrupt(bool hold);
+// The exit code that SIGTERM or SIGHUP asks for; 0: neither came.
+int gr_ending(void);
 
 #endif

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // command_chat.c: gregale chat: a conversation at a terminal, or line by line from a pipe.
-#include <editline/readline.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/os.h"
 #include "cli/cli.h"
+#include "cli/line.h"
 
 typedef struct chat {
     gr_cli cli;
     gr_cli_options options;
     const char *path;
     char *system;        // owned
-    char sampler[160];   // "" : as the options say
+    char sampler[1024];  // "" : as the options say
     bool terminal, quit;
+    gr_line_reader *lines; // at a terminal
+    int presses;           // of Ctrl-C, without another key between
     int code;
 } chat;
 
 // ---- Reading a message: a line; a line that ends in \ goes on; """ opens and closes a block.
 
-static char *read_line(chat *c, const char *prompt) {
+// A line from a pipe, NULL at the end; the caller frees it.
+static char *read_piped(void) {
     char *line = NULL;
     size_t capacity = 0;
-    if (c->terminal)
-        return readline(prompt);
     ssize_t count = getline(&line, &capacity, stdin);
     if (count < 0) {
         free(line);
@@ -34,31 +35,67 @@ static char *read_line(chat *c, const char *prompt) {
     return line;
 }
 
-static bool read_message(chat *c, gr_strbuf *text) {
-    bool block = false, more = true;
-    gr_strbuf_clear(text);
-    gr_catch_interrupt(NULL); // an old Ctrl-C counts no more; one here should not stop the next answer
-    for (bool first = true; more; first = false) {
-        char *line = read_line(c, first ? "> " : ". ");
-        if (!line)
-            return text->size > 0;
-        size_t size = strlen(line);
-        bool fence = strcmp(line, "\"\"\"") == 0;
-        if (fence) {
-            block = !block;
-            more = block;
-        } else {
-            more = block || (size && line[size - 1] == '\\');
-            gr_strbuf_add(text, line, !block && more ? size - 1 : size);
-            if (more)
-                gr_strbuf_text(text, "\n");
+// Ctrl-C takes the message back; twice in a row leaves.
+static bool leaves(chat *c, bool typed) {
+    if (gr_ending())
+        return true;
+    gr_forget_interrupt();
+    c->presses = typed ? 1 : c->presses + 1;
+    printf("^C%s\n", c->presses == 1 ? " (again leaves)" : "");
+    return c->presses > 1;
+}
+
+// Adds one line to a message that is being read. Returns whether more is to come.
+static bool add_line(gr_strbuf *text, const char *line, bool *block) {
+    size_t size = strlen(line);
+    if (strcmp(line, "\"\"\"") == 0)
+        return *block = !*block;
+    bool more = *block || (size && line[size - 1] == '\\');
+    gr_strbuf_add(text, line, !*block && more ? size - 1 : size);
+    if (more)
+        gr_strbuf_text(text, "\n");
+    return more;
+}
+
+// Reads a line into `text`. Returns whether more is to come; *out_end when nothing will.
+static bool read_line(chat *c, gr_strbuf *text, bool first, bool *block, bool *out_end) {
+    const char *line = NULL;
+    char *piped = NULL;
+    bool typed = false, more;
+    if (c->terminal) {
+        gr_line_result result = gr_line_read(c->lines, first ? "> " : ". ", &line, &typed);
+        if (result == GR_LINE_INTERRUPTED) {
+            gr_strbuf_clear(text);
+            *block = false;
+            *out_end = leaves(c, typed);
+            c->code = *out_end ? gr_exit_code(GR_ERROR_CANCELLED) : c->code;
+            return !*out_end;
         }
-        free(line);
+        c->presses = 0;
+        if (result == GR_LINE_END)
+            putchar('\n');
+    } else {
+        line = piped = read_piped();
+        if (!line)
+            c->code = gr_interrupted() ? gr_exit_code(GR_ERROR_CANCELLED) : gr_check_input();
     }
+    *out_end = !line;
+    more = line && add_line(text, line, block);
+    free(piped);
+    return more;
+}
+
+static bool read_message(chat *c, gr_strbuf *text) {
+    bool block = false, more = true, end = false;
+    gr_strbuf_clear(text);
+    for (bool first = true; more; first = !text->size && !block)
+        more = read_line(c, text, first, &block, &end);
+    if (end && (c->code || !text->size))
+        return false;
     while (text->size && text->data[text->size - 1] == '\n')
         text->data[--text->size] = '\0';
     if (text->size && c->terminal)
-        add_history(text->data);
+        gr_line_remember(c->lines, text->data);
     return true;
 }
 
@@ -80,7 +117,19 @@ static void print_json(const gr_strbuf *text, const gr_request_info *info) {
     gr_strbuf_deinit(&line);
 }
 
-static void answer(chat *c) {
+static void say_how_it_ended(chat *c, gr_status status, const gr_request_info *info) {
+    if (status == GR_ERROR_CANCELLED)
+        fputs("(stopped)\n", stderr);
+    else if (status != GR_OK)
+        c->code = gr_report(&c->cli.error);
+    else if (info->stop_reason == GR_STOP_CONTEXT && !c->options.quiet)
+        fputs("gregale: stopped: the context is full (--context; /reset starts over, /undo goes back)\n", stderr);
+    if (gr_ending() || (status == GR_ERROR_CANCELLED && !c->terminal))
+        c->code = gr_exit_code(GR_ERROR_CANCELLED);
+}
+
+// Answers the last turn. Returns whether there is an answer, be it half of one.
+static bool answer(chat *c) {
     gr_strbuf text = {0};
     gr_request *request = NULL;
     bool json = c->options.json;
@@ -88,28 +137,28 @@ static void answer(chat *c) {
                                         .max_tokens = c->options.max_tokens,
                                         .seed = c->options.seed,
                                         .sampler = c->sampler[0] ? c->sampler : gr_options_sampler(&c->options)};
-    gr_catch_interrupt(c->cli.engine);
+    gr_request_info info = {.struct_size = sizeof info};
+    gr_forget_interrupt();
     gr_status status = gr_session_apply_turns(c->cli.session, &c->cli.error);
     if (status == GR_OK)
-        status = gr_session_evaluate(c->cli.session, gr_progress, NULL, &c->cli.error);
-    gr_progress_end();
+        status = gr_cli_evaluate(&c->cli);
     if (status == GR_OK)
         status = gr_session_generate(c->cli.session, &wanted, json ? collect_piece : gr_print_piece, &text, &request,
                                      &c->cli.error);
     if (request) {
-        gr_request_info info = {.struct_size = sizeof info};
         gr_request_info_get(request, &info);
         if (json)
             print_json(&text, &info);
         else
             putchar('\n');
-        gr_request_release(request);
+        fflush(stdout);
     }
-    if (status == GR_ERROR_CANCELLED)
-        fputs("(stopped)\n", stderr);
-    else if (status != GR_OK)
-        c->code = gr_report(&c->cli.error);
+    say_how_it_ended(c, status, &info);
+    c->presses = gr_interrupted(); // the next one leaves
+    gr_forget_interrupt();
+    gr_request_release(request);
     gr_strbuf_deinit(&text);
+    return request && info.stop_reason != GR_STOP_ERROR;
 }
 
 // ---- The conversation
@@ -225,7 +274,9 @@ static bool parse_saved(chat *c, const gr_strbuf *in, bool apply) {
 
 static void do_load(chat *c, const char *argument) {
     gr_strbuf in = {0};
-    if (gr_file_read(argument, 1 << 26, &in, &c->cli.error) != GR_OK) {
+    if (!*argument) {
+        fputs("/load needs a file name\n", stderr);
+    } else if (gr_file_read(argument, 1 << 26, &in, &c->cli.error) != GR_OK) {
         gr_report(&c->cli.error);
     } else if (!parse_saved(c, &in, false)) {
         gr_complain(GR_EXIT_INPUT, "%s: not a conversation that /save wrote", argument);
@@ -236,28 +287,48 @@ static void do_load(chat *c, const char *argument) {
     gr_strbuf_deinit(&in);
 }
 
+static void set_sampler(chat *c, const char *value) {
+    if (gr_sampler_check(value, &c->cli.error) != GR_OK)
+        fprintf(stderr, "/set sampler: %s\n", c->cli.error.message);
+    else if (strlen(value) >= sizeof c->sampler)
+        fprintf(stderr, "/set sampler: at most %zu characters\n", sizeof c->sampler - 1);
+    else
+        snprintf(c->sampler, sizeof c->sampler, "%s", value);
+}
+
 static void do_set(chat *c, const char *argument) {
-    char name[32], value[128];
-    char *end;
-    if (sscanf(argument, "%31s %127[^\n]", name, value) < 2) {
+    static const struct {
+        const char *name;
+        double limit;
+    } settings[] = {{"sampler", 0}, {"temperature", 100}, {"max-tokens", 1 << 30}, {"seed", 9007199254740991.0}};
+    enum { SAMPLER, TEMPERATURE, MAX_TOKENS, SEED, COUNT };
+    size_t length = strcspn(argument, " ");
+    const char *value = argument + length + strspn(argument + length, " ");
+    int which = 0;
+    while (which < COUNT && (strlen(settings[which].name) != length || strncmp(settings[which].name, argument, length) != 0))
+        which++;
+    if (which == COUNT || !*value) {
         fputs("/set temperature|sampler|max-tokens|seed VALUE\n", stderr);
         return;
     }
-    if (strcmp(name, "sampler") == 0) {
-        snprintf(c->sampler, sizeof c->sampler, "%s", value);
+    if (which == SAMPLER) {
+        set_sampler(c, value);
         return;
     }
+    char *end;
     double number = strtod(value, &end);
-    if (end == value || *end || !(number >= 0 && number <= 4294967295.0))
-        fprintf(stderr, "/set %s: expected a number, found '%s'\n", name, value);
-    else if (strcmp(name, "temperature") == 0)
+    if (end == value || *end || !(number >= 0 && number <= settings[which].limit) ||
+        (which != TEMPERATURE && number != (double)(uint64_t)number)) {
+        fprintf(stderr, "/set %s: expected a %snumber from 0 to %.0f, found '%s'\n", settings[which].name,
+                which == TEMPERATURE ? "" : "whole ", settings[which].limit, value);
+        return;
+    }
+    if (which == TEMPERATURE)
         c->options.temperature = number, c->options.sampler = NULL, c->sampler[0] = '\0';
-    else if (strcmp(name, "max-tokens") == 0)
+    else if (which == MAX_TOKENS)
         c->options.max_tokens = (uint32_t)number;
-    else if (strcmp(name, "seed") == 0)
-        c->options.seed = (uint64_t)number;
     else
-        fprintf(stderr, "/set knows temperature, sampler, max-tokens and seed, not '%s'\n", name);
+        c->options.seed = (uint64_t)number;
 }
 
 // Without a name says where the model runs; with one loads it there and keeps the conversation.
@@ -344,17 +415,19 @@ static void run_command(chat *c, const char *text) {
 
 static void converse(chat *c) {
     gr_strbuf text = {0};
+    gr_forget_interrupt();
     if (c->terminal)
         puts("Type a message; /help lists the commands.");
-    while (!c->quit && read_message(c, &text)) {
+    while (!c->quit && !gr_ending() && read_message(c, &text)) {
+        c->code = 0; // a failure that the terminal showed has been seen
         if (!text.size)
             continue;
         if (text.data[0] == '/') {
             run_command(c, text.data + 1);
         } else if (add_turn(c, GR_CHAT_USER, text.data, text.size) != GR_OK) {
             c->code = gr_report(&c->cli.error);
-        } else {
-            answer(c);
+        } else if (!answer(c) && gr_session_turn_count(c->cli.session)) {
+            drop_from(c, gr_session_turn_count(c->cli.session) - 1); // not asked, then
         }
         if (ferror(stdout))
             break; // nobody reads the answers
@@ -369,6 +442,8 @@ static int run(int argc, char **argv) {
     gr_options_parse(argc, argv, &c.options, "MODEL", "Talk to a model. From a pipe, each line is a message.", NULL, NULL, NULL);
     if (!c.options.positional_count)
         return gr_complain(GR_EXIT_USAGE, "chat: expected a model file; see gregale chat --help");
+    if (c.options.raw)
+        return gr_complain(GR_EXIT_USAGE, "chat: --raw makes no sense in a conversation; see gregale run --help");
     c.path = c.options.positional[0];
     c.terminal = gr_is_terminal(stdin) && gr_is_terminal(stdout);
     c.system = c.options.system ? strdup(c.options.system) : NULL;
@@ -380,8 +455,11 @@ static int run(int argc, char **argv) {
         c.code = gr_complain(GR_EXIT_INPUT, "%s: a base model without a chat format; choose one with --chat-format, or use gregale run", c.path);
     if (!c.code)
         start_over(&c);
+    if (!c.code && c.terminal && !(c.lines = gr_line_open()))
+        c.code = gr_complain(GR_EXIT_RESOURCES, "chat: no memory for a line editor");
     if (!c.code)
         converse(&c);
+    gr_line_close(c.lines);
     c.code = gr_cli_close(&c.cli, &c.options, c.code);
     free(c.system);
     return c.code;

@@ -32,7 +32,10 @@ static double standard_error(const tally *t, double perplexity) {
 
 static void print_result(const tally *t, bool json, bool final) {
     double perplexity = exp(t->sum / (double)t->count), error = standard_error(t, perplexity);
-    if (json)
+    if (json && !isfinite(perplexity))
+        printf("{\"type\":\"%s\",\"tokens\":%llu,\"perplexity\":null,\"standard_error\":null}\n",
+               final ? "done" : "progress", (unsigned long long)t->count);
+    else if (json)
         printf("{\"type\":\"%s\",\"tokens\":%llu,\"perplexity\":%.6g,\"standard_error\":%.3g}\n", final ? "done" : "progress",
                (unsigned long long)t->count, perplexity, error);
     else

@@ -66,9 +66,8 @@ static int answer(gr_cli *cli, const gr_cli_options *options) {
                                         .raw = options->raw};
     gr_request *request = NULL;
     uint64_t begin = gr_os_now_ns();
-    gr_status status = gr_session_evaluate(cli->session, gr_progress, NULL, &cli->error);
+    gr_status status = gr_cli_evaluate(cli);
     double evaluated = (double)(gr_os_now_ns() - begin) * 1e-9; // generating finds the prompt done
-    gr_progress_end();
     if (status == GR_OK)
         status = gr_session_generate(cli->session, &wanted, options->json ? print_piece_json : gr_print_piece, NULL,
                                      &request, &cli->error);
@@ -78,6 +77,9 @@ static int answer(gr_cli *cli, const gr_cli_options *options) {
         if (!options->json)
             putchar('\n');
         fflush(stdout);
+        if (info.stop_reason == GR_STOP_CONTEXT && !options->quiet && !options->json)
+            fprintf(stderr, "gregale: stopped: the context of %u positions is full (--context N makes it larger)\n",
+                    info.prompt_tokens + info.generated_tokens);
         if (status == GR_OK || status == GR_ERROR_CANCELLED)
             print_summary(&info, options, evaluated + info.prefill_seconds);
         gr_request_release(request);
@@ -98,6 +100,8 @@ static int run(int argc, char **argv) {
     int code = options.prompt ? GR_EXIT_OK : gr_read_text("-", &text);
     if (options.prompt)
         gr_strbuf_text(&text, options.prompt);
+    else if (!options.raw && text.size && text.data[text.size - 1] == '\n')
+        text.data[--text.size] = '\0'; // echo's, not the message's
     if (!code)
         code = gr_cli_open_model(&cli, &options, options.positional[0]);
     if (!code)

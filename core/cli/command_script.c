@@ -82,7 +82,7 @@ static int run_script(lua_State *L, int argc, char **argv) {
 static int run(int argc, char **argv) {
     if (argc < 2)
         return gr_complain(GR_EXIT_USAGE, "script: expected FILE; see gregale script --help");
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "-?") == 0) {
         print_help();
         return GR_EXIT_OK;
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // main.c: finds the command and hands over.
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -31,9 +32,25 @@ static void check_output(void) {
         _exit(gr_complain(GR_EXIT_FAILURE, "cannot write to standard output"));
 }
 
+// A standard stream that the parent closed would be the next file opened, a trace perhaps. What takes its
+// place refuses what the stream is for.
+static void occupy_streams(void) {
+    for (int number = 0; number <= 2; number++)
+        if (fcntl(number, F_GETFD) < 0 && open("/dev/null", number == 0 ? O_WRONLY : O_RDONLY) != number)
+            _exit(GR_EXIT_FAILURE);
+}
+
+// The C locale knows no characters but ASCII; a terminal today sends UTF-8.
+static void choose_locale(void) {
+    const char *locale = setlocale(LC_CTYPE, "");
+    if (!locale || strcmp(locale, "C") == 0 || strcmp(locale, "POSIX") == 0)
+        setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 int main(int argc, char **argv) {
     static char program[64];
-    setlocale(LC_CTYPE, "");
+    occupy_streams();
+    choose_locale();
     signal(SIGPIPE, SIG_IGN);
     atexit(check_output);
     if (argc < 2) {
@@ -44,9 +61,16 @@ int main(int argc, char **argv) {
         printf("gregale %s\n", gr_version());
         return GR_EXIT_OK;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        (strcmp(argv[1], "help") == 0 && argc == 2)) {
         print_help(stdout);
         return GR_EXIT_OK;
+    }
+    static char help[] = "--help";
+    char *asked[] = {argv[0], argv[2], help, NULL};
+    if (strcmp(argv[1], "help") == 0) { // help COMMAND
+        argc = 3;
+        argv = asked;
     }
     const gr_command *command = find(argv[1]);
     if (!command)

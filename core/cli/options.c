@@ -23,12 +23,13 @@ static const struct argp_option model_options[] = {
     {"json", KEY_JSON, NULL, 0, "One JSON object a line on standard output", 1},
     {"quiet", 'q', NULL, 0, "No notices", 1},
     {"offline", KEY_OFFLINE, NULL, 0, "Never use the network (this command never does)", 1},
+    {"h", 'h', NULL, OPTION_HIDDEN, "", 1},
     {0}};
 
 static const struct argp_option generate_options[] = {
     {"seed", KEY_SEED, "N", 0, "Seed of every random draw (default, and 0: a fresh one)", 2},
-    {"temperature", KEY_TEMPERATURE, "X", 0, "0 is greedy", 2},
-    {"sampler", KEY_SAMPLER, "CHAIN", 0, "Sampler chain, e.g. 'top-k(40);temperature(0.8)'", 2},
+    {"temperature", KEY_TEMPERATURE, "X", 0, "0 (in fact, below 1e-5) is greedy", 2},
+    {"sampler", KEY_SAMPLER, "CHAIN", 0, "Sampler chain, e.g. 'top-k(40);temperature(0.8)'; 'help' lists what there is", 2},
     {"max-tokens", KEY_MAX_TOKENS, "N", 0, "Longest answer (default, and 0: until the model ends or the context is full)", 2},
     {"system", KEY_SYSTEM, "TEXT", 0, "System prompt", 2},
     {"chat-format", KEY_CHAT_FORMAT, "NAME", 0, "Chat format, in place of the one the file names", 2},
@@ -36,7 +37,7 @@ static const struct argp_option generate_options[] = {
     {0}};
 
 static const struct argp_option prompt_options[] = {
-    {"prompt", 'p', "TEXT", 0, "The prompt (default: standard input)", 2}, {0}};
+    {"prompt", 'p', "TEXT", 0, "The prompt (default: standard input)", 0}, {0}};
 
 uint64_t gr_parse_u64(const char *text, uint64_t limit, const char *what) {
     char *end;
@@ -56,6 +57,25 @@ double gr_parse_number(const char *text, double low, double high, const char *wh
     return value;
 }
 
+// A name or text that must not be empty, as an unset variable of a script would leave it.
+static char *filled(char *value, const char *what) {
+    if (!*value)
+        exit(gr_complain(GR_EXIT_USAGE, "%s: expected something, found nothing", what));
+    return value;
+}
+
+static char *sampler_chain(char *value) {
+    gr_error error;
+    gr_error_init(&error);
+    if (strcmp(value, "help") == 0) {
+        gr_print_samplers();
+        exit(GR_EXIT_OK);
+    }
+    if (gr_sampler_check(filled(value, "--sampler"), &error) != GR_OK)
+        exit(gr_complain(gr_exit_code(error.code), "--sampler: %s", error.message));
+    return value;
+}
+
 typedef struct parse_state {
     gr_cli_options *options;
     int group_count;
@@ -66,7 +86,7 @@ typedef struct parse_state {
 static error_t parse_group(int key, char *value, struct argp_state *state) {
     gr_cli_options *o = ((parse_state *)state->input)->options;
     switch (key) {
-    case KEY_DEVICE: o->device = value; return 0;
+    case KEY_DEVICE: o->device = filled(value, "--device"); return 0;
     case KEY_THREADS: o->threads = (uint32_t)gr_parse_u64(value, 1024, "--threads"); return 0;
     case KEY_CONTEXT: o->context = (uint32_t)gr_parse_u64(value, (1u << 30) - 1, "--context"); return 0;
     case KEY_CHUNK: o->chunk = (uint32_t)gr_parse_u64(value, 1u << 16, "--chunk"); return 0;
@@ -74,7 +94,7 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
         o->has_sliding_window = true;
         o->sliding_window = strcmp(value, "off") == 0 ? 0 : (int64_t)gr_parse_u64(value, 1u << 30, "--sliding-window");
         return 0;
-    case KEY_TRACE: o->trace = value; return 0;
+    case KEY_TRACE: o->trace = filled(value, "--trace"); return 0;
     case KEY_JSON: o->json = true; return 0;
     case KEY_DETERMINISTIC: o->deterministic = true; return 0;
     case KEY_OFFLINE: o->offline = true; return 0;
@@ -82,9 +102,10 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
     case KEY_SEED: o->seed = gr_parse_u64(value, (UINT64_C(1) << 53) - 1, "--seed"); return 0;
     case KEY_TEMPERATURE: o->temperature = gr_parse_number(value, 0, 100, "--temperature"); return 0;
     case KEY_MAX_TOKENS: o->max_tokens = (uint32_t)gr_parse_u64(value, 1u << 30, "--max-tokens"); return 0;
-    case KEY_SAMPLER: o->sampler = value; return 0;
+    case KEY_SAMPLER: o->sampler = sampler_chain(value); return 0;
     case KEY_SYSTEM: o->system = value; return 0;
-    case KEY_CHAT_FORMAT: o->chat_format = value; return 0;
+    case KEY_CHAT_FORMAT: o->chat_format = filled(value, "--chat-format"); return 0;
+    case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); return 0;
     case 'q': o->quiet = true; return 0;
     case 'p': o->prompt = value; return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -102,8 +123,9 @@ static error_t parse_top(int key, char *value, struct argp_state *state) {
     if (key == ARGP_KEY_ARG) {
         gr_cli_options *o = parse->options;
         if (o->positional_count >= o->positional_limit)
-            exit(gr_complain(GR_EXIT_USAGE, "unexpected argument '%s'; see %s --help", value, state->name));
-        o->positional[o->positional_count++] = value;
+            exit(gr_complain(GR_EXIT_USAGE, "unexpected argument '%s'%s; see %s --help", value,
+                             o->wanted & GR_OPTIONS_PROMPT ? " (a prompt stands behind -p)" : "", state->name));
+        o->positional[o->positional_count++] = filled(value, "file name");
         return 0;
     }
     return parse->extra ? parse->extra(key, value, parse->context) : ARGP_ERR_UNKNOWN;
@@ -122,7 +144,7 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
     if (options->wanted & GR_OPTIONS_GENERATE)
         children[count++] = (struct argp_child){&generate, 0, "Generation:", 2};
     if (options->wanted & GR_OPTIONS_PROMPT)
-        children[count++] = (struct argp_child){&prompt, 0, "", 2};
+        children[count++] = (struct argp_child){&prompt, 0, "Prompt:", 0};
     const struct argp top = {extra, parse_top, usage, help, children, NULL, NULL};
     parse_state state = {options, count, extra_parse, context};
     argp_err_exit_status = GR_EXIT_USAGE;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +26,7 @@ int gr_exit_code(gr_status status) {
     case GR_ERROR_DEVICE_LOST:
     case GR_ERROR_TIMEOUT: return GR_EXIT_DEVICE;
     case GR_ERROR_SCRIPT: return GR_EXIT_SCRIPT;
-    case GR_ERROR_CANCELLED: return GR_EXIT_INTERRUPTED;
+    case GR_ERROR_CANCELLED: return gr_ending() ? gr_ending() : GR_EXIT_INTERRUPTED;
     default: return GR_EXIT_FAILURE;
     }
 }
@@ -67,7 +66,7 @@ bool gr_progress(void *context, double fraction, const char *what) {
     uint64_t now = gr_os_now_ns();
     if (!bar.start_ns)
         bar.start_ns = now;
-    if (now - bar.start_ns < 300000000u || now - bar.drawn_ns < 50000000u)
+    if ((now - bar.start_ns < 300000000u && !bar.shown) || now - bar.drawn_ns < 50000000u)
         return !gr_interrupted();
     int filled = (int)(fraction * 30 + 0.5);
     for (int i = 0; i < 30; i++)
@@ -78,6 +77,11 @@ bool gr_progress(void *context, double fraction, const char *what) {
     bar.drawn_ns = now;
     bar.shown = true;
     return !gr_interrupted();
+}
+
+void gr_progress_expect(const char *what) {
+    bar.start_ns = 1;
+    gr_progress(NULL, 0, what);
 }
 
 void gr_progress_end(void) {
@@ -94,38 +98,30 @@ bool gr_print_piece(void *context, const char *text, size_t bytes) {
     return !ferror(stdout);
 }
 
+#define READ_LIMIT (UINT64_C(1) << 30)
+
+static int read_input(gr_strbuf *text) {
+    char chunk[16384];
+    for (size_t count; (count = fread(chunk, 1, sizeof chunk, stdin)) > 0;) {
+        gr_strbuf_add(text, chunk, count);
+        if (text->failed || text->size > READ_LIMIT)
+            return gr_complain(GR_EXIT_RESOURCES, "standard input: longer than memory or 1 GiB");
+    }
+    return gr_check_input();
+}
+
+int gr_check_input(void) {
+    if (!ferror(stdin))
+        return GR_EXIT_OK;
+    return gr_complain(GR_EXIT_INPUT, "standard input: cannot read: %s", strerror(errno));
+}
+
 int gr_read_text(const char *path, gr_strbuf *text) {
     gr_error error;
     gr_error_init(&error);
-    const char *name = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
-    if (gr_file_read(name, UINT64_C(1) << 30, text, &error) != GR_OK)
+    if (strcmp(path, "-") == 0)
+        return read_input(text);
+    if (gr_file_read(path, READ_LIMIT, text, &error) != GR_OK)
         return gr_report(&error);
     return GR_EXIT_OK;
-}
-
-// ---- Ctrl-C
-
-static gr_engine *volatile interrupted_engine;
-static volatile sig_atomic_t interrupt_count;
-
-static void on_interrupt(int number) {
-    (void)number;
-    if (++interrupt_count > 1)
-        _exit(GR_EXIT_INTERRUPTED);
-    if (interrupted_engine)
-        gr_engine_interrupt(interrupted_engine);
-}
-
-void gr_catch_interrupt(gr_engine *engine) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_interrupt;
-    sigemptyset(&action.sa_mask);
-    interrupt_count = 0;
-    interrupted_engine = engine;
-    sigaction(SIGINT, &action, NULL);
-}
-
-bool gr_interrupted(void) {
-    return interrupt_count > 0;
 }

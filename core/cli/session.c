@@ -18,8 +18,9 @@ int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options) {
                                       .trace = options->trace != NULL,
                                       .deterministic = options->deterministic};
     gr_error_init(&cli->error);
+    gr_catch_interrupt(NULL);
     if (options->deterministic)
-        setenv("GREGALE_DETERMINISTIC", "1", 1); // read by backends when they open a device
+        setenv("GREGALE_DETERMINISTIC", "1", 1); // all that backends of plugin interface 0.1 know
     if (gr_engine_create(&wanted, &cli->engine, &cli->error) != GR_OK)
         return gr_report(&cli->error);
     return GR_EXIT_OK;
@@ -37,6 +38,8 @@ int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *pa
     if (code)
         return code;
     gr_catch_interrupt(cli->engine);
+    if (gr_interrupted())
+        return gr_complain(gr_exit_code(GR_ERROR_CANCELLED), "interrupted");
     gr_status status = gr_model_load(cli->engine, path, &wanted, &cli->model, &cli->error);
     gr_progress_end();
     if (status != GR_OK)
@@ -53,6 +56,17 @@ int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options) {
     if (gr_session_create(cli->model, &wanted, &cli->session, &cli->error) != GR_OK)
         return gr_report(&cli->error);
     return GR_EXIT_OK;
+}
+
+gr_status gr_cli_evaluate(gr_cli *cli) {
+    enum { LONG = 256 }; // tokens that take a while on any processor
+    size_t tokens;
+    gr_session_tokens(cli->session, &tokens);
+    if (tokens - gr_session_evaluated(cli->session) > LONG)
+        gr_progress_expect("prompt");
+    gr_status status = gr_session_evaluate(cli->session, gr_progress, NULL, &cli->error);
+    gr_progress_end();
+    return status;
 }
 
 int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code) {

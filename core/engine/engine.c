@@ -25,6 +25,7 @@ static gr_status open_host(gr_engine *engine, const gr_engine_options *options, 
                                         .topology = {.xml_path = options->topology_xml},
                                         .log = &engine->log,
                                         .trace = engine->trace,
+                                        .flags = engine->deterministic ? GR_HOST_DETERMINISTIC : 0,
                                         .linked = gr_linked_backends()};
     status = gr_registry_create(&wanted, &engine->registry, error);
     if (status == GR_OK)
@@ -42,7 +43,7 @@ gr_status gr_engine_create(const gr_engine_options *options, gr_engine **out_eng
         options = &defaults;
     engine->references = 1;
     engine->log = (gr_log){options->log, options->log_context, options->log_level};
-    engine->deterministic = options->deterministic != 0;
+    engine->deterministic = options->deterministic || environment_says("GREGALE_DETERMINISTIC");
     engine->no_fusion = options->no_fusion || environment_says("GREGALE_NO_FUSION");
     gr_status status = open_host(engine, options, error);
     if (status != GR_OK) {
@@ -112,6 +113,10 @@ uint32_t gr_engine_threads(const gr_engine *engine) {
 
 void gr_engine_interrupt(gr_engine *engine) {
     atomic_store(&engine->interrupted, true);
+}
+
+bool gr_engine_interrupt_take(gr_engine *engine) {
+    return atomic_exchange(&engine->interrupted, false);
 }
 
 gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *error) {

@@ -130,7 +130,7 @@ struct gr_request {
     gr_error error;
     atomic_bool cancelled;
     uint64_t prompt_tokens;
-    uint32_t tool_calls;
+    gr_chat calls;          // one message, when the answer holds tool calls: ours to keep
     bool chat_turn;         // the answer becomes an assistant turn
     uint64_t start_ns, first_ns, end_ns;
 };
@@ -162,5 +162,7 @@ gr_status gr_session_drain(gr_session *session, bool (*progress)(void *, double,
 double gr_log_probability(const float *logits, uint32_t vocab, int32_t token);
 // ---- turns.c ----
 gr_status gr_turns_apply(gr_session *session, gr_error *error);
+// Call `index` of message `turn`.
+gr_status gr_chat_call_info(const gr_chat *chat, size_t turn, uint32_t index, gr_tool_call_info *out_info);
 
 #endif

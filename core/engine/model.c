@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // model.c: from a file to something that can be stepped: source, tokenizer, graph, devices, weights, cache.
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,8 +31,7 @@ static gr_status open_devices(gr_model *model, const char *name, gr_error *error
     if (status == GR_OK && model->engine->deterministic &&
         !(model->devices[0].opened->facts.flags & GR_DEVICE_BATCH_INVARIANT))
         status = gr_fail(error, GR_ERROR_UNSUPPORTED, "engine",
-                         "device %s does not promise bits that ignore batching; GREGALE_DETERMINISTIC=1 in the environment "
-                         "makes a backend that can do so",
+                         "device %s was asked for bits that ignore batching and does not promise them",
                          model->devices[0].opened->name);
     for (uint32_t i = 0; status == GR_OK && i < gr_registry_device_count(registry); i++) {
         bool host = gr_registry_device(registry, i)->facts.flags & GR_DEVICE_HOST_MEMORY;
@@ -85,7 +85,9 @@ static gr_status import_weight(gr_model *model, gr_model_device *device, uint32_
     return status;
 }
 
-static gr_status import_segment(gr_model *model, const gr_plan_segment *segment, gr_error *error) {
+// `progress` counts the weights imported so far.
+static gr_status import_segment(gr_model *model, const gr_plan_segment *segment, const gr_model_options *options,
+                                uint32_t *progress, gr_error *error) {
     gr_model_device *device = &model->devices[segment->device];
     gr_status status = device->used ? GR_OK : ready_device(model, device, error);
     for (uint32_t i = 0; status == GR_OK && i < segment->segment.node_count; i++) {
@@ -94,8 +96,12 @@ static gr_status import_segment(gr_model *model, const gr_plan_segment *segment,
             if (node->in[j] == GR_VALUE_NONE)
                 continue;
             const gr_value *value = gr_segment_value(&segment->segment, node->in[j]);
-            if (value->kind == GR_VALUE_WEIGHT)
-                status = import_weight(model, device, value->index, error);
+            if (value->kind != GR_VALUE_WEIGHT)
+                continue;
+            status = import_weight(model, device, value->index, error);
+            double share = fmin(1, (double)++*progress / gr_graph_weight_count(model->graph));
+            if (status == GR_OK && !report(options, 0.1 + 0.8 * share, "weights"))
+                status = gr_fail(error, GR_ERROR_CANCELLED, "engine", "loading was cancelled");
         }
     }
     return status;
@@ -106,12 +112,9 @@ static gr_status import_weights(gr_model *model, const gr_model_options *options
     gr_plan *plan = NULL;
     gr_status status = gr_plan_create(model->graph, gr_placement_choose, model->placement, model->engine->no_fusion, 1,
                                       1, 1, &plan, error);
-    uint32_t count = status == GR_OK ? gr_plan_segment_count(plan) : 0;
-    for (uint32_t i = 0; status == GR_OK && i < count; i++) {
-        status = import_segment(model, gr_plan_segment_at(plan, i), error);
-        if (status == GR_OK && !report(options, 0.2 + 0.7 * (i + 1) / count, "weights"))
-            status = gr_fail(error, GR_ERROR_CANCELLED, "engine", "loading was cancelled");
-    }
+    uint32_t count = status == GR_OK ? gr_plan_segment_count(plan) : 0, progress = 0;
+    for (uint32_t i = 0; status == GR_OK && i < count; i++)
+        status = import_segment(model, gr_plan_segment_at(plan, i), options, &progress, error);
     gr_plan_destroy(plan);
     return status;
 }
@@ -149,7 +152,7 @@ static gr_status choose_chat_format(gr_model *model, const char *name, gr_error 
     gr_strbuf known = {0};
     for (const gr_chat_format *const *format = gr_chat_formats(); *format; format++)
         gr_strbuf_format(&known, "%s%s", known.size ? ", " : "", (*format)->name);
-    gr_status status = gr_fail(error, GR_ERROR_NOT_FOUND, "engine", "no chat format is called '%s'; there are: %s", name,
+    gr_status status = gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "no chat format is called '%s'; there are: %s", name,
                                gr_strbuf_cstr(&known));
     gr_strbuf_deinit(&known);
     return status;
@@ -213,8 +216,8 @@ static gr_status load(gr_model *model, const char *path, const gr_model_options 
         status = gr_bucket_get(model, 1, &bucket, error);
     if (status == GR_OK)
         status = join_engine(model, error);
-    if (status == GR_OK)
-        report(options, 1.0, "ready");
+    if (status == GR_OK && !report(options, 1.0, "ready"))
+        status = gr_fail(error, GR_ERROR_CANCELLED, "engine", "loading was cancelled");
     return status;
 }
 

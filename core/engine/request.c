@@ -22,9 +22,23 @@ static gr_status copy_stops(gr_request *request, const char *const *stop, gr_err
     return request->stop ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for stop strings");
 }
 
-static gr_status make_chain(gr_request *request, const char *text, gr_error *error) {
-    gr_status status = gr_sampler_chain_create(&request->chain, error);
-    return status == GR_OK ? gr_sampler_chain_parse(request->chain, text ? text : DEFAULT_SAMPLER, error) : status;
+// Whatever is wrong with the text, it is the caller's argument.
+static gr_status make_chain(gr_sampler_chain **out_chain, const char *text, gr_error *error) {
+    gr_status status = gr_sampler_chain_create(out_chain, error);
+    if (status == GR_OK)
+        status = gr_sampler_chain_parse(*out_chain, text ? text : DEFAULT_SAMPLER, error);
+    if (status == GR_OK || status == GR_ERROR_OUT_OF_MEMORY)
+        return status;
+    if (error)
+        error->code = GR_ERROR_INVALID_ARGUMENT;
+    return GR_ERROR_INVALID_ARGUMENT;
+}
+
+gr_status gr_sampler_check(const char *sampler, gr_error *error) {
+    gr_sampler_chain *chain = NULL;
+    gr_status status = make_chain(&chain, sampler, error);
+    gr_sampler_chain_destroy(chain);
+    return status;
 }
 
 // What the answer continues: the turns, the tokens so far, or a bare beginning token.
@@ -58,7 +72,7 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
     gr_error_init(&request->error);
     gr_status status = copy_stops(request, request->options.stop, error);
     if (status == GR_OK)
-        status = make_chain(request, request->options.sampler, error);
+        status = make_chain(&request->chain, request->options.sampler, error);
     request->options.stop = NULL;
     request->options.sampler = NULL;
     if (status == GR_OK && !request->options.seed &&
@@ -88,6 +102,7 @@ void gr_request_release(gr_request *request) {
     gr_sampler_chain_destroy(request->chain);
     gr_tokens_deinit(&request->tokens);
     free(request->log_probabilities);
+    gr_chat_deinit(&request->calls);
     gr_strbuf_deinit(&request->pending);
     gr_strbuf_deinit(&request->text);
     gr_session_release(request->session);
@@ -104,9 +119,11 @@ static void record_turn(gr_request *request) {
     if (session->chat.tools && format && format->parse_tool_calls && !session->encode_turns)
         format->parse_tool_calls(session->model->tokenizer, request->tokens.data, request->tokens.count, &session->chat,
                                  &found, &request->error);
-    if (found && session->chat.count > turns)
-        request->tool_calls = (uint32_t)session->chat.messages[turns].tool_call_count;
-    else
+    if (found && session->chat.count > turns) {
+        const gr_message *message = &session->chat.messages[turns];
+        gr_chat_add_tool_calls(&request->calls, (gr_str){"", 0}, message->tool_calls, message->tool_call_count,
+                               &request->error);
+    } else
         gr_chat_add(&session->chat, GR_ROLE_ASSISTANT, (gr_str){gr_strbuf_cstr(&request->text), request->text.size},
                     &request->error);
 }
@@ -251,6 +268,14 @@ gr_status gr_request_read(gr_request *request, const char **out_text, size_t *ou
     return gr_fail(error, request->status, request->error.origin, "%s", request->error.message);
 }
 
+static uint32_t calls_of(const gr_request *request) {
+    return request->calls.count ? (uint32_t)request->calls.messages[0].tool_call_count : 0;
+}
+
+gr_status gr_request_tool_call(const gr_request *request, uint32_t index, gr_tool_call_info *out_info) {
+    return gr_chat_call_info(&request->calls, 0, index, out_info);
+}
+
 gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_info) {
     uint32_t size = out_info->struct_size;
     uint64_t end = request->end_ns ? request->end_ns : gr_os_now_ns();
@@ -264,7 +289,7 @@ gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_in
                             .log_probabilities = request->log_probabilities,
                             .text = gr_strbuf_cstr(&request->text),
                             .text_bytes = request->text.size,
-                            .tool_calls = request->tool_calls,
+                            .tool_calls = calls_of(request),
                             .prefill_seconds = (double)(first - request->start_ns) * 1e-9,
                             .decode_seconds = (double)(end - first) * 1e-9};
     memcpy(out_info, &info, size < sizeof info ? size : sizeof info);

@@ -49,6 +49,22 @@ gr_status gr_session_turn_get(const gr_session *session, uint32_t index, gr_chat
     return GR_OK;
 }
 
+gr_status gr_chat_call_info(const gr_chat *chat, size_t turn, uint32_t index, gr_tool_call_info *out_info) {
+    uint32_t size = out_info->struct_size;
+    if (turn >= chat->count || index >= chat->messages[turn].tool_call_count)
+        return GR_ERROR_OUT_OF_RANGE;
+    const gr_tool_call *call = &chat->messages[turn].tool_calls[index];
+    const gr_tool_call_info info = {
+        .struct_size = size, .id = call->id, .name = call->name, .arguments = call->arguments};
+    memcpy(out_info, &info, size < sizeof info ? size : sizeof info);
+    return GR_OK;
+}
+
+gr_status gr_session_turn_tool_call(const gr_session *session, uint32_t turn, uint32_t index,
+                                    gr_tool_call_info *out_info) {
+    return gr_chat_call_info(&session->chat, turn, index, out_info);
+}
+
 gr_status gr_session_turns_truncate(gr_session *session, uint32_t index, gr_error *error) {
     if (index > session->chat.count)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "there are %zu turns, not %u", session->chat.count, index);

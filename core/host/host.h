@@ -72,6 +72,7 @@ typedef struct gr_registry_options {
     gr_trace *trace; // NULL: none
     const gr_plugin_entry
         *linked; // backends linked in (gr_linked_backends()), ends with NULL; may be NULL
+    gr_host_flags flags;       // what is asked of every device
     uint32_t probe_timeout_ms; // for a risky probe in its helper process; 0: 10 s
 } gr_registry_options;
 

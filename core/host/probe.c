@@ -141,6 +141,7 @@ static void help(const gr_backend *backend, const gr_host *host, int pipe) {
     gr_error_init(&error);
     gr_services_init(&quiet, backend->name, NULL, NULL, host->topology);
     quiet.table.log = silent_log;
+    quiet.table.flags = host->flags;
     a.status = gr_probe_run(backend, &quiet.table, &result, &error);
     a.count = result.count;
     memcpy(a.message, error.message, sizeof a.message);

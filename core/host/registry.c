@@ -81,6 +81,7 @@ static gr_status take_table(gr_registry *r, gr_plugin *plugin, const gr_backend 
     plugin->info.accepted = true;
     gr_services_init(&plugin->services, plugin->info.name, r->services.log, r->services.trace,
                      r->topology);
+    plugin->services.table.flags = r->services.table.flags;
     return GR_OK;
 }
 
@@ -274,6 +275,7 @@ gr_status gr_registry_create(const gr_registry_options *options, gr_registry **o
         options->probe_timeout_ms ? options->probe_timeout_ms : DEFAULT_PROBE_TIMEOUT_MS;
     gr_status status = gr_topology_create(&options->topology, &r->topology, error);
     gr_services_init(&r->services, "host", options->log, options->trace, r->topology);
+    r->services.table.flags = options->flags;
     if (status == GR_OK)
         status = load_all(r, options, error);
     if (status == GR_OK)

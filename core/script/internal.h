@@ -125,6 +125,15 @@ void gr_logits_push(lua_State *L, int session_index, const float *logits, uint32
 // Encodes turns that are not in the token log yet. Raises.
 void gr_session_ready(lua_State *L, const char *function, gr_session_box *box);
 void gr_push_tokens(lua_State *L, const int32_t *tokens, size_t count);
+// Where tool calls come from: those of a turn, or of an answer.
+typedef struct gr_call_source {
+    gr_status (*get)(const struct gr_call_source *source, uint32_t index,
+                     gr_tool_call_info *out_call);
+    const void *from;
+    uint32_t turn;
+} gr_call_source;
+// Pushes a list of {id=, name=, arguments=}; returns whether there is any.
+bool gr_push_tool_calls(lua_State *L, const gr_call_source *source);
 
 // Functions of types and the module that have a file of their own.
 int gr_lua_parallel(lua_State *L);

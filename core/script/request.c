@@ -81,6 +81,13 @@ static void set_whole(lua_State *L, const char *key, uint64_t value) {
     lua_setfield(L, -2, key);
 }
 
+static gr_status call_of_answer(const gr_call_source *source, uint32_t index,
+                                gr_tool_call_info *out_call) {
+    const gr_request_box *box = source->from;
+    return box->request ? gr_request_tool_call(box->request, index, out_call)
+                        : GR_ERROR_OUT_OF_RANGE;
+}
+
 void gr_request_push_info(lua_State *L, const gr_request_box *box) {
     static const char *const reasons[] = {"none",    "end",       "limit", "text",
                                           "context", "cancelled", "error"};
@@ -94,7 +101,8 @@ void gr_request_push_info(lua_State *L, const gr_request_box *box) {
     set_whole(L, "prompt_tokens", info.prompt_tokens);
     set_whole(L, "generated_tokens", info.generated_tokens);
     set_whole(L, "seed", info.seed);
-    set_whole(L, "tool_calls", info.tool_calls);
+    gr_push_tool_calls(L, &(gr_call_source){call_of_answer, box, 0});
+    lua_setfield(L, -2, "tool_calls");
     set_number(L, "prefill_seconds", info.prefill_seconds);
     set_number(L, "decode_seconds", info.decode_seconds);
     gr_push_tokens(L, info.tokens, info.generated_tokens);

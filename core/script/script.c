@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <lualib.h>
@@ -206,9 +207,13 @@ gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *a
     run_job job = {path, argc, argv};
     if (out_message)
         *out_message = NULL;
-    if (strcmp(path, "-") != 0 && access(path, R_OK) != 0) {
+    struct stat file;
+    bool directory = stat(path, &file) == 0 && S_ISDIR(file.st_mode);
+    if (strcmp(path, "-") != 0 && (directory || access(path, R_OK) != 0)) {
         char text[600];
-        gr_status status = errno == ENOENT ? GR_ERROR_NOT_FOUND : GR_ERROR_PERMISSION;
+        gr_status status = errno == ENOENT && !directory ? GR_ERROR_NOT_FOUND : GR_ERROR_PERMISSION;
+        if (directory)
+            errno = EISDIR;
         snprintf(text, sizeof text, "%.480s: cannot read the script: %s", path, strerror(errno));
         if (out_message)
             *out_message = strdup(text);

@@ -57,6 +57,39 @@ static int set_tools(lua_State *L) {
     return 1;
 }
 
+// A call's text is read just before it is copied: anything that allocates may run a finalizer that
+// changes the turns.
+static void set_call_text(lua_State *L, const gr_call_source *source, uint32_t index,
+                          const char *key) {
+    gr_tool_call_info call = {.struct_size = sizeof call};
+    if (source->get(source, index, &call) != GR_OK)
+        return;
+    const char *text = *key == 'i' ? call.id : *key == 'n' ? call.name : call.arguments;
+    if (!text)
+        return;
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, key);
+}
+
+bool gr_push_tool_calls(lua_State *L, const gr_call_source *source) {
+    gr_tool_call_info call = {.struct_size = sizeof call};
+    uint32_t count = 0;
+    lua_newtable(L);
+    for (; source->get(source, count, &call) == GR_OK; count++) {
+        lua_createtable(L, 0, 3);
+        set_call_text(L, source, count, "id");
+        set_call_text(L, source, count, "name");
+        set_call_text(L, source, count, "arguments");
+        lua_rawseti(L, -2, (lua_Integer)count + 1);
+    }
+    return count > 0;
+}
+
+static gr_status call_of_turn(const gr_call_source *source, uint32_t index,
+                              gr_tool_call_info *out_call) {
+    return gr_session_turn_tool_call(source->from, source->turn, index, out_call);
+}
+
 static void push_turns(lua_State *L, const gr_session *session) {
     uint32_t count = gr_session_turn_count(session);
     lua_createtable(L, (int)count, 0);
@@ -64,7 +97,7 @@ static void push_turns(lua_State *L, const gr_session *session) {
         gr_chat_role role;
         const char *text;
         size_t bytes;
-        lua_createtable(L, 0, 2);
+        lua_createtable(L, 0, 3);
         // Read just before it is copied: anything that allocates may run a finalizer that changes
         // the turns.
         if (gr_session_turn_get(session, i, &role, &text, &bytes) != GR_OK || role > GR_CHAT_TOOL) {
@@ -75,6 +108,10 @@ static void push_turns(lua_State *L, const gr_session *session) {
         lua_setfield(L, -2, "text");
         lua_pushstring(L, role_names[role]);
         lua_setfield(L, -2, "role");
+        if (gr_push_tool_calls(L, &(gr_call_source){call_of_turn, session, i}))
+            lua_setfield(L, -2, "tool_calls");
+        else
+            lua_pop(L, 1);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }

@@ -26,7 +26,7 @@ static void apply(void *state, const gr_sampler_context *context, gr_candidates 
 const gr_sampler_type gr_sampler_temperature = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "temperature",
-    .help = "divides logits by the temperature; 0 keeps the most likely token",
+    .help = "divides logits by the temperature; below 1e-5 keeps the most likely token",
     .params = params,
     .state_bytes = sizeof(settings),
     .init = init,

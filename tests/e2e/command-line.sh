@@ -24,6 +24,12 @@ contains() { grep -q -- "$2" "$work/$1" || { echo "expected '$2' in:"; cat "$wor
 expect 0 "version" "$gregale" --version
 expect 0 "help" "$gregale" --help
 contains out "perplexity"
+expect 0 "-h" "$gregale" run -h
+contains out "max-tokens"
+expect 0 "help COMMAND" "$gregale" help info
+contains out "Usage: gregale info"
+expect 0 "sampler help" "$gregale" chat --sampler help
+contains out "threshold "
 expect 2 "unknown command" "$gregale" frobnicate
 expect 2 "bad option value" "$gregale" run "$model" -p x --seed twelve
 expect 2 "no prompt argument" "$gregale" run
@@ -31,6 +37,20 @@ expect 2 "unknown option" "$gregale" run "$model" --nosuch
 expect 2 "text twice" "$gregale" tokenize "$model" "$work/x" -p x
 expect 2 "context of one" "$gregale" perplexity "$model" - --context 1
 expect 2 "seed of 54 bits" "$gregale" run "$model" -p x --seed 9007199254740992
+for sampler in 'magic(3)' 'top-k(40' 'top-k(-4)' ''; do
+  expect 2 "sampler '$sampler'" "$gregale" run "$model" --raw -p x --sampler "$sampler"
+  contains err "sampler"
+done
+expect 2 "chat format" "$gregale" run "$model" -p x --chat-format nosuch
+contains err "chatml"
+expect 2 "empty file name" "$gregale" run "" -p x
+expect 2 "empty device" "$gregale" run "$model" -p x --device ""
+expect 2 "raw chat" "$gregale" chat "$model" --chat-format mistral-v1 --raw
+expect 3 "chat from a directory" sh -c "'$gregale' chat '$model' --chat-format mistral-v1 </"
+expect 3 "prompt from a closed input" sh -c "'$gregale' run '$model' --raw <&-"
+expect 1 "closed output" sh -c "'$gregale' run '$model' --raw -p And --max-tokens 3 --trace '$work/closed.json' >&-"
+python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$work/closed.json" || bad=1
+expect 3 "script that is a directory" "$gregale" script "$work"
 expect 1 "help to a full disk" sh -c "'$gregale' run --help >/dev/full"
 expect 1 "version to a full disk" sh -c "'$gregale' --version >/dev/full"
 expect 3 "trace that cannot be written" "$gregale" run "$model" --raw -p And --max-tokens 1 --trace /nonexistent/x
@@ -43,6 +63,15 @@ expect 3 "missing file" "$gregale" run /nonexistent.gguf -p x
 contains err "/nonexistent.gguf"
 expect 5 "unknown device" "$gregale" run "$model" -p x --device warp
 contains err "cpu"
+expect 2 "prompt without -p" "$gregale" run "$model" hello
+contains err "-p"
+expect 0 "/set" sh -c "printf '/set seed 1.5\n/set temperature 101\n/set sampler magic\n/set seed 7\nAnd\n' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 2 --json"
+contains out '"seed":7'
+[ "$(grep -c '^/set' "$work/err")" -eq 3 ] || { echo "/set: expected three complaints:"; cat "$work/err"; bad=1; }
+expect 0 "a prompt" "$gregale" run "$model" --chat-format mistral-v1 -p And --max-tokens 8 --seed 5
+cp "$work/out" "$work/first"
+expect 0 "the same, piped" sh -c "echo And | '$gregale' run '$model' --chat-format mistral-v1 --max-tokens 8 --seed 5"
+cmp -s "$work/first" "$work/out" || { echo "a prompt from echo is another prompt"; bad=1; }
 head -c 1000 "$model" >"$work/cut.gguf"
 expect 3 "truncated file" "$gregale" info "$work/cut.gguf"
 contains err "cut.gguf"
@@ -60,6 +89,7 @@ contains out "window .*none"
 expect 0 "greedy run" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0
 cp "$work/out" "$work/first"
 expect 0 "greedy run on ref" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0 --device ref
+cp "$work/first" "$work/greedy"
 cmp -s "$work/first" "$work/out" || { echo "cpu and ref disagree on 8 greedy tokens"; bad=1; }
 expect 0 "json run" "$gregale" run "$model" --raw -p "And" --max-tokens 4 --seed 5 --json
 python3 -c 'import json,sys; lines=[json.loads(l) for l in open(sys.argv[1])]; assert lines[-1]["type"]=="done" and lines[-1]["generated_tokens"]==4 and lines[-1]["seed"]==5' "$work/out" || bad=1
@@ -67,6 +97,20 @@ expect 0 "same seed, same text" "$gregale" run "$model" --raw -p "And" --max-tok
 cp "$work/out" "$work/first"
 expect 0 "same seed, same text" "$gregale" run "$model" --raw -p "And" --max-tokens 16 --seed 5
 cmp -s "$work/first" "$work/out" || { echo "the same seed gave another text"; bad=1; }
+expect 0 "context filled" "$gregale" run "$model" --raw -p "And" --sampler "logit-bias(2:-inf)" --context 20
+contains err "context of 20 positions is full"
+for temperature in 1e-6 1e-30 1e-300; do
+  expect 0 "temperature $temperature" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature $temperature
+  cmp -s "$work/out" "$work/greedy" || { echo "temperature $temperature is not greedy"; bad=1; }
+done
+for device in cpu ref; do
+  rm -f "$work/first"
+  for way in "1 512" "2 512" "3 16"; do
+    expect 0 "branches on $device, threads and chunk $way" "$gregale" script "$(dirname "$0")/branches.lua" "$model" $device $way
+    [ -f "$work/first" ] || cp "$work/out" "$work/first"
+    cmp -s "$work/first" "$work/out" || { echo "forks on $device: threads and chunk $way gave other texts"; bad=1; }
+  done
+done
 expect 4 "context too small" "$gregale" run "$model" --raw -p "And it came to pass in those days that there went out a decree" --context 4
 expect 0 "not UTF-8" sh -c "printf 'a\\377b' | '$gregale' run '$model' --raw --max-tokens 1 --temperature 0 -p \"\$(printf 'a\\377b')\""
 expect 0 "tokenize" "$gregale" tokenize "$model" -p "In the beginning"
@@ -76,6 +120,8 @@ expect 0 "devices --json" "$gregale" devices --json
 python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$work/out" || bad=1
 expect 0 "trace" "$gregale" run "$model" --raw -p "And" --max-tokens 2 --trace "$work/trace.json"
 python3 -c 'import json,sys; t=json.load(open(sys.argv[1])); assert any(e["name"]=="MATMUL" for e in t)' "$work/trace.json" || bad=1
+expect 0 "pipeline" "$gregale" script "$(dirname "$0")/../../scripts/pipelines/quickstart.lua" "$model"
+contains out "breeze"
 expect 0 "bench" "$gregale" bench "$model" --prompt 16 --gen 4 --repeat 1 --json
 contains out decode_tokens_per_second
 exit $bad

@@ -2,7 +2,8 @@
 // SmolLM2-135M-Instruct against llama.cpp, teacher-forced over 64 steps: the file expanded to F32
 // gives its log-probabilities within the golden's tolerance; for the Q4_1 file itself, agreement
 // and divergence are reported. Skipped (77) where the file is not in the user's cache.
-// GREGALE_DEEP=1: on ref too.
+// GREGALE_DEEP=1: on ref too. Under a sanitizer one pass over the Q4_1 file alone: what is looked
+// for there is not a number.
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -183,6 +184,12 @@ static tally run(const char *path, const char *device, const char *which) {
     return result;
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 static bool deep(void) {
     const char *value = getenv("GREGALE_DEEP");
     return value && *value && strcmp(value, "0") != 0;
@@ -202,7 +209,8 @@ static void quantised_is_as_close_as_its_rounding(void **state) {
     tally cpu = run(model_path, "cpu", "q4_1");
     assert_true(cpu.divergence / cpu.rows < 0.02);
     assert_true(cpu.agreements >= cpu.rows * 9 / 10);
-    run(model_path, "cpu", "f32");
+    if (!SANITIZED)
+        run(model_path, "cpu", "f32");
     if (deep())
         run(model_path, "ref", "f32");
 }
@@ -223,5 +231,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(expanded_agrees, expand_file, remove_file),
         cmocka_unit_test(quantised_is_as_close_as_its_rounding),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest sanitized[] = {
+        cmocka_unit_test(quantised_is_as_close_as_its_rounding),
+    };
+    return SANITIZED && !deep() ? cmocka_run_group_tests(sanitized, NULL, NULL)
+                                : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,4 +100,10 @@ typedef struct gguf_tiny {
 // Adds metadata and tensors of the decoder. Numbers depend on `tiny` alone.
 void gguf_writer_tiny(gguf_writer *writer, const gguf_tiny *tiny);
 
+// Adds a SentencePiece vocabulary: <unk>, <s>, </s>, then all 256 bytes or, without `bytes`, the
+// printable ASCII characters and a line's end; then `words`, longer ones behind the pieces they are
+// merged from; a word that begins with [ is a control token. Returns how many tokens it has, for gguf_tiny.vocab.
+uint32_t gguf_writer_vocabulary(gguf_writer *writer, bool bytes, const char *const *words,
+                                uint32_t count);
+
 #endif

@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 #define GR_ABI_MAJOR 0
-#define GR_ABI_MINOR 1
+#define GR_ABI_MINOR 2 // 0.2: gr_host.flags
 
 // ---------------------------------------------------------------------------------------------
 // Types
@@ -82,6 +82,10 @@ typedef struct gr_trace_event {
     uint64_t operations;        // a multiply and an add count as two
 } gr_trace_event;
 
+// What the program asks of every device. A plugin ignores the bits that it does not know.
+typedef uint64_t gr_host_flags;
+#define GR_HOST_DETERMINISTIC (UINT64_C(1) << 0) // only paths that keep GR_DEVICE_BATCH_INVARIANT, so declare it
+
 // Services of the host. Borrowed for the life of the plugin. Any thread, unless stated.
 typedef struct gr_host {
     uint32_t struct_size;
@@ -107,10 +111,16 @@ typedef struct gr_host {
     const gr_topology *topology;
     // Extension by name ("vendor.name"), NULL when unknown.
     const void *(*get_extension)(const struct gr_host *host, const char *name);
-    // Tells that the device holds its own copy of `bytes` bytes of a weight's source and will seldom
-    // read them again: the host may give their memory back to the file. They stay readable.
+    gr_host_flags flags; // since 0.2; the same from probe to close. gr_host_asks reads them
+    // Since 0.2. Tells that the device holds its own copy of `bytes` bytes of a weight's source and will
+    // seldom read them again: the host may give their memory back to the file. They stay readable.
     void (*source_done)(const struct gr_host *host, const void *data, uint64_t bytes);
 } gr_host;
+
+// Whether the host asks for `flag`. One of ABI 0.1 asks for nothing.
+static inline uint32_t gr_host_asks(const gr_host *host, gr_host_flags flag) {
+    return host->struct_size >= offsetof(gr_host, flags) + sizeof host->flags && (host->flags & flag) != 0;
+}
 
 typedef uint32_t gr_device_kind;
 enum { GR_DEVICE_CPU = 0, GR_DEVICE_GPU = 1, GR_DEVICE_ACCELERATOR = 2, GR_DEVICE_REFERENCE = 3 };

@@ -48,6 +48,7 @@ typedef struct gr_engine_options {
     gr_log_level log_level;
     uint32_t trace;                      // 1: record what runs, for gr_engine_trace_write
     uint32_t deterministic;              // 1: only paths whose bits do not depend on batch, chunk or bucket
+                                         // (also GREGALE_DETERMINISTIC=1)
     uint32_t no_fusion;                  // 1: decompose every composite (also GREGALE_NO_FUSION=1)
     const char *topology_xml;            // an hwloc XML file in place of this machine, for tests
 } gr_engine_options;
@@ -81,6 +82,8 @@ uint32_t gr_engine_threads(const gr_engine *engine);
 gr_status gr_engine_step(gr_engine *engine, bool *out_worked, gr_error *error);
 // Makes the running or next blocking call return GR_ERROR_CANCELLED; the sessions stay usable.
 void gr_engine_interrupt(gr_engine *engine);
+// Takes an interrupt back that no call has answered yet; returns whether there was one.
+bool gr_engine_interrupt_take(gr_engine *engine);
 // Writes the trace so far (Chrome trace JSON); INVALID_ARGUMENT when tracing is off.
 gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *error);
 
@@ -175,6 +178,15 @@ gr_status gr_session_tools(gr_session *session, const char *json, gr_error *erro
 uint32_t gr_session_turn_count(const gr_session *session);
 gr_status gr_session_turn_get(const gr_session *session, uint32_t index, gr_chat_role *out_role,
                               const char **out_text, size_t *out_bytes);
+// A call the assistant made. `id` is NULL where the format has none; `arguments` is JSON text.
+typedef struct gr_tool_call_info {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const char *id, *name, *arguments;
+} gr_tool_call_info;
+// Call `index` of turn `turn`, borrowed until the turns change; OUT_OF_RANGE when there is none.
+gr_status gr_session_turn_tool_call(const gr_session *session, uint32_t turn, uint32_t index,
+                                    gr_tool_call_info *out_info);
 // Drops the turns from `index` on.
 gr_status gr_session_turns_truncate(gr_session *session, uint32_t index, gr_error *error);
 // Encodes the turns now, so that the tokens can be looked at or evaluated.
@@ -253,6 +265,9 @@ typedef struct gr_generate_options {
     void *choose_context;
 } gr_generate_options;
 
+// Says whether a sampler chain makes sense, without a model: INVALID_ARGUMENT, and where in the text.
+gr_status gr_sampler_check(const char *sampler, gr_error *error);
+
 // Begins to generate on `session`; one request a session at a time.
 gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
                            gr_error *error);
@@ -272,10 +287,12 @@ typedef struct gr_request_info {
     const double *log_probabilities;  // one each; borrowed
     const char *text;                 // all of it, NUL-terminated; borrowed
     size_t text_bytes;
-    uint32_t tool_calls;              // calls read from the answer (they are in the new turn)
+    uint32_t tool_calls;              // calls read from the answer (they are in the new turn, too)
     double prefill_seconds, decode_seconds;
 } gr_request_info;
 gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_info);
+// Call `index` of the answer, borrowed until the request is released; OUT_OF_RANGE when there is none.
+gr_status gr_request_tool_call(const gr_request *request, uint32_t index, gr_tool_call_info *out_info);
 
 // Generates and blocks. `on_text` receives pieces as they come (NULL: none); false cancels. `out_request`
 // (may be NULL) receives the finished request, to be released by the caller.

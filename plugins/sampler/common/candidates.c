@@ -187,9 +187,12 @@ gr_token gr_candidates_draw(gr_candidates *candidates, double u) {
     return candidates->data[gr_candidates_head(candidates, u, false) - 1].token;
 }
 
+// Below this the likeliest token wins but for ties, and those are broken as greedy does: by the lower id.
+#define LEAST_TEMPERATURE 1e-5
+
 void gr_candidates_temper(gr_candidates *candidates, double temperature) {
     float largest = gr_candidates_largest(candidates);
-    if (temperature <= 0 || fabs((double)largest) > temperature * FLT_MAX) {
+    if (temperature < LEAST_TEMPERATURE || fabs((double)largest) > temperature * FLT_MAX) {
         gr_candidates_keep(candidates, 1);
         return;
     }

@@ -63,6 +63,8 @@ static gr_status probe(const gr_host *host, void *out_facts, uint32_t capacity, 
     for (uint32_t i = 0; i < *out_count && i < capacity; i++) {
         memset(&facts, 0, sizeof facts);
         describe(host->topology, &facts);
+        if (gr_host_asks(host, GR_HOST_DETERMINISTIC))
+            facts.flags |= GR_DEVICE_BATCH_INVARIANT;
         fake_put(out_facts, stride, i, &facts);
     }
     return GR_OK;

@@ -141,15 +141,16 @@ static void run_both(gr_session *rolled, gr_session *whole, const int32_t *token
                         vocab_of(rolled->model) * sizeof(float));
 }
 
-// breeze, window 64: 400 tokens through a cache that rolls and through one that keeps everything,
+// Window 64: 400 tokens through a cache that rolls and through one that keeps everything,
 // in chunks and one by one, agree bit for bit at every stop.
 static void a_rolled_cache_changes_no_bit(void **state) {
     (void)state;
     enum { TOKENS = 400 };
+    static const char path[] = SMALL("w64-gqa8");
     gr_model *rolling = load_alone(
-        BREEZE, (gr_model_options){.page_tokens = 16, .rewind_reserve = 1, .chunk = 48});
+        path, (gr_model_options){.page_tokens = 16, .rewind_reserve = 1, .chunk = 48});
     gr_model *keeping = load_alone(
-        BREEZE, (gr_model_options){.page_tokens = 64, .rewind_reserve = 1u << 20, .chunk = 48});
+        path, (gr_model_options){.page_tokens = 64, .rewind_reserve = 1u << 20, .chunk = 48});
     int32_t tokens[TOKENS];
     size_t fed = 0;
     fill_tokens(tokens, TOKENS, 5, vocab_of(rolling));

@@ -51,8 +51,8 @@ static const struct {
     {"escapes", NULL},
     {"silent", "name is not letters"},
     {"no_symbol", "no symbol gregale_plugin_entry"},
-    {"null", "cannot work with plugin interface 0.1"},
-    {"major", "made for plugin interface 7.1"},
+    {"null", "cannot work with plugin interface 0.2"},
+    {"major", "made for plugin interface 7.2"},
     {"short", "64 bytes, fewer than"},
     {"huge", "not believed"},
     {"tail", "uses what the host does not know"},
@@ -208,6 +208,26 @@ static void test_environment_and_order(void **state) {
     scratch_remove(data);
 }
 
+static void test_plugins_are_told_what_is_asked(void **state) {
+    (void)state;
+    const char *directories[] = {PLUGINS("machine"), NULL};
+    gr_registry_options options = {.directories = directories,
+                                   .only_explicit = true,
+                                   .topology = {.xml_path = MACHINE("smt")}};
+    for (int asked = 0; asked < 2; asked++) {
+        options.flags = asked ? GR_HOST_DETERMINISTIC : 0;
+        gr_registry *r = registry_with(&options);
+        assert_true(gr_registry_device_count(r) >= 3);
+        for (uint32_t i = 0; i < gr_registry_device_count(r); i++)
+            assert_int_equal(
+                (gr_registry_device(r, i)->facts.flags & GR_DEVICE_BATCH_INVARIANT) != 0, asked);
+        gr_registry_destroy(r);
+    }
+    // A host of before there were flags asks for nothing.
+    const gr_host old = {.struct_size = offsetof(gr_host, flags), .flags = GR_HOST_DETERMINISTIC};
+    assert_false(gr_host_asks(&old, GR_HOST_DETERMINISTIC));
+}
+
 static void test_working_directory_is_never_searched(void **state) {
     (void)state;
     char here[4096];
@@ -286,6 +306,7 @@ int main(void) {
         cmocka_unit_test(test_a_directory_named_twice_counts_once),
         cmocka_unit_test(test_device_names_stay_unique),
         cmocka_unit_test(test_environment_and_order),
+        cmocka_unit_test(test_plugins_are_told_what_is_asked),
         cmocka_unit_test(test_working_directory_is_never_searched),
         cmocka_unit_test(test_find_says_what_there_is),
         cmocka_unit_test(test_open_is_shared_and_counted),

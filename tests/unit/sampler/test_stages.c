@@ -29,6 +29,10 @@ static void test_temperature_divides(void **state) {
     stage_expect(&t, 1 << 1);
     stage_apply(&t, (const float[]){-20, -19, -30}, 3);
     stage_expect(&t, 1 << 1);
+    // Cold enough to be greedy: ties go to the lower id, no draw decides between near ones.
+    stage_make(&t, "temperature", &NUMBER("value", 1e-6), 1);
+    stage_apply(&t, (const float[]){19, 20, 20, 19.999998f}, 4);
+    stage_expect(&t, 1 << 1);
 }
 
 // Entropy of {0.9, 0.1} is 0.325083 nats, 0.468996 of log 2; so the temperature is 0.5 + 0.468996.

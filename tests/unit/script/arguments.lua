@@ -21,7 +21,7 @@ raises(function() gregale.load{ "m.gguf", sliding_window = true } end, "sliding_
 raises(function() gregale.load{ "m.gguf", sliding_window = "4" } end, "sliding_window", 'string "4"')
 raises(function() gregale.load{ "m.gguf", cache_type = "f8" } end, "cache_type", '"q8_0"', 'string "f8"')
 raises(function() gregale.load "/nonexistent/m.gguf" end, "arguments.lua:", "/nonexistent/m.gguf")
-raises(function() support.model{ device = "abacus" } end, "abacus")
+raises(function() support.breeze{ device = "abacus" } end, "abacus")
 raises(function() gregale.configure{ threads = 1 } end, "running already")
 
 local devices = gregale.devices()
@@ -32,7 +32,7 @@ end
 assert(gregale.why():find("ref", 1, true))
 assert(gregale.why{ json = true }:match("^{"))
 
-local model = support.model{ context = 100 }
+local model = support.breeze{ context = 100 }
 local info = model:info()
 same(info.device, "ref"); same(info.window_max, 64); same(#info.fingerprint, 32); same(info.chat_format, "")
 raises(function() model.info() end, "bad argument #1", "gregale.model expected")

@@ -86,10 +86,10 @@ while cancelled() do end
 same(cancelled:info().stop_reason, "cancelled")
 
 -- A full context ends an answer; what does not fit raises and appends nothing.
-local small = model:session{ context = 20 }:append(prompt)
+local small = model:session{ context = 40 }:append(prompt)
 local _, full = small:generate{ ignore_end = true }
-same(full.stop_reason, "context"); same(#small, 20)
-raises(function() small:append(" more") end, "context of 20")
+same(full.stop_reason, "context"); same(#small, 40)
+raises(function() small:append(" more") end, "context of 40")
 -- Two sessions over one stream each, in turn.
 local a, b = fresh():stream(greedy), fresh():stream(greedy)
 local left, right = {}, {}

@@ -57,7 +57,7 @@ for _ = 1, 20 do
 end
 collect()
 local count = 0
-local choosy = model:session():append("And"):generate{ max_tokens = 6, choose = function(logits)
+local choosy = model:session():append("And"):generate{ max_tokens = 6, ignore_end = true, choose = function(logits)
   count = count + 1
   collect()
   local throwaway = model:session():append("x"):fork()

@@ -1,10 +1,19 @@
 -- SPDX-License-Identifier: Apache-2.0
--- What the snippets of test_script.c share: a small model, and checks.
+-- What the snippets of test_script.c share: models, and checks.
 local gregale = require "gregale"
 local support = {}
 
+-- A few thousand random numbers with a window of 64, that write ASCII: it costs nothing to run.
 function support.model(options)
-  local all = { path = SOURCE_DIR .. "/configs/models/breeze/breeze-q8_0.gguf", device = "ref" }
+  return support.load(MODEL, options)
+end
+
+function support.breeze(options)
+  return support.load(SOURCE_DIR .. "/configs/models/breeze/breeze-q8_0.gguf", options)
+end
+
+function support.load(path, options)
+  local all = { path = path, device = "ref" }
   for key, value in pairs(options or {}) do all[key] = value end
   return gregale.load(all)
 end

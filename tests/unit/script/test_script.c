@@ -14,9 +14,43 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "gguf_writer.h"
 #include "script/script.h"
 
 #define CASES GREGALE_SOURCE_DIR "/tests/unit/script/"
+
+static char model_path[256], tool_model_path[256];
+
+static bool save_model(char path[256], const char *name, const char *const *words, uint32_t count) {
+    gguf_writer writer;
+    gguf_tiny tiny = {.dim = 32, .ffn_dim = 32, .window = 64, .context = 8192, .seed = 1};
+    snprintf(path, 256, GREGALE_BINARY_DIR "/tests/%s-%d.gguf", name, (int)getpid());
+    gguf_writer_init(&writer);
+    tiny.vocab = gguf_writer_vocabulary(&writer, false, words, count);
+    gguf_writer_tiny(&writer, &tiny);
+    bool saved = gguf_writer_save(&writer, path);
+    gguf_writer_deinit(&writer);
+    return saved;
+}
+
+static int make_models(void **state) {
+    static const char *const words[] = {"th",  "the",       "\u2581the", "an", "and", "\u2581and",
+                                        "ing", "\u2581king", "on",        "er"};
+    static const char *const controls[] = {
+        "[INST]",          "[/INST]",           "[TOOL_CALLS]",       "[TOOL_RESULTS]",
+        "[/TOOL_RESULTS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"};
+    (void)state;
+    return save_model(model_path, "ascii", words, sizeof words / sizeof words[0]) &&
+                   save_model(tool_model_path, "tools", controls,
+                              sizeof controls / sizeof controls[0])
+               ? 0
+               : -1;
+}
+
+static int remove_models(void **state) {
+    (void)state;
+    return unlink(model_path) | unlink(tool_model_path);
+}
 
 static lua_State *open_state(gr_script **out_script) {
     lua_State *L = luaL_newstate();
@@ -27,6 +61,10 @@ static lua_State *open_state(gr_script **out_script) {
         *out_script = script;
     lua_pushliteral(L, GREGALE_SOURCE_DIR);
     lua_setglobal(L, "SOURCE_DIR");
+    lua_pushstring(L, model_path);
+    lua_setglobal(L, "MODEL");
+    lua_pushstring(L, tool_model_path);
+    lua_setglobal(L, "TOOL_MODEL");
     assert_int_equal(
         luaL_dostring(L,
                       "package.path = SOURCE_DIR .. '/tests/unit/script/?.lua;' .. package.path"),
@@ -65,6 +103,11 @@ static void generation(void **state) {
 static void lifetimes(void **state) {
     (void)state;
     run_file("lifetimes.lua");
+}
+
+static void tools(void **state) {
+    (void)state;
+    run_file("tools.lua");
 }
 
 static void branches(void **state) {
@@ -164,6 +207,7 @@ int main(void) {
         cmocka_unit_test(sessions),
         cmocka_unit_test(generation),
         cmocka_unit_test(lifetimes),
+        cmocka_unit_test(tools),
         cmocka_unit_test(branches),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),
@@ -171,5 +215,5 @@ int main(void) {
         cmocka_unit_test(interrupts_stop_loops_and_answers),
     };
     setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends", 1);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_models, remove_models);
 }
