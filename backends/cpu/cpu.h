@@ -28,7 +28,7 @@ typedef struct cpu_onednn cpu_onednn; // onednn/onednn.h
 struct gr_device {
     const gr_host *host; // borrowed until close
     cpu_kernels kernels;
-    bool deterministic; // GREGALE_DETERMINISTIC: oneDNN is left alone
+    bool deterministic; // GR_HOST_DETERMINISTIC: oneDNN is left alone
     pthread_mutex_t onednn_lock;
     bool onednn_tried;
     cpu_onednn *onednn; // opened when a program first wants it; NULL when absent
@@ -44,7 +44,7 @@ struct gr_buffer {
 // worker that has taken the panel.
 typedef struct cpu_pack {
     uint8_t *data; // committed as it is written
-    uint64_t bytes, panel_bytes, halves_at, panels;
+    uint64_t bytes, panel_bytes, panels;
     _Atomic uint64_t packed; // panels
     _Atomic uint8_t state[]; // of a panel: 0, 1 while a worker packs it, 2 packed
 } cpu_pack;

@@ -18,9 +18,8 @@ static gr_cpu_features features_of(const gr_host *host) {
     return host->topology ? host->topology->cpu_features : 0;
 }
 
-static bool deterministic(void) {
-    const char *value = getenv("GREGALE_DETERMINISTIC");
-    return value && value[0] && strcmp(value, "0");
+static bool deterministic(const gr_host *host) {
+    return gr_host_asks(host, GR_HOST_DETERMINISTIC);
 }
 
 // Rates that cores of each kind reach, per second: taken from vector width and an assumed 2.5 GHz,
@@ -47,14 +46,14 @@ static void estimate(const cpu_kernels *kernels, const gr_topology *topology,
     facts->bandwidth_bytes_per_second = UINT64_C(10000000000) * (streams + 1);
 }
 
-static void describe(const cpu_kernels *kernels, const gr_topology *topology,
-                     gr_device_facts *facts) {
+static void describe(const gr_host *host, const cpu_kernels *kernels, gr_device_facts *facts) {
+    const gr_topology *topology = host->topology;
     const char *model = topology && topology->cpu_model ? topology->cpu_model : "processor";
     snprintf(facts->name, sizeof facts->name, "cpu");
     snprintf(facts->description, sizeof facts->description,
              "%.80s: %s kernels, 8-bit products by %s%s", model, kernels->isa,
              kernels->dot_isa ? kernels->dot_isa : "none",
-             cpu_onednn_compiled() && !deterministic() && strcmp(kernels->isa, "baseline")
+             cpu_onednn_compiled() && !deterministic(host) && strcmp(kernels->isa, "baseline")
                  ? ", oneDNN for float matrices if found"
                  : "");
 }
@@ -73,14 +72,14 @@ static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capaci
     cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &kernels);
     gr_device_facts facts = {.struct_size = sizeof facts, .kind = GR_DEVICE_CPU, .numa_node = -1};
     facts.flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT | GR_DEVICE_ALIASES_WEIGHTS;
-    if (deterministic() || !cpu_onednn_compiled() || !strcmp(kernels.isa, "baseline"))
+    if (deterministic(host) || !cpu_onednn_compiled() || !strcmp(kernels.isa, "baseline"))
         facts.flags |= GR_DEVICE_BATCH_INVARIANT;
     if (host->topology) {
         facts.memory_bytes = host->topology->memory_limit_bytes;
         facts.memory_free_bytes = host->topology->memory_limit_bytes;
     }
     estimate(&kernels, host->topology, &facts);
-    describe(&kernels, host->topology, &facts);
+    describe(host, &kernels, &facts);
     cpu_struct_fill(out_facts, &facts, sizeof facts);
     return GR_OK;
 }
@@ -99,7 +98,7 @@ static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out
     gr_device *device = host->memory_alloc(host, sizeof *device);
     if (!device)
         return cpu_no_memory(error);
-    *device = (gr_device){.host = host, .deterministic = deterministic()};
+    *device = (gr_device){.host = host, .deterministic = deterministic(host)};
     cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &device->kernels);
     pthread_mutex_init(&device->onednn_lock, NULL);
     *out_device = device;

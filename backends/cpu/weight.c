@@ -46,10 +46,8 @@ static cpu_pack *pack_create(const gr_device *device, const gr_weight_desc *desc
     cpu_pack *pack = host->memory_alloc(host, sizeof *pack + panels);
     if (!pack)
         return NULL;
-    uint64_t blocks = (uint64_t)desc->dims[desc->rank - 1] / gr_dtype_block(desc->dtype);
     pack->panels = panels;
     pack->panel_bytes = (row_bytes * CPU_PANEL + 63) / 64 * 64;
-    pack->halves_at = blocks * kernels->pack_words[desc->dtype] * CPU_PANEL * 4;
     pack->bytes = panels * pack->panel_bytes;
     pack->data = host->memory_alloc(host, pack->bytes);
     if (pack->data)

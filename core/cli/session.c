@@ -19,8 +19,6 @@ int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options) {
                                       .deterministic = options->deterministic};
     gr_error_init(&cli->error);
     gr_catch_interrupt(NULL);
-    if (options->deterministic)
-        setenv("GREGALE_DETERMINISTIC", "1", 1); // all that backends of plugin interface 0.1 know
     if (gr_engine_create(&wanted, &cli->engine, &cli->error) != GR_OK)
         return gr_report(&cli->error);
     return GR_EXIT_OK;

@@ -98,7 +98,6 @@ typedef struct cpu_weave_args {
     const uint8_t *rows; // at the chunk
     uint64_t stride;
     const uint8_t *panel; // NULL: rows
-    uint64_t halves_at;   // where in the panel its F16 values begin
     uint64_t chunk;       // of 256 values
     uint32_t blocks;      // of 32 values
 } cpu_weave_args;
@@ -107,7 +106,6 @@ typedef struct cpu_weave_args {
 #define CPU_ROWS_TOKENS 4
 typedef struct cpu_dot_packed_args {
     const uint8_t *panel;
-    uint64_t halves_at;
     uint64_t k;
     uint32_t tokens;                  // 1 to 4
     const cpu_quantised *activations; // chunk 0, row 0
@@ -137,10 +135,9 @@ typedef struct cpu_kernels {
     void (*weave[GR_DTYPE_LIMIT])(const cpu_weave_args *args, cpu_tile *tile);
     void (*weave_bytes)(const int8_t *rows, uint32_t blocks, int zero, uint8_t *tile);
     void (*dot_tile)(const cpu_dot_tile_args *args);
-    // Packs 16 rows of k values; words of four bytes that come first for each of the format's
-    // blocks; products for few activation rows, with the same bits as dot_tile gives.
+    // Packs 16 rows of k values; products for few activation rows, with the same bits as dot_tile
+    // gives.
     void (*pack[GR_DTYPE_LIMIT])(const uint8_t *rows, uint64_t stride, uint64_t k, uint8_t *panel);
-    uint32_t pack_words[GR_DTYPE_LIMIT];
     void (*dot_packed[GR_DTYPE_LIMIT])(const cpu_dot_packed_args *args);
     // Row x[k] into records at every `stride`.
     void (*quantise)(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);

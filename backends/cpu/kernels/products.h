@@ -137,12 +137,22 @@ CPU_INLINE void cpu_tile_dot(const cpu_dot_tile_args *args) {
 
 #define CPU_AHEAD 2048 // bytes asked for before they are needed
 
-// Bytes of words and halves of a panel's chunk.
-CPU_INLINE uint64_t cpu_chunk_words(const cpu_unpacker *u, gr_dtype dtype, uint32_t blocks) {
-    return (uint64_t)blocks * 32 / gr_dtype_block(dtype) * u->words * CPU_PANEL * 4;
+// Bytes of the words, and of the halves, of `blocks` blocks of 32 of a panel.
+CPU_INLINE uint64_t cpu_words_bytes(const cpu_unpacker *u, gr_dtype dtype, uint64_t blocks) {
+    return blocks * 32 / gr_dtype_block(dtype) * u->words * CPU_PANEL * 4;
 }
-CPU_INLINE uint64_t cpu_chunk_halves(const cpu_unpacker *u, gr_dtype dtype, uint32_t blocks) {
-    return (uint64_t)blocks * 32 / gr_dtype_block(dtype) * u->halves * CPU_PANEL * 2;
+CPU_INLINE uint64_t cpu_halves_bytes(const cpu_unpacker *u, gr_dtype dtype, uint64_t blocks) {
+    return blocks * 32 / gr_dtype_block(dtype) * u->halves * CPU_PANEL * 2;
+}
+CPU_INLINE uint64_t cpu_packed_bytes(const cpu_unpacker *u, gr_dtype dtype, uint64_t blocks) {
+    return cpu_halves_bytes(u, dtype, blocks) + cpu_words_bytes(u, dtype, blocks);
+}
+// A chunk of a packed panel, from row `lane` on.
+CPU_INLINE cpu_source cpu_packed_source(const uint8_t *chunk, uint32_t lane, uint32_t blocks,
+                                        const cpu_unpacker *u, gr_dtype dtype) {
+    return (cpu_source){.packed = true,
+                        .halves = chunk + lane * 2,
+                        .words = chunk + cpu_halves_bytes(u, dtype, blocks) + lane * 4};
 }
 
 // One chunk of one vector's rows.
@@ -150,7 +160,7 @@ CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_quantised *a,
                                  const uint32_t tokens, const cpu_unpacker *u, gr_dtype dtype,
                                  cpu_vf *sums) {
     const cpu_dtype_form form = cpu_dtype_form_of(dtype);
-    const uint64_t each = cpu_chunk_words(u, dtype, 8) / 8 * u->share;
+    const uint64_t each = cpu_packed_bytes(u, dtype, 8) / 8 * u->share;
     float s[CPU_PANEL * 16], c[CPU_PANEL * 16];
     u->factors(from, blocks, s, c);
     const uint8_t *ahead = from->words + CPU_AHEAD;
@@ -184,15 +194,14 @@ CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_quantised *a,
 
 CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t tokens,
                                 const cpu_unpacker *u, gr_dtype dtype) {
-    const uint8_t *words = args->panel, *halves = args->panel + args->halves_at;
+    const uint8_t *chunk = args->panel;
     const cpu_quantised *a = args->activations;
     for (uint32_t i = 0; i < tokens * CPU_PANEL; i++)
         args->sums[i] = 0.0f;
     for (uint64_t at = 0; at < args->k; at += CPU_CHUNK, a += args->stride) {
         const uint32_t blocks = args->k - at < CPU_CHUNK ? (uint32_t)(args->k - at) / 32 : 8;
         for (uint32_t lane = 0; lane < CPU_PANEL; lane += CPU_LANES) {
-            const cpu_source from = {
-                .packed = true, .words = words + lane * 4, .halves = halves + lane * 2};
+            const cpu_source from = cpu_packed_source(chunk, lane, blocks, u, dtype);
             cpu_vf sums[CPU_ROWS_TOKENS];
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
@@ -202,8 +211,7 @@ CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t 
             for (uint32_t t = 0; t < tokens; t++)
                 cpu_storef(args->sums + t * CPU_PANEL + lane, sums[t]);
         }
-        words += cpu_chunk_words(u, dtype, 8);
-        halves += cpu_chunk_halves(u, dtype, 8);
+        chunk += cpu_packed_bytes(u, dtype, 8);
     }
 }
 
@@ -221,15 +229,18 @@ CPU_INLINE void cpu_packed_dot(const cpu_dot_packed_args *args, const cpu_unpack
 
 CPU_INLINE void cpu_pack_panel(const uint8_t *rows, uint64_t stride, uint64_t k, uint8_t *panel,
                                const cpu_unpacker *u, gr_dtype dtype) {
-    const uint64_t blocks = k / gr_dtype_block(dtype);
-    uint8_t *halves = panel + blocks * u->words * CPU_PANEL * 4;
-    for (uint64_t b = 0; b < blocks; b++) {
-        for (uint32_t lane = 0; lane < CPU_PANEL; lane += CPU_LANES) {
-            const cpu_source from = {
-                .rows = rows + lane * stride + b * gr_dtype_block_bytes(dtype), .stride = stride};
-            u->pack(&from, panel + b * u->words * CPU_PANEL * 4 + lane * 4,
-                    halves + b * u->halves * CPU_PANEL * 2 + lane * 2);
+    const uint32_t each = gr_dtype_block(dtype);
+    for (uint64_t at = 0; at < k; at += CPU_CHUNK) {
+        const uint32_t n = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
+        uint8_t *words = panel + cpu_halves_bytes(u, dtype, n / 32);
+        for (uint32_t b = 0; b < n / each; b++, rows += gr_dtype_block_bytes(dtype)) {
+            for (uint32_t lane = 0; lane < CPU_PANEL; lane += CPU_LANES) {
+                const cpu_source from = {.rows = rows + lane * stride, .stride = stride};
+                u->pack(&from, words + b * u->words * CPU_PANEL * 4 + lane * 4,
+                        panel + b * u->halves * CPU_PANEL * 2 + lane * 2);
+            }
         }
+        panel += cpu_packed_bytes(u, dtype, n / 32);
     }
 }
 
@@ -239,15 +250,10 @@ CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const
     cpu_vi *q = (cpu_vi *)(void *)tile->q;
     for (uint32_t part = 0; part < parts; part++) {
         const uint32_t lane = part * CPU_LANES;
-        cpu_source from = {.packed = packed};
-        if (packed) {
-            from.words = args->panel + args->chunk * cpu_chunk_words(u, dtype, 8) + lane * 4;
-            from.halves = args->panel + args->halves_at +
-                          args->chunk * cpu_chunk_halves(u, dtype, 8) + lane * 2;
-        } else {
-            from.rows = args->rows + lane * args->stride;
-            from.stride = args->stride;
-        }
+        const cpu_source from =
+            packed ? cpu_packed_source(args->panel + args->chunk * cpu_packed_bytes(u, dtype, 8),
+                                       lane, args->blocks, u, dtype)
+                   : (cpu_source){.rows = args->rows + lane * args->stride, .stride = args->stride};
         u->factors(&from, args->blocks, tile->s + lane, tile->c + lane);
         for (uint32_t first = 0; first < args->blocks; first += u->share) {
             cpu_vi raw[24];
@@ -302,8 +308,7 @@ CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, int zero, 
 #define CPU_FILL_DTYPE(name, dtype, share, words, halves, factors, fetch, pick, packs)             \
     kernels->dot_packed[dtype] = dot_##name;                                                       \
     kernels->weave[dtype] = weave_##name;                                                          \
-    kernels->pack[dtype] = pack_##name;                                                            \
-    kernels->pack_words[dtype] = words;
+    kernels->pack[dtype] = pack_##name;
 
 CPU_UNPACKERS(CPU_DEFINE_DTYPE)
 

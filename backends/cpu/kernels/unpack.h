@@ -6,9 +6,9 @@
 // lane: either from rows, weaving 16 bytes of each at a time, or from a packed panel, where the same
 // bytes of sixteen rows already lie side by side.
 //
-// A packed panel takes as many bytes as its rows do. First come the rows' words of four bytes, word
-// by word, sixteen rows each (64 bytes a word); then the F16 values that do not fill a word (the
-// scale of Q4_0, Q8_0 and Q6_K), 32 bytes each. Packing moves bytes and changes none.
+// A packed panel takes as many bytes as its rows do. Each chunk of 256 values begins with the F16
+// values that do not fill a word (the scale of Q4_0, Q8_0 and Q6_K), sixteen rows each; then come the
+// words of four bytes, word by word, sixteen rows each. Packing moves bytes and changes none.
 #ifndef GREGALE_BACKENDS_CPU_UNPACK_H
 #define GREGALE_BACKENDS_CPU_UNPACK_H
 
@@ -19,7 +19,7 @@ typedef struct cpu_source {
     bool packed;         // a constant where this is inlined
     const uint8_t *rows; // in the file's form, `stride` apart
     uint64_t stride;
-    const uint8_t *words, *halves; // in a packed panel
+    const uint8_t *words, *halves; // of a packed panel
 } cpu_source;
 
 // Four words of every row: word `word` and the next three, which stand at byte `at` of the row.

@@ -69,10 +69,8 @@ static void weave(const panel *p, uint64_t at) {
                            .chunk = at / CPU_CHUNK,
                            .blocks = n / 32};
     workspace *space = p->space;
-    if (p->packed) {
-        args.panel = p->packed;
-        args.halves_at = p->call->weight[CPU_MATMUL_W]->pack->halves_at;
-    } else if (p->rows < CPU_PANEL) {
+    args.panel = p->packed;
+    if (!p->packed && p->rows < CPU_PANEL) {
         args.stride = gr_dtype_row_bytes(p->dtype, n);
         args.rows = fill_panel(p, args.rows, args.stride);
     }
@@ -102,8 +100,8 @@ static void multiply(const panel *p, uint32_t tokens) {
     const cpu_kernels *kernels = p->call->kernels;
     float *sums = p->space->sums;
     if (p->packed && tokens <= CPU_ROWS_TOKENS) {
-        const cpu_dot_packed_args args = {p->packed, p->call->weight[CPU_MATMUL_W]->pack->halves_at,
-                                          p->k, tokens, p->activations, p->stride, sums};
+        const cpu_dot_packed_args args = {p->packed,      p->k,      tokens,
+                                          p->activations, p->stride, sums};
         kernels->dot_packed[p->dtype](&args);
         return;
     }

@@ -190,7 +190,6 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
             exact[t * CPU_PANEL + r] =
                 product(dtype, c, weights + r * row_bytes, x + t, stride, values);
     }
-    uint64_t halves_at = values / gr_dtype_block(dtype) * k->pack_words[dtype] * CPU_PANEL * 4;
     uint8_t *panel = aligned_alloc(64, (CPU_PANEL * row_bytes + 63) / 64 * 64);
     if (k->pack[dtype])
         k->pack[dtype](weights, row_bytes, values, panel);
@@ -206,7 +205,7 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
                 k->expand[dtype](from + r * row_bytes, n, rows + r * CPU_CHUNK, tile.s + r,
                                  tile.c + r);
             const cpu_weave_args args = {
-                from, row_bytes, way > 1 ? panel : NULL, halves_at, at / CPU_CHUNK, n / 32};
+                from, row_bytes, way > 1 ? panel : NULL, at / CPU_CHUNK, n / 32};
             if (way)
                 k->weave[dtype](&args, &tile);
             else
@@ -220,7 +219,7 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
     if (k->dot_packed[dtype] && tokens <= CPU_ROWS_TOKENS) {
         memset(sums, 0x55, sizeof sums);
         k->dot_packed[dtype](
-            &(cpu_dot_packed_args){panel, halves_at, values, tokens, x, stride, sums});
+            &(cpu_dot_packed_args){panel, values, tokens, x, stride, sums});
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "packed",
                gr_dtype_name(dtype), values, tokens);
     }
