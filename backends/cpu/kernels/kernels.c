@@ -55,6 +55,8 @@ static void fill_avx2(cpu_kernels *k) {
     k->dot_f32 = dot_f32_avx2;
     k->dot_f16 = dot_f16_avx2;
     k->dot_bf16 = dot_bf16_avx2;
+    k->mul_float = mul_float_avx2;
+    k->add_lanes = add_lanes_avx2;
     k->f16_to_f32 = f16_to_f32_avx2;
     k->i8_to_f32 = i8_to_f32_avx2;
     k->f32_to_f16 = f32_to_f16_avx2;
@@ -70,6 +72,7 @@ static void fill_avx2(cpu_kernels *k) {
 
 static void fill_avx512(cpu_kernels *k) {
     k->isa = "avx512";
+    k->mul_float = NULL; // its sums would have other lanes; oneDNN serves many rows
     k->dot_f32 = dot_f32_avx512;
     k->dot_f16 = dot_f16_avx512;
     k->dot_bf16 = dot_bf16_avx512;

@@ -125,6 +125,16 @@ typedef struct cpu_dot_float_args {
     uint64_t out_stride; // values
 } cpu_dot_float_args;
 
+// A panel's weights at one chunk of K, as F32, against many activation rows.
+typedef struct cpu_mul_float_args {
+    const float *w; // [16][256]
+    uint32_t n;     // values of the chunk, a multiple of 8
+    uint32_t tokens;
+    const float *x; // at the chunk
+    uint64_t x_stride;
+    float *sums; // [tokens][16][8], added to
+} cpu_mul_float_args;
+
 typedef struct cpu_kernels {
     const char *isa;     // of most of them: "baseline", "avx2", "avx512"
     const char *dot_isa; // of products: "avx512vnni"; NULL: none, weights are expanded to F32
@@ -145,6 +155,10 @@ typedef struct cpu_kernels {
     void (*dot_f32)(const cpu_dot_float_args *args);
     void (*dot_f16)(const cpu_dot_float_args *args);
     void (*dot_bf16)(const cpu_dot_float_args *args);
+    // For many activation rows; the same bits as dot_float gives. NULL: none.
+    void (*mul_float)(const cpu_mul_float_args *args);
+    // out[i] = the sum of eight lanes, in dot_float's order; count a multiple of 4
+    void (*add_lanes)(const float *sums, uint32_t count, float *out);
 
     void (*f16_to_f32)(const uint16_t *from, uint64_t n, float *to);
     void (*bf16_to_f32)(const uint16_t *from, uint64_t n, float *to);
@@ -219,6 +233,8 @@ void dot_bf16_baseline(const cpu_dot_float_args *args);
 void dot_f32_avx2(const cpu_dot_float_args *args);
 void dot_f16_avx2(const cpu_dot_float_args *args);
 void dot_bf16_avx2(const cpu_dot_float_args *args);
+void mul_float_avx2(const cpu_mul_float_args *args);
+void add_lanes_avx2(const float *sums, uint32_t count, float *out);
 void dot_f32_avx512(const cpu_dot_float_args *args);
 void dot_f16_avx512(const cpu_dot_float_args *args);
 void dot_bf16_avx512(const cpu_dot_float_args *args);

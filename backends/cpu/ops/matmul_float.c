@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // matmul_float.c: MATMUL with activations in F32: F32, F16 and BF16 weights straight from the file,
-// any other dtype expanded to F32 four rows at a time.
+// any other dtype expanded to F32 four rows at a time. For many activation rows a panel of 16 weight
+// rows is expanded a chunk of 256 values at a time, which stays in the first-level cache while all
+// activation rows pass.
 #include <ctype.h>
 #include <stdio.h>
 
@@ -8,6 +10,8 @@
 
 #define TAKE 16 // weight rows a worker takes at once
 #define PASS 16 // activation rows that pass before the next weight rows, so that they stay in cache
+
+#define BLOCKED 8 // activation rows from which panels pay
 
 typedef void (*dot_function)(const cpu_dot_float_args *args);
 
@@ -59,6 +63,50 @@ static void run_block(const cpu_call *call, float *space, uint64_t expert, uint6
     }
 }
 
+// A worker's scratch for panels; `sums` holds [rows][16][8].
+typedef struct workspace {
+    float w[CPU_PANEL * CPU_CHUNK];
+    float sums[];
+} workspace;
+
+// Columns [n, n+count) of activation rows [m, m_end), all of one matrix, a panel at most.
+static void run_panel(const cpu_call *call, workspace *space, uint64_t expert, uint64_t m,
+                      uint64_t m_end, uint64_t n, uint32_t count) {
+    const gr_weight *w = call->weight[CPU_MATMUL_W];
+    const cpu_kernels *kernels = call->kernels;
+    uint64_t width = cpu_width(&call->node.out[0]), k = cpu_width(&call->node.in[CPU_MATMUL_W]);
+    uint32_t tokens = (uint32_t)(m_end - m);
+    const uint8_t *from = w->data + (expert * width + n) * w->row_bytes;
+    const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
+    memset(space->sums, 0, (uint64_t)tokens * CPU_PANEL * 8 * sizeof *space->sums);
+    for (uint64_t at = 0; at < k; at += CPU_CHUNK) {
+        uint32_t values = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
+        for (uint32_t r = 0; r < CPU_PANEL; r++) // rows that do not exist repeat the last one
+            cpu_decode_row(kernels, w->dtype,
+                           from + (r < count ? r : count - 1) * w->row_bytes +
+                               gr_dtype_row_bytes(w->dtype, at),
+                           values, space->w + r * CPU_CHUNK);
+        kernels->mul_float(&(cpu_mul_float_args){.w = space->w,
+                                                 .n = values,
+                                                 .tokens = tokens,
+                                                 .x = cpu_in_f32(call, 0) + m * k + at,
+                                                 .x_stride = k,
+                                                 .sums = space->sums});
+    }
+    for (uint32_t t = 0; t < tokens; t++) {
+        float line[CPU_PANEL], *y = cpu_out_f32(call, 0) + (m + t) * width + n;
+        kernels->add_lanes(space->sums + (uint64_t)t * CPU_PANEL * 8, CPU_PANEL, line);
+        for (uint32_t r = 0; r < count; r++)
+            y[r] = bias ? line[r] + bias[expert * width + n + r] : line[r];
+    }
+}
+
+static bool blocked(const cpu_call *call, uint64_t rows) {
+    uint64_t k = cpu_width(&call->node.in[CPU_MATMUL_W]);
+    return call->kernels->mul_float && rows >= BLOCKED && k % 8 == 0 &&
+           gr_dtype_block(call->weight[CPU_MATMUL_W]->dtype) <= CPU_CHUNK;
+}
+
 void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin,
                               uint64_t end) {
     bool direct = dot_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype) != NULL;
@@ -66,6 +114,13 @@ void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64
     for (uint64_t m = 0; cpu_matmul_span_next(call, &task->run->step, m, &span); m = span.end) {
         if (cpu_matmul_unmatched(call, &span, begin, end))
             continue;
+        if (blocked(call, span.end - span.begin)) {
+            for (uint64_t n = begin; n < end; n += CPU_PANEL)
+                run_panel(call, (workspace *)(void *)task->scratch, (uint64_t)span.expert,
+                          span.begin, span.end, n,
+                          end - n < CPU_PANEL ? (uint32_t)(end - n) : CPU_PANEL);
+            continue;
+        }
         // Expanding costs more than reading activations again.
         uint64_t pass = direct ? PASS : span.end - span.begin;
         for (uint64_t t = span.begin; t < span.end; t += pass)
@@ -93,6 +148,9 @@ gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error 
     if (!dot_of(bound->kernels, bound->weight[CPU_MATMUL_W]->dtype))
         cpu_build_private(b, CPU_FLOAT_ROWS * cpu_width(&bound->node.in[CPU_MATMUL_W]) *
                                  sizeof(float));
+    if (bound->kernels->mul_float)
+        cpu_build_private(b, sizeof(workspace) + cpu_rows(&bound->node.in[0], &b->maxima) *
+                                                     CPU_PANEL * 8 * sizeof(float));
     cpu_matmul_float_name(&call);
     return cpu_build_call(b, &call, NULL, 0) ? GR_OK : cpu_no_memory(error);
 }

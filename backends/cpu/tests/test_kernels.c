@@ -276,6 +276,35 @@ static void test_dot(const char *isa, const char *name, dot_function dot, gr_dty
     }
 }
 
+// Chunk by chunk, the same bits as dot_f32 gives.
+static void test_mul_float(const cpu_kernels *k) {
+    enum { K = 520, ROWS = 16, MOST = 8 };
+    static float w[ROWS * K], x[MOST * K], chunk[ROWS * CPU_CHUNK], sums[MOST * ROWS * 8];
+    for (int i = 0; i < ROWS * K; i++)
+        w[i] = uniform();
+    for (int i = 0; i < MOST * K; i++)
+        x[i] = uniform();
+    for (uint32_t tokens = 1; k->mul_float && tokens <= MOST; tokens++) {
+        memset(sums, 0, sizeof sums);
+        for (uint64_t at = 0; at < K; at += CPU_CHUNK) {
+            uint32_t n = K - at < CPU_CHUNK ? (uint32_t)(K - at) : CPU_CHUNK;
+            for (int r = 0; r < ROWS; r++)
+                memcpy(chunk + r * CPU_CHUNK, w + r * K + at, n * sizeof *w);
+            k->mul_float(&(cpu_mul_float_args){chunk, n, tokens, x + at, K, sums});
+        }
+        for (uint32_t t = 0; t < tokens; t++) {
+            float got[ROWS], exact;
+            k->add_lanes(sums + t * ROWS * 8, ROWS, got);
+            for (uint32_t r = 0; r < ROWS; r++) {
+                cpu_dot_float_args one = {
+                    (const uint8_t *)(w + r * K), K * sizeof *w, x + t * K, K, K, 1, 1, &exact, 1};
+                k->dot_f32(&one);
+                expect(got[r] == exact, k->isa, "mul_float", tokens, r);
+            }
+        }
+    }
+}
+
 static void test_convert(const cpu_kernels *k, const cpu_kernels *c) {
     static uint16_t halves[65536], back[2][65536];
     static float wide[2][65536];
@@ -417,6 +446,7 @@ int main(int argc, char **argv) {
         test_dot(k.isa, "F32", k.dot_f32, GR_DTYPE_F32, &c);
         test_dot(k.isa, "F16", k.dot_f16, GR_DTYPE_F16, &c);
         test_dot(k.isa, "BF16", k.dot_bf16, GR_DTYPE_BF16, &c);
+        test_mul_float(&k);
         test_convert(&k, &c);
         test_pointwise(&k);
         test_exp(&k);
