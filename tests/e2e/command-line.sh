@@ -109,5 +109,7 @@ expect 3 "peer that says nothing" "$gregale" "${quick[@]}" --compare 'echo 25 to
 contains err "printed no result"
 expect 3 "peer that measures another prompt" "$gregale" "${quick[@]}" --compare 'echo "{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ts\": 5}"'
 contains err "prompt 8"
+expect 3 "peer without a rate" "$gregale" "${quick[@]}" --compare 'echo "{\"n_prompt\": 16, \"n_gen\": 0, \"avg_ts\": \"fast\"}"'
+contains err "without a rate"
 expect 2 "five peers" "$gregale" "${quick[@]}" --compare a --compare b --compare c --compare d --compare e
 exit $bad
