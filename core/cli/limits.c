@@ -1,154 +1,264 @@
 // SPDX-License-Identifier: Apache-2.0
-// limits.c: a read loop and a multiply loop, each on every thread at once.
+// limits.c: runs the loops of limit_loops.c on every thread at once and keeps the best of several rounds.
 #include "cli/limits.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/os.h"
-#include "cli/cli.h"
 
-enum { READ_BYTES = 256 << 20, ROUNDS = 7, MULTIPLIES = 1 << 21 };
+enum {
+    CHUNK = 1 << 20,            // of memory, handed to whichever thread is free
+    CACHE_PASS_BYTES = 64 << 20, // read by each thread in one round of a cache
+    TURNS = 1 << 15,            // of a multiply loop in one round
+    ROUNDS = 5,
+    PAGE = 2 << 20 // a huge one
+};
 
-typedef struct limit_job {
-    void (*work)(struct limit_job *job);
-    const unsigned char *data;
-    uint64_t result; // keeps the compiler from dropping the work
+static const char *const kind_names[GR_LIMIT_KINDS] = {"int8", "int4", "bf16", "f32"};
+
+// Ways to read memory, of which the fastest on this machine is kept.
+static const struct {
+    unsigned streams;
+    size_t ahead;
+} patterns[] = {{1, 0}, {4, 0}, {8, 0}, {1, 1024}, {4, 1024}, {8, 512}, {1, 4096}};
+enum { PATTERNS = sizeof patterns / sizeof *patterns };
+
+struct gr_limits_probe {
+    uint32_t threads;
+    unsigned char *data;
+    uint64_t bytes, shared_bytes, own_bytes;
+    gr_read_loop read;
+    unsigned pattern; // the fastest of `patterns`
+    char memory_mix[64];
+    const char *read_name;
+    struct job *jobs;
+    // What the round that is running does.
+    void (*work)(struct job *job);
+    atomic_uint ready;
+    atomic_int go; // 0: wait; 1: work; -1: not all threads could be started, leave
+    atomic_uint_fast64_t next;
+    const gr_limit_loop *loop;
+    uint64_t part; // bytes of each thread's part of a cache
+};
+
+typedef struct job {
+    gr_limits_probe *probe;
+    uint32_t index;
     pthread_t thread;
-    pthread_barrier_t *start;
-    uint64_t begin_ns, end_ns;
-} limit_job;
+    uint64_t begin_ns, end_ns, result; // the result keeps the compiler from dropping the work
+} job;
 
-static void read_all(limit_job *job) {
-    const uint64_t *words = (const uint64_t *)(const void *)job->data;
-    uint64_t a = 0, b = 0, c = 0, d = 0;
-    for (size_t i = 0; i < READ_BYTES / 8; i += 8) {
-        a += words[i] ^ words[i + 4];
-        b += words[i + 1] ^ words[i + 5];
-        c += words[i + 2] ^ words[i + 6];
-        d += words[i + 3] ^ words[i + 7];
-    }
-    job->result = a + b + c + d;
+static void read_memory(job *j) {
+    gr_limits_probe *p = j->probe;
+    for (uint64_t at; (at = atomic_fetch_add(&p->next, CHUNK)) < p->bytes;)
+        j->result ^= p->read(p->data + at, CHUNK, patterns[p->pattern].streams, patterns[p->pattern].ahead);
 }
 
-#if defined(__x86_64__)
-// Sixteen independent accumulators hide the latency of the multiply.
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) static void multiply_avx512(limit_job *job) {
-    __m512i sum[16], x = _mm512_set1_epi8(3), y = _mm512_set1_epi8((char)(job->result & 1));
-    for (int i = 0; i < 16; i++)
-        sum[i] = _mm512_setzero_si512();
-    for (int n = 0; n < MULTIPLIES; n++)
-        for (int i = 0; i < 16; i++) {
-            sum[i] = _mm512_dpbusd_epi32(sum[i], x, y);
-            __asm__ volatile("" : "+v"(sum[i]));
-        }
-    __m512i total = sum[0];
-    for (int i = 1; i < 16; i++)
-        total = _mm512_add_epi32(total, sum[i]);
-    job->result = (uint64_t)(uint32_t)_mm512_reduce_add_epi32(total);
+static void read_cache(job *j) {
+    gr_limits_probe *p = j->probe;
+    const unsigned char *data = p->data + p->part * j->index;
+    for (uint64_t done = 0; done < CACHE_PASS_BYTES; done += p->part)
+        j->result ^= p->read(data, p->part, patterns[p->pattern].streams, patterns[p->pattern].ahead);
 }
 
-__attribute__((target("avx2"))) static void multiply_avx2(limit_job *job) {
-    __m256i sum[8], x = _mm256_set1_epi8(3), y = _mm256_set1_epi8((char)(job->result & 1)), ones = _mm256_set1_epi16(1);
-    for (int i = 0; i < 8; i++)
-        sum[i] = _mm256_setzero_si256();
-    for (int n = 0; n < MULTIPLIES; n++)
-        for (int i = 0; i < 8; i++) {
-            __m256i product = _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), ones);
-            sum[i] = _mm256_add_epi32(sum[i], product);
-            __asm__ volatile("" : "+x"(sum[i]));
-        }
-    for (int i = 1; i < 8; i++)
-        sum[0] = _mm256_add_epi32(sum[0], sum[i]);
-    job->result = (uint64_t)(uint32_t)_mm256_extract_epi32(sum[0], 0);
+static void multiply(job *j) {
+    j->probe->loop->run(TURNS);
 }
-#endif
 
 static void *start_job(void *argument) {
-    limit_job *job = argument;
-    pthread_barrier_wait(job->start);
-    job->begin_ns = gr_os_now_ns();
-    job->work(job);
-    job->end_ns = gr_os_now_ns();
+    job *j = argument;
+    int go;
+    atomic_fetch_add(&j->probe->ready, 1);
+    while (!(go = atomic_load(&j->probe->go)))
+        sched_yield();
+    if (go < 0)
+        return NULL;
+    j->begin_ns = gr_os_now_ns();
+    j->probe->work(j);
+    j->end_ns = gr_os_now_ns();
     return NULL;
 }
 
-// Seconds from the first start to the last end of one round; the caller's thread is the first.
-static double one_round(limit_job *jobs, uint32_t threads) {
-    pthread_barrier_t start;
-    uint32_t started = 0;
-    pthread_barrier_init(&start, NULL, threads);
-    jobs[0].start = &start;
-    for (uint32_t i = 1; i < threads; i++) {
-        jobs[i].start = &start;
-        if (pthread_create(&jobs[i].thread, NULL, start_job, &jobs[i]) != 0)
-            break;
+// Runs p->work on every thread at once, the caller's being the first; false when they cannot be started.
+static bool run_jobs(gr_limits_probe *p) {
+    uint32_t started = 1;
+    atomic_store(&p->next, 0);
+    atomic_store(&p->ready, 0);
+    atomic_store(&p->go, 0);
+    while (started < p->threads && pthread_create(&p->jobs[started].thread, NULL, start_job, &p->jobs[started]) == 0)
         started++;
-    }
-    if (started + 1 < threads)
-        exit(gr_complain(GR_EXIT_RESOURCES, "cannot start %u threads to measure with", threads));
-    start_job(&jobs[0]);
+    while (atomic_load(&p->ready) + 1 < started)
+        sched_yield();
+    atomic_store(&p->go, started == p->threads ? 1 : -1);
+    start_job(&p->jobs[0]);
+    for (uint32_t i = 1; i < started; i++)
+        pthread_join(p->jobs[i].thread, NULL);
+    return started == p->threads;
+}
+
+// One round: `amount` of work by all threads together; raises *best to its rate.
+static gr_status run_round(gr_limits_probe *p, double amount, double *best, gr_error *error) {
     uint64_t begin = UINT64_MAX, end = 0;
-    for (uint32_t i = 0; i < threads; i++) {
-        if (i)
-            pthread_join(jobs[i].thread, NULL);
-        begin = jobs[i].begin_ns < begin ? jobs[i].begin_ns : begin;
-        end = jobs[i].end_ns > end ? jobs[i].end_ns : end;
+    if (!run_jobs(p))
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "cli", "limits: cannot start %u threads to measure with", p->threads);
+    for (uint32_t i = 0; i < p->threads; i++) {
+        begin = p->jobs[i].begin_ns < begin ? p->jobs[i].begin_ns : begin;
+        end = p->jobs[i].end_ns > end ? p->jobs[i].end_ns : end;
     }
-    pthread_barrier_destroy(&start);
-    return (double)(end - begin) * 1e-9;
+    double rate = end > begin ? amount * 1e9 / (double)(end - begin) : 0;
+    if (rate > *best)
+        *best = rate;
+    return GR_OK;
 }
 
-static double best_rate(limit_job *jobs, uint32_t threads, double amount) {
-    double best = 0;
-    for (int i = 0; i < ROUNDS; i++) {
-        double seconds = one_round(jobs, threads);
-        if (seconds > 0 && amount * threads / seconds > best)
-            best = amount * threads / seconds;
-    }
-    return best;
+static gr_status run_rounds(gr_limits_probe *p, uint32_t rounds, double amount, double *best, gr_error *error) {
+    gr_status status = GR_OK;
+    for (uint32_t i = 0; i < rounds && status == GR_OK; i++)
+        status = run_round(p, amount, best, error);
+    return status;
 }
 
-static double measure_read(limit_job *jobs, uint32_t threads) {
-    unsigned char *data = gr_os_alloc((uint64_t)READ_BYTES * threads);
-    if (!data)
-        return 0;
-    memset(data, 1, (size_t)READ_BYTES * threads);
+static gr_status sample_cache(gr_limits_probe *p, uint64_t bytes, gr_limit *out, gr_error *error) {
+    p->work = read_cache;
+    p->part = bytes / 8192 * 8192;
+    *out = (gr_limit){0, p->read_name};
+    if (!p->part)
+        return GR_OK;
+    double amount = (double)((CACHE_PASS_BYTES + p->part - 1) / p->part * p->part);
+    return run_rounds(p, ROUNDS, amount * p->threads, &out->rate, error);
+}
+
+gr_status gr_limits_sample(gr_limits_probe *p, gr_limits *out, gr_error *error) {
+    *out = (gr_limits){.threads = p->threads, .memory = {0, p->memory_mix}};
+    p->work = read_memory;
+    gr_status status = run_rounds(p, ROUNDS, (double)p->bytes, &out->memory.rate, error);
+    if (status == GR_OK)
+        status = sample_cache(p, p->shared_bytes / p->threads, &out->shared, error);
+    if (status == GR_OK)
+        status = sample_cache(p, p->own_bytes, &out->own, error);
+    p->work = multiply;
+    for (int kind = 0; kind < GR_LIMIT_KINDS && status == GR_OK; kind++) {
+        out->products[kind] = (gr_limit){0, "not measured on this machine"};
+        if (!(p->loop = gr_limit_loop_find(kind)))
+            continue;
+        out->products[kind].mix = p->loop->mix;
+        status = run_rounds(p, ROUNDS, p->loop->operations * TURNS * p->threads, &out->products[kind].rate, error);
+    }
+    return status;
+}
+
+static void raise_limit(gr_limit *limit, const gr_limit *sample) {
+    if (sample->rate > limit->rate || !limit->mix)
+        *limit = *sample;
+}
+
+void gr_limits_raise(gr_limits *limits, const gr_limits *sample) {
+    limits->threads = sample->threads;
+    raise_limit(&limits->memory, &sample->memory);
+    raise_limit(&limits->shared, &sample->shared);
+    raise_limit(&limits->own, &sample->own);
+    for (int kind = 0; kind < GR_LIMIT_KINDS; kind++)
+        raise_limit(&limits->products[kind], &sample->products[kind]);
+}
+
+static uint64_t cache_bytes(int name, uint64_t fallback) {
+    long bytes = sysconf(name);
+    return bytes > 0 ? (uint64_t)bytes : fallback;
+}
+
+static gr_status find_pattern(gr_limits_probe *p, gr_error *error) {
+    unsigned best = 0;
+    double best_rate = 0;
+    p->work = read_memory;
+    for (p->pattern = 0; p->pattern < PATTERNS; p->pattern++) {
+        double rate = 0;
+        gr_status status = run_rounds(p, 4, (double)p->bytes, &rate, error);
+        if (status != GR_OK)
+            return status;
+        if (rate > best_rate)
+            best_rate = rate, best = p->pattern;
+    }
+    p->pattern = best;
+    snprintf(p->memory_mix, sizeof p->memory_mix, "%s, %u stream%s a thread, prefetch %zu bytes ahead", p->read_name,
+             patterns[best].streams, patterns[best].streams == 1 ? "" : "s", patterns[best].ahead);
+    return GR_OK;
+}
+
+gr_status gr_limits_create(uint32_t threads, gr_limits_probe **out_probe, gr_error *error) {
+    const uint64_t least = 128u << 20, most = 768u << 20;
+    *out_probe = NULL;
+    gr_limits_probe *p = calloc(1, sizeof *p);
+    if (!p)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "cli", "limits: no memory for a probe");
+    p->threads = threads;
+    p->own_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 256 << 10) / 2;
+    p->shared_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 8 << 20) / 4;
+    p->bytes = 32 * p->shared_bytes;
+    p->bytes = p->bytes < least ? least : p->bytes > most ? most : p->bytes;
+    if (p->own_bytes > p->bytes / threads)
+        p->own_bytes = p->bytes / threads;
+    p->bytes = p->bytes / CHUNK * CHUNK;
+    p->read = gr_read_loop_find(&p->read_name);
+    p->jobs = calloc(threads, sizeof *p->jobs);
+    void *data = NULL;
+    if (!p->jobs || posix_memalign(&data, PAGE, p->bytes) != 0) {
+        gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "cli", "limits: no memory for a buffer of %llu MB",
+                (unsigned long long)(p->bytes >> 20));
+        gr_limits_destroy(p);
+        return GR_ERROR_OUT_OF_MEMORY;
+    }
+    p->data = data;
     for (uint32_t i = 0; i < threads; i++)
-        jobs[i] = (limit_job){.work = read_all, .data = data + (size_t)i * READ_BYTES};
-    double rate = best_rate(jobs, threads, READ_BYTES);
-    gr_os_free(data, (uint64_t)READ_BYTES * threads);
-    return rate;
-}
-
-static double measure_int8(limit_job *jobs, uint32_t threads, const char **out_path) {
-    double operations = 0;
-    void (*work)(limit_job *) = NULL;
-    *out_path = "";
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512vnni"))
-        work = multiply_avx512, operations = 16.0 * 128, *out_path = "avx512-vnni";
-    else if (__builtin_cpu_supports("avx2"))
-        work = multiply_avx2, operations = 8.0 * 64, *out_path = "avx2";
+        p->jobs[i] = (job){.probe = p, .index = i};
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(data, p->bytes, MADV_HUGEPAGE); // with small pages the limit would be that of the page tables
 #endif
-    if (!work)
-        return 0;
-    for (uint32_t i = 0; i < threads; i++)
-        jobs[i] = (limit_job){.work = work};
-    return best_rate(jobs, threads, operations * MULTIPLIES);
+    memset(data, 1, p->bytes);
+    gr_status status = find_pattern(p, error);
+    if (status == GR_OK)
+        *out_probe = p;
+    else
+        gr_limits_destroy(p);
+    return status;
 }
 
-gr_limits gr_limits_measure(uint32_t threads) {
-    gr_limits limits = {0};
-    limit_job *jobs = calloc(threads, sizeof *jobs);
-    if (!jobs)
-        return limits;
-    limits.read_bytes_per_second = measure_read(jobs, threads);
-    limits.int8_operations_per_second = measure_int8(jobs, threads, &limits.int8_path);
-    free(jobs);
-    return limits;
+void gr_limits_destroy(gr_limits_probe *p) {
+    if (!p)
+        return;
+    free(p->data);
+    free(p->jobs);
+    free(p);
+}
+
+// ---- Printing
+
+static void print_limit(const char *name, const char *json_name, const gr_limit *limit, const char *unit, bool json) {
+    if (json)
+        printf(",\"%s_per_second\":%.6g,\"%s_mix\":\"%s\"", json_name, limit->rate, json_name, limit->mix);
+    else
+        printf("%-14s %8.1f %-7s %s\n", name, limit->rate / 1e9, unit, limit->mix);
+}
+
+void gr_limits_print(const gr_limits *limits, bool json) {
+    if (json)
+        printf("{\"type\":\"limits\",\"threads\":%u", limits->threads);
+    else
+        printf("limits of this machine, %u threads\n", limits->threads);
+    print_limit("memory read", "read_bytes", &limits->memory, "GB/s", json);
+    print_limit("shared cache", "shared_cache_bytes", &limits->shared, "GB/s", json);
+    print_limit("own cache", "own_cache_bytes", &limits->own, "GB/s", json);
+    for (int kind = 0; kind < GR_LIMIT_KINDS; kind++) {
+        char name[48];
+        snprintf(name, sizeof name, "%s_operations", kind_names[kind]);
+        print_limit(kind_names[kind], name, &limits->products[kind], "Gop/s", json);
+    }
+    if (json)
+        puts("}");
 }

@@ -124,4 +124,38 @@ expect 0 "pipeline" "$gregale" script "$(dirname "$0")/../../scripts/pipelines/q
 contains out "breeze"
 expect 0 "bench" "$gregale" bench "$model" --prompt 16 --gen 4 --repeat 1 --json
 contains out decode_tokens_per_second
+expect 0 "limits" "$gregale" bench --limits --threads 1 --json
+python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); assert d["read_bytes_per_second"]>0 and d["f32_operations_mix"], d' "$work/out" || bad=1
+
+# A peer that prints what llama-bench does: a word of its own, an array, figures that change with each call.
+cat >"$work/peer" <<'EOF'
+#!/bin/sh
+echo x >>"$0.calls"
+echo "model loaded"
+printf '[\n {"n_prompt": 16, "n_gen": 0, "avg_ts": %d.5},\n {"n_prompt": 0, "n_gen": 4, "avg_ts": 10}\n]\n' "$(wc -l <"$0.calls")"
+EOF
+chmod +x "$work/peer"
+quick=(bench "$model" --prompt 16 --gen 4)
+expect 0 "bench --compare" "$gregale" "${quick[@]}" --repeat 5 --json --compare "$work/peer" --compare "$work/peer"
+python3 - "$work/out" "$work/peer.calls" <<'EOF' || bad=1
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+assert [line["type"] for line in lines] == ["limits", "bench", "compare", "compare"], lines
+assert lines[2]["pairs"] == 5 and lines[2]["their_decode_tokens_per_second"] == 10, lines[2]
+ratio = [lines[2]["prefill_ratio" + end] for end in ("_min", "_low", "", "_high", "_max")]
+assert ratio == sorted(ratio) and ratio[0] == ratio[1] > 0, ratio
+assert len(open(sys.argv[2]).readlines()) == 12, "one call of each peer a round, and one to warm up"
+EOF
+expect 0 "bench --compare for people" "$gregale" "${quick[@]}" --repeat 1 --compare "$work/peer"
+contains out "fewer than 5 rounds give no bound"
+expect 0 "bench against itself" "$gregale" "${quick[@]}" --repeat 1 --compare "'$gregale' bench '$model' --prompt 16 --gen 4 --repeat 1 --json"
+expect 3 "peer that fails" "$gregale" "${quick[@]}" --compare 'echo no such model >&2; exit 9'
+contains err "code 9: no such model"
+expect 3 "peer that says nothing" "$gregale" "${quick[@]}" --compare 'echo 25 tokens a second'
+contains err "printed no result"
+expect 3 "peer that measures another prompt" "$gregale" "${quick[@]}" --compare 'echo "{\"n_prompt\": 8, \"n_gen\": 0, \"avg_ts\": 5}"'
+contains err "prompt 8"
+expect 3 "peer without a rate" "$gregale" "${quick[@]}" --compare 'echo "{\"n_prompt\": 16, \"n_gen\": 0, \"avg_ts\": \"fast\"}"'
+contains err "without a rate"
+expect 2 "five peers" "$gregale" "${quick[@]}" --compare a --compare b --compare c --compare d --compare e
 exit $bad
