@@ -8,38 +8,55 @@
 
 #include "kernels/kernels.h"
 
-// Exact dots of one group: w[step][part] with x[t][4*step..], into dots[t][part].
+// Exact dots of one group: w[step][part] with x[t][4*step..], into dots[t][part]. A product is added
+// CPU_DELAY activation rows after it was started: this order keeps the multipliers busy.
 CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_t *const *x,
                               const uint32_t tokens, const cpu_dtype_form form, cpu_vi dots[][2]) {
     const uint32_t steps = form.group / 4, planes = cpu_planes(form.bits);
     const uint32_t run = cpu_run(form.bits) < steps ? cpu_run(form.bits) : steps;
     CPU_UNROLL
     for (uint32_t plane = 0; plane < planes; plane++) {
-        cpu_vi sums[CPU_TILE_TOKENS][2];
+        cpu_vi sums[CPU_TILE_TOKENS][2], products[CPU_DELAY + 1][2], v[2];
         CPU_UNROLL
-        for (uint32_t s = 0; s < steps; s++) {
-            cpu_vi v[2];
-            CPU_UNROLL
-            for (uint32_t p = 0; p < parts; p++) {
-                v[p] = w[s * parts + p];
-                if (planes == 2)
-                    v[p] = cpu_and(plane ? cpu_srl(v[p], 4) : v[p], cpu_set8(15));
+        for (uint32_t i = 0; i < steps * tokens + CPU_DELAY; i++) {
+            const uint32_t s = i / tokens, t = i % tokens;
+            if (i + 1 > CPU_DELAY) { // add the product of i - CPU_DELAY
+                const uint32_t j = i - CPU_DELAY, js = j / tokens, jt = j % tokens;
+                CPU_UNROLL
+                for (uint32_t p = 0; p < parts; p++) {
+                    cpu_vi *sum = &sums[jt][p];
+                    if (CPU_DELAY && js % run)
+                        cpu_add_products(sum, products[j % (CPU_DELAY + 1)][p]);
+                    else if (CPU_DELAY)
+                        *sum = products[j % (CPU_DELAY + 1)][p];
+                }
             }
-            CPU_UNROLL
-            for (uint32_t t = 0; t < tokens; t++) {
+            if (i < steps * tokens) {
+                CPU_UNROLL
+                for (uint32_t p = 0; p < parts && t == 0; p++) {
+                    v[p] = w[s * parts + p];
+                    if (planes == 2)
+                        v[p] = cpu_and(plane ? cpu_srl(v[p], 4) : v[p], cpu_set8(15));
+                }
                 const cpu_vi four = cpu_four(x[t] + 4 * s);
                 CPU_UNROLL
                 for (uint32_t p = 0; p < parts; p++) {
-                    if (s % run)
+                    if (CPU_DELAY)
+                        products[i % (CPU_DELAY + 1)][p] = cpu_mul(v[p], four);
+                    else if (s % run)
                         cpu_mul_add(&sums[t][p], v[p], four);
                     else
                         sums[t][p] = cpu_mul(v[p], four);
-                    if (s % run < run - 1)
-                        continue;
-                    cpu_vi closed = cpu_close(sums[t][p]);
+                }
+            }
+            if (i + 1 > CPU_DELAY && (i - CPU_DELAY) / tokens % run == run - 1) {
+                const uint32_t j = i - CPU_DELAY, js = j / tokens, jt = j % tokens;
+                CPU_UNROLL
+                for (uint32_t p = 0; p < parts; p++) {
+                    cpu_vi closed = cpu_close(sums[jt][p]);
                     if (plane)
                         closed = cpu_sll(closed, 4);
-                    dots[t][p] = plane || s >= run ? cpu_add32(dots[t][p], closed) : closed;
+                    dots[jt][p] = plane || js >= run ? cpu_add32(dots[jt][p], closed) : closed;
                 }
             }
         }

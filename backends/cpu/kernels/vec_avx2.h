@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define CPU_INLINE static inline __attribute__((always_inline))
-#define CPU_UNROLL _Pragma("GCC unroll 16") // loops whose bounds are constants once inlined
+#define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
 
 typedef __m256i cpu_vi;
 typedef __m256 cpu_vf;
@@ -109,6 +109,7 @@ CPU_INLINE cpu_vf cpu_halves(const uint8_t *rows, uint64_t stride) {
 // ---- Products of unsigned weights and signed activations
 
 #ifdef CPU_VNNI
+#define CPU_DELAY 0
 CPU_INLINE uint32_t cpu_planes(uint32_t bits) {
     (void)bits;
     return 1;
@@ -120,6 +121,9 @@ CPU_INLINE uint32_t cpu_run(uint32_t bits) {
 CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
     *sum = _mm256_dpbusd_avx_epi32(*sum, w, x);
 }
+CPU_INLINE void cpu_add_products(cpu_vi *sum, cpu_vi products) {
+    *sum = _mm256_add_epi32(*sum, products);
+}
 CPU_INLINE cpu_vi cpu_mul(cpu_vi w, cpu_vi x) {
     return _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), w, x);
 }
@@ -127,6 +131,7 @@ CPU_INLINE cpu_vi cpu_close(cpu_vi sum) {
     return sum;
 }
 #else
+#define CPU_DELAY 1
 CPU_INLINE uint32_t cpu_planes(uint32_t bits) {
     return bits > 6 ? 2 : 1;
 }
@@ -140,9 +145,11 @@ CPU_INLINE cpu_vi cpu_mul(cpu_vi w, cpu_vi x) {
     __asm__ volatile("vpmaddubsw %2, %1, %0" : "=x"(pairs) : "x"(w), "x"(x));
     return pairs;
 }
-CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
-    cpu_vi pairs = cpu_mul(w, x);
+CPU_INLINE void cpu_add_products(cpu_vi *sum, cpu_vi pairs) {
     __asm__ volatile("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(pairs));
+}
+CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
+    cpu_add_products(sum, cpu_mul(w, x));
 }
 CPU_INLINE cpu_vi cpu_close(cpu_vi sum) {
     return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));

@@ -12,14 +12,20 @@
 #include <immintrin.h>
 #endif
 
+#ifdef CPU_EMULATED // slow anyway, and quick to compile
+#define CPU_INLINE static inline
+#define CPU_UNROLL
+#else
 #define CPU_INLINE static inline __attribute__((always_inline))
-#define CPU_UNROLL _Pragma("GCC unroll 16") // loops whose bounds are constants once inlined
+#define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
+#endif
 
 typedef __m512i cpu_vi;
 typedef __m512 cpu_vf;
 
 #define CPU_LANES 16
 #define CPU_TILE_TOKENS 8
+#define CPU_DELAY 0
 
 CPU_INLINE cpu_vi cpu_load(const void *from) {
     return _mm512_loadu_si512(from);
@@ -119,6 +125,9 @@ CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
 #else
     __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
 #endif
+}
+CPU_INLINE void cpu_add_products(cpu_vi *sum, cpu_vi products) {
+    *sum = _mm512_add_epi32(*sum, products);
 }
 CPU_INLINE cpu_vi cpu_mul(cpu_vi w, cpu_vi x) {
     cpu_vi sum = _mm512_setzero_si512();
