@@ -94,6 +94,7 @@ cpu_call *cpu_build_call(cpu_builder *b, const cpu_call *call, const cpu_access 
         b->open[b->open_count++] = accesses[i];
         forget(&b->quantised, &accesses[i]);
         forget(&b->rounded, &accesses[i]);
+        forget(&b->laid, &accesses[i]);
     }
     cpu_call *place = &program->calls[program->call_count++];
     *place = *call;

@@ -261,8 +261,8 @@ typedef struct cpu_builder {
     gr_step maxima; // the bucket's sizes
     uint32_t open_count;
     cpu_access open[CPU_OPEN_MAX]; // made since the last barrier
-    // Values whose quantised rows, or rows rounded to BF16, stand in the scratch.
-    cpu_kept_value quantised, rounded;
+    // Values whose quantised rows, rows rounded to BF16, or rows laid by chunks stand in the scratch.
+    cpu_kept_value quantised, rounded, laid;
     // The tables of cosines and sines made for the step's positions.
     uint32_t rope_count;
     struct {
@@ -287,6 +287,11 @@ uint64_t cpu_build_shared(cpu_builder *builder, uint64_t bytes);
 void cpu_build_private(cpu_builder *builder, uint64_t bytes);
 // Copies something that lives as long as the program; NULL when out of memory.
 const void *cpu_build_keep(cpu_builder *builder, const void *data, uint64_t bytes);
+// Whether oneDNN beats what this ISA has for many rows of float weights: with AVX-512 it does, on
+// AVX2 our own panels are as fast and keep the bits.
+static inline bool cpu_onednn_serves(const cpu_kernels *kernels) {
+    return !strcmp(kernels->isa, "avx512");
+}
 // The device's oneDNN, opened now if it was not; NULL when there is none. Any thread.
 cpu_onednn *cpu_device_onednn(gr_device *device);
 // Bytes a value takes at the bucket's largest sizes.

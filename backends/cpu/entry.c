@@ -53,7 +53,7 @@ static void describe(const gr_host *host, const cpu_kernels *kernels, gr_device_
     snprintf(facts->description, sizeof facts->description,
              "%.80s: %s kernels, 8-bit products by %s%s", model, kernels->isa,
              kernels->dot_isa ? kernels->dot_isa : "none",
-             cpu_onednn_compiled() && !deterministic(host) && strcmp(kernels->isa, "baseline")
+             cpu_onednn_compiled() && !deterministic(host) && cpu_onednn_serves(kernels)
                  ? ", oneDNN for float matrices if found"
                  : "");
 }
@@ -72,7 +72,7 @@ static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capaci
     cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &kernels);
     gr_device_facts facts = {.struct_size = sizeof facts, .kind = GR_DEVICE_CPU, .numa_node = -1};
     facts.flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT | GR_DEVICE_ALIASES_WEIGHTS;
-    if (deterministic(host) || !cpu_onednn_compiled() || !strcmp(kernels.isa, "baseline"))
+    if (deterministic(host) || !cpu_onednn_compiled() || !cpu_onednn_serves(&kernels))
         facts.flags |= GR_DEVICE_BATCH_INVARIANT;
     if (host->topology) {
         facts.memory_bytes = host->topology->memory_limit_bytes;

@@ -2,7 +2,7 @@
 // matmul_float.c: MATMUL with activations in F32: F32, F16 and BF16 weights straight from the file,
 // any other dtype expanded to F32 four rows at a time. For many activation rows a panel of 16 weight
 // rows is expanded a chunk of 256 values at a time, which stays in the first-level cache while all
-// activation rows pass.
+// activation rows pass; those are laid out by chunks first, so that they come as one stream.
 #include <ctype.h>
 #include <stdio.h>
 
@@ -69,17 +69,43 @@ typedef struct workspace {
     float sums[];
 } workspace;
 
+// Whether the call's rows are laid by chunks: those of cpu_matmul_float_emit without an index.
+static bool laid(const cpu_call *call) {
+    return call->run == cpu_matmul_float_run && !call->node.has_in[CPU_MATMUL_INDEX];
+}
+
+// Helper: lays the rows of x out as [chunk][row][256], when there are enough of them.
+static void lay(const cpu_call *call, const cpu_task *task) {
+    uint64_t k = cpu_width(&call->node.in[0]), begin, end;
+    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step);
+    float *to = (float *)(void *)(task->run->scratch + call->scratch);
+    cpu_slice(rows < BLOCKED ? 0 : rows, task, &begin, &end);
+    for (uint64_t m = begin; m < end; m++) {
+        for (uint64_t at = 0; at < k; at += CPU_CHUNK)
+            memcpy(to + (at / CPU_CHUNK * rows + m) * CPU_CHUNK, cpu_in_f32(call, 0) + m * k + at,
+                   (k - at < CPU_CHUNK ? k - at : CPU_CHUNK) * sizeof *to);
+    }
+}
+
 // Columns [n, n+count) of activation rows [m, m_end), all of one matrix, a panel at most.
-static void run_panel(const cpu_call *call, workspace *space, uint64_t expert, uint64_t m,
+static void run_panel(const cpu_call *call, const cpu_task *task, uint64_t expert, uint64_t m,
                       uint64_t m_end, uint64_t n, uint32_t count) {
+    workspace *space = (workspace *)(void *)task->scratch;
     const gr_weight *w = call->weight[CPU_MATMUL_W];
     const cpu_kernels *kernels = call->kernels;
     uint64_t width = cpu_width(&call->node.out[0]), k = cpu_width(&call->node.in[CPU_MATMUL_W]);
     uint32_t tokens = (uint32_t)(m_end - m);
     const uint8_t *from = w->data + (expert * width + n) * w->row_bytes;
     const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
+    const float *x = cpu_in_f32(call, 0) + m * k; // rows of k values, or laid by chunks
+    uint64_t x_stride = k, x_next = CPU_CHUNK;
+    if (laid(call)) {
+        x = (const float *)(const void *)(task->run->scratch + call->scratch);
+        x_stride = CPU_CHUNK;
+        x_next = (uint64_t)tokens * CPU_CHUNK;
+    }
     memset(space->sums, 0, (uint64_t)tokens * CPU_PANEL * 8 * sizeof *space->sums);
-    for (uint64_t at = 0; at < k; at += CPU_CHUNK) {
+    for (uint64_t at = 0; at < k; at += CPU_CHUNK, x += x_next) {
         uint32_t values = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
         for (uint32_t r = 0; r < CPU_PANEL; r++) // rows that do not exist repeat the last one
             cpu_decode_row(kernels, w->dtype,
@@ -89,8 +115,8 @@ static void run_panel(const cpu_call *call, workspace *space, uint64_t expert, u
         kernels->mul_float(&(cpu_mul_float_args){.w = space->w,
                                                  .n = values,
                                                  .tokens = tokens,
-                                                 .x = cpu_in_f32(call, 0) + m * k + at,
-                                                 .x_stride = k,
+                                                 .x = x,
+                                                 .x_stride = x_stride,
                                                  .sums = space->sums});
     }
     for (uint32_t t = 0; t < tokens; t++) {
@@ -116,8 +142,7 @@ void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64
             continue;
         if (blocked(call, span.end - span.begin)) {
             for (uint64_t n = begin; n < end; n += CPU_PANEL)
-                run_panel(call, (workspace *)(void *)task->scratch, (uint64_t)span.expert,
-                          span.begin, span.end, n,
+                run_panel(call, task, (uint64_t)span.expert, span.begin, span.end, n,
                           end - n < CPU_PANEL ? (uint32_t)(end - n) : CPU_PANEL);
             continue;
         }
@@ -148,9 +173,23 @@ gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error 
     if (!dot_of(bound->kernels, bound->weight[CPU_MATMUL_W]->dtype))
         cpu_build_private(b, CPU_FLOAT_ROWS * cpu_width(&bound->node.in[CPU_MATMUL_W]) *
                                  sizeof(float));
-    if (bound->kernels->mul_float)
+    cpu_access form;
+    uint32_t forms = 0;
+    if (bound->kernels->mul_float) {
+        uint64_t chunks =
+            (cpu_width(&bound->node.in[CPU_MATMUL_W]) + CPU_CHUNK - 1) / CPU_CHUNK;
+        gr_status status = GR_OK;
+        if (laid(&call)) {
+            status = cpu_build_form(b, bound, lay, chunks * CPU_CHUNK * sizeof(float), &b->laid,
+                                    &form, error);
+            call.scratch = form.begin;
+            forms = 1;
+        }
+        if (status != GR_OK)
+            return status;
         cpu_build_private(b, sizeof(workspace) + cpu_rows(&bound->node.in[0], &b->maxima) *
                                                      CPU_PANEL * 8 * sizeof(float));
+    }
     cpu_matmul_float_name(&call);
-    return cpu_build_call(b, &call, NULL, 0) ? GR_OK : cpu_no_memory(error);
+    return cpu_build_call(b, &call, &form, forms) ? GR_OK : cpu_no_memory(error);
 }

@@ -25,7 +25,7 @@ typedef struct plan {
 bool cpu_matmul_onednn_wanted(const gr_device *device, const cpu_node *node) {
     gr_dtype dtype = node->in[CPU_MATMUL_W].dtype;
     if (!cpu_onednn_compiled() || device->deterministic ||
-        !strcmp(device->kernels.isa, "baseline") || node->has_in[CPU_MATMUL_INDEX])
+        !cpu_onednn_serves(&device->kernels) || node->has_in[CPU_MATMUL_INDEX])
         return false;
     if (dtype == GR_DTYPE_BF16) // emulated elsewhere
         return !strcmp(device->kernels.isa, "avx512") &&
