@@ -99,7 +99,11 @@ def talks_and_leaves():
     t.prompt("after help")
     t.type('"""\r')
     t.expect(r"\. ", "continuation")
-    t.type("one\rtwo\x03")
+    t.type("one\r")
+    t.expect(r"\. ", "the block's second line")
+    t.type("two")
+    t.expect("two", "its echo")  # what is not read yet when Ctrl-C comes, the terminal drops
+    t.type("\x03")
     t.expect(r"\^C \(again leaves\)", "Ctrl-C in a block")
     t.prompt("after a block")
     t.type("h\u00e9 \u4e2d\x7f\x7f!\\\r")  # a character each is taken back, not a byte
