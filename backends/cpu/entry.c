@@ -99,6 +99,9 @@ static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out
     if (!device)
         return cpu_no_memory(error);
     *device = (gr_device){.host = host, .deterministic = deterministic(host)};
+    if (!cpu_isa_known(getenv("GREGALE_CPU_ISA")))
+        host->log(host, GR_LOG_WARN,
+                  "GREGALE_CPU_ISA is none of baseline, avx2, avx2vnni, avx512: ignored");
     cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &device->kernels);
     pthread_mutex_init(&device->onednn_lock, NULL);
     *out_device = device;

@@ -209,8 +209,10 @@ static void quantised_is_as_close_as_its_rounding(void **state) {
     tally cpu = run(model_path, "cpu", "q4_1");
     assert_true(cpu.divergence / cpu.rows < 0.02);
     assert_true(cpu.agreements >= cpu.rows * 9 / 10);
-    if (!SANITIZED)
-        run(model_path, "cpu", "f32");
+    if (!SANITIZED) { // without remainders of uneven rows (docs/backends/cpu.md): 0.003
+        tally exact = run(model_path, "cpu", "f32");
+        assert_true(exact.divergence / exact.rows < 0.001);
+    }
     if (deep())
         run(model_path, "ref", "f32");
 }

@@ -86,19 +86,29 @@ static void fill_avx512(cpu_kernels *k) {
 #endif
 
 // How far the environment lets us go: 0 baseline, 1 avx2, 2 avx2 with AVX-VNNI, 3 avx512.
-static int level_of(const char *isa) {
+static int level_of(const char *isa, bool *out_known) {
     static const char *const names[] = {"baseline", "avx2", "avx2vnni", "avx512"};
+    *out_known = !isa || !*isa;
     for (int i = 0; isa && i < 4; i++) {
-        if (!strcmp(isa, names[i]))
-            return i;
+        if (strcmp(isa, names[i]))
+            continue;
+        *out_known = true;
+        return i;
     }
     return 3;
+}
+
+bool cpu_isa_known(const char *isa) {
+    bool known;
+    level_of(isa, &known);
+    return known;
 }
 
 void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels) {
     *out_kernels = baseline;
     out_kernels->features = features;
-    int level = level_of(isa);
+    bool known;
+    int level = level_of(isa, &known);
     (void)level;
 #if defined(__x86_64__)
     const gr_cpu_features avx2 = GR_CPU_AVX | GR_CPU_AVX2 | GR_CPU_FMA | GR_CPU_F16C;

@@ -191,6 +191,8 @@ typedef struct cpu_kernels {
 // Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL:
 // the best) allow.
 void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels);
+// Whether `isa` is one of those names, empty or NULL.
+bool cpu_isa_known(const char *isa);
 
 // ---- One function a file; each is the table's entry of that name ----
 
