@@ -13,8 +13,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef CPU_SANITIZED // slow anyway, and quicker to compile
+#define CPU_INLINE static inline
+#define CPU_UNROLL
+#else
 #define CPU_INLINE static inline __attribute__((always_inline))
 #define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
+#endif
 
 typedef __m256i cpu_vi;
 typedef __m256 cpu_vf;

@@ -12,7 +12,7 @@
 #include <immintrin.h>
 #endif
 
-#ifdef CPU_EMULATED // slow anyway, and quick to compile
+#if defined(CPU_EMULATED) || defined(CPU_SANITIZED) // slow anyway, and quicker to compile
 #define CPU_INLINE static inline
 #define CPU_UNROLL
 #else
