@@ -29,8 +29,10 @@ class Terminal:
         self.seen = ""
         self.pid, self.master = pty.fork()
         if self.pid == 0:
-            for number in ignore:
-                signal.signal(number, signal.SIG_IGN)
+            # As a shell at a terminal starts it: a check in the background has SIGINT ignored.
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
+                signal.signal(number, signal.SIG_IGN if number in ignore else signal.SIG_DFL)
             os.environ["TERM"] = "xterm"
             os.execv(GREGALE, ["gregale", *arguments])
 
