@@ -224,7 +224,7 @@ CPU_DECLARE_EXPAND(expand_iq4_xs_avx2);
 
 void quantise_f32_baseline(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
 void quantise_f32_avx2(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
-// weave, weave_bytes, dot_tile, dot_rows and dot_isa of one ISA, from the templates in products.h.
+// weave, weave_bytes, pack, dot_tile, dot_packed and dot_isa of one ISA, from the templates in products.h.
 void cpu_products_avx2(cpu_kernels *kernels);
 void cpu_products_avxvnni(cpu_kernels *kernels);
 void cpu_products_avx512vnni(cpu_kernels *kernels);

@@ -10,16 +10,8 @@
 #define GREGALE_BACKENDS_CPU_VEC_AVX2_H
 
 #include <immintrin.h>
-#include <stdint.h>
-#include <string.h>
 
-#ifdef CPU_SANITIZED // slow anyway, and quicker to compile
-#define CPU_INLINE static inline
-#define CPU_UNROLL
-#else
-#define CPU_INLINE static inline __attribute__((always_inline))
-#define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
-#endif
+#include "kernels/vec.h"
 
 typedef __m256i cpu_vi;
 typedef __m256 cpu_vf;
@@ -96,15 +88,6 @@ CPU_INLINE cpu_vf cpu_low_halves(cpu_vi v) {
 CPU_INLINE cpu_vf cpu_load_halves(const uint8_t *halves) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)halves));
 }
-// The F16 values of four rows side by side. Inserting them into vectors one by one would compete
-// with the weave for shuffles.
-CPU_INLINE uint64_t cpu_four_halves(const uint8_t *rows, uint64_t stride) {
-    uint16_t h[4];
-    CPU_UNROLL
-    for (uint32_t i = 0; i < 4; i++)
-        memcpy(&h[i], rows + i * stride, 2);
-    return (uint64_t)h[0] | (uint64_t)h[1] << 16 | (uint64_t)h[2] << 32 | (uint64_t)h[3] << 48;
-}
 // The F16 at the start of each row.
 CPU_INLINE cpu_vf cpu_halves(const uint8_t *rows, uint64_t stride) {
     return _mm256_cvtph_ps(_mm_set_epi64x((long long)cpu_four_halves(rows + 4 * stride, stride),
@@ -166,10 +149,6 @@ CPU_INLINE cpu_vi cpu_four(const int8_t *from) {
     int32_t word;
     memcpy(&word, from, 4);
     return _mm256_set1_epi32(word);
-}
-
-CPU_INLINE __m128i cpu_load16(const uint8_t *from) {
-    return _mm_loadu_si128((const __m128i *)(const void *)from);
 }
 
 // 16 bytes of each row, `stride` apart, become four vectors: out[j] holds bytes 4j to 4j+3, a lane a

@@ -3,22 +3,13 @@
 #ifndef GREGALE_BACKENDS_CPU_VEC_AVX512_H
 #define GREGALE_BACKENDS_CPU_VEC_AVX512_H
 
-#include <stdint.h>
-#include <string.h>
-
 #ifdef CPU_EMULATED // tests, on a processor without AVX-512
 #include "tests/avx512_emulated.h"
 #else
 #include <immintrin.h>
 #endif
 
-#if defined(CPU_EMULATED) || defined(CPU_SANITIZED) // slow anyway, and quicker to compile
-#define CPU_INLINE static inline
-#define CPU_UNROLL
-#else
-#define CPU_INLINE static inline __attribute__((always_inline))
-#define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
-#endif
+#include "kernels/vec.h"
 
 typedef __m512i cpu_vi;
 typedef __m512 cpu_vf;
@@ -94,13 +85,6 @@ CPU_INLINE cpu_vf cpu_low_halves(cpu_vi v) {
 CPU_INLINE cpu_vf cpu_load_halves(const uint8_t *halves) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)halves));
 }
-CPU_INLINE uint64_t cpu_four_halves(const uint8_t *rows, uint64_t stride) {
-    uint16_t h[4];
-    CPU_UNROLL
-    for (uint32_t i = 0; i < 4; i++)
-        memcpy(&h[i], rows + i * stride, 2);
-    return (uint64_t)h[0] | (uint64_t)h[1] << 16 | (uint64_t)h[2] << 32 | (uint64_t)h[3] << 48;
-}
 CPU_INLINE cpu_vf cpu_halves(const uint8_t *rows, uint64_t stride) {
     uint64_t h[4];
     CPU_UNROLL
@@ -142,10 +126,6 @@ CPU_INLINE cpu_vi cpu_four(const int8_t *from) {
     int32_t word;
     memcpy(&word, from, 4);
     return _mm512_set1_epi32(word);
-}
-
-CPU_INLINE __m128i cpu_load16(const uint8_t *from) {
-    return _mm_loadu_si128((const __m128i *)(const void *)from);
 }
 
 CPU_INLINE void cpu_weave(const uint8_t *rows, uint64_t stride, cpu_vi out[4]) {
