@@ -150,7 +150,6 @@ gr_status cpu_build_form(cpu_builder *b, const cpu_call *bound, cpu_call_functio
     write.write = true;
     if (!cpu_build_call(b, &helper, &write, 1))
         return cpu_no_memory(error);
-    kept->helper = b->program->call_count - 1;
     kept->data = bound->in[0];
     kept->data_bytes = cpu_value_bytes(x, &b->maxima);
     kept->width = width;

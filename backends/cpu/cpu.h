@@ -126,7 +126,6 @@ typedef struct cpu_call {
     bool barrier;              // others may only start the next call when all have done this one
     uint64_t scratch;          // offset of what it uses in the shared scratch
     _Atomic uint64_t *counter; // set to zero before each step
-    uint32_t helper;           // place of the call that makes the form it reads
     const void *onednn;        // ops/matmul_onednn.c's plan, or NULL
 } cpu_call;
 
@@ -248,7 +247,6 @@ typedef struct cpu_kept_value {
     const uint8_t *data; // NULL: none
     uint64_t data_bytes, width;
     uint64_t offset, capacity; // of the place in the scratch
-    uint32_t helper;           // the call that makes it
 } cpu_kept_value;
 
 #define CPU_OPEN_MAX 64

@@ -10,6 +10,8 @@
 // block of 32. For each group in ascending order, with dot the exact sum of (q - zero) * activation
 // and total the activation scale times the sum of the group's activations:
 //   sum = fma(dot * activation scale, weight scale, sum), then fma(total, weight offset, sum).
+// Some blocks of activations have a remainder, what their rounding left over, as another block of
+// 8-bit integers; its products follow those of the chunk of 256 values, block by block.
 #ifndef GREGALE_BACKENDS_CPU_KERNELS_H
 #define GREGALE_BACKENDS_CPU_KERNELS_H
 
@@ -68,7 +70,7 @@ typedef void (*cpu_expand)(const uint8_t *source, uint32_t n, int8_t *q, float *
 
 // A panel's values at one chunk of K. 64-byte aligned.
 typedef struct cpu_tile {
-    uint8_t q[CPU_PANEL * CPU_CHUNK];      // [n/4][16][4]
+    uint8_t q[CPU_PANEL * CPU_CHUNK * 2];  // [n/4][16][4], or as cpu_signed (products.h) says
     float s[CPU_PANEL * (CPU_CHUNK / 16)]; // [group][16]
     float c[CPU_PANEL * (CPU_CHUNK / 16)];
 } cpu_tile;
@@ -83,14 +85,22 @@ typedef struct cpu_quantised {
     int16_t sum16[16];
 } cpu_quantised;
 
-// A tile against rows of activations.
+// Rows of activations: row m's record of chunk c is records[c*stride + m]. What quantising left over
+// of block b (its remainder) stands in rest[c*stride + m] when marks[c*mark_stride + m] has bit b.
+typedef struct cpu_activations {
+    cpu_quantised *records, *rest;
+    uint8_t *marks;
+    uint64_t stride, mark_stride;
+} cpu_activations;
+
+// A tile against rows of activations, then against their remainders, in ascending order of blocks.
 typedef struct cpu_dot_tile_args {
     const cpu_tile *tile;
     uint32_t blocks; // of 32 values in this tile, 1 to 8
     uint32_t tokens; // any number
     cpu_dtype_form form;
-    const cpu_quantised *activations; // of this chunk, row 0; the others follow
-    float *sums;                      // [tokens][16], added to
+    cpu_activations x; // at this chunk
+    float *sums;     // [tokens][16], added to
 } cpu_dot_tile_args;
 
 // Where a tile comes from: 16 rows in the file's form, `stride` bytes apart, or a packed panel.
@@ -107,10 +117,9 @@ typedef struct cpu_weave_args {
 typedef struct cpu_dot_packed_args {
     const uint8_t *panel;
     uint64_t k;
-    uint32_t tokens;                  // 1 to 4
-    const cpu_quantised *activations; // chunk 0, row 0
-    uint64_t stride;                  // from a chunk to the next
-    float *sums;                      // [tokens][16], set
+    uint32_t tokens; // 1 to 4
+    cpu_activations x; // at chunk 0
+    float *sums;     // [tokens][16], set
 } cpu_dot_packed_args;
 
 // Weight rows against activation rows, K values each: out[t*out_stride + r].
@@ -143,14 +152,15 @@ typedef struct cpu_kernels {
     cpu_expand expand[GR_DTYPE_LIMIT];
     // Tiles: by the dtype's own unpacker (NULL: none), or from expanded rows [16][256].
     void (*weave[GR_DTYPE_LIMIT])(const cpu_weave_args *args, cpu_tile *tile);
-    void (*weave_bytes)(const int8_t *rows, uint32_t blocks, int zero, uint8_t *tile);
+    void (*weave_bytes)(const int8_t *rows, uint32_t blocks, cpu_dtype_form form, uint8_t *tile);
     void (*dot_tile)(const cpu_dot_tile_args *args);
     // Packs 16 rows of k values; products for few activation rows, with the same bits as dot_tile
     // gives.
     void (*pack[GR_DTYPE_LIMIT])(const uint8_t *rows, uint64_t stride, uint64_t k, uint8_t *panel);
     void (*dot_packed[GR_DTYPE_LIMIT])(const cpu_dot_packed_args *args);
-    // Row x[k] into records at every `stride`.
-    void (*quantise)(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
+    // Values [first, first+n) of a row, x, into its records at every `stride`; whole blocks of 32.
+    void (*quantise)(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
+                     uint64_t stride);
 
     void (*dot_f32)(const cpu_dot_float_args *args);
     void (*dot_f16)(const cpu_dot_float_args *args);
@@ -222,8 +232,10 @@ CPU_DECLARE_EXPAND(expand_iq4_nl_avx2);
 CPU_DECLARE_EXPAND(expand_iq4_xs_avx2);
 #undef CPU_DECLARE_EXPAND
 
-void quantise_f32_baseline(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
-void quantise_f32_avx2(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
+void quantise_f32_baseline(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
+                           uint64_t stride);
+void quantise_f32_avx2(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
+                       uint64_t stride);
 // weave, weave_bytes, pack, dot_tile, dot_packed and dot_isa of one ISA, from the templates in products.h.
 void cpu_products_avx2(cpu_kernels *kernels);
 void cpu_products_avxvnni(cpu_kernels *kernels);

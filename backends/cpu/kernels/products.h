@@ -8,15 +8,29 @@
 
 #include "kernels/kernels.h"
 
-// Exact dots of one group: w[step][part] with x[t][4*step..], into dots[t][part]. A product is added
+// Whether tiles of this form hold signed weights, q - zero: for each four values of the rows, first
+// the magnitudes, then the weights.
+CPU_INLINE bool cpu_signed(const cpu_dtype_form form) {
+    return form.bits >= CPU_SIGNED_BITS;
+}
+
+CPU_INLINE void cpu_add(const bool is_signed, cpu_vi *sum, cpu_vi products) {
+    if (is_signed)
+        cpu_add_signed(sum, products);
+    else
+        cpu_add_products(sum, products);
+}
+
+// Exact dots of one group: w[step][part], or signed weights, with x[t][4*step..], into dots[t][part]. A product is added
 // CPU_DELAY activation rows after it was started: this order keeps the multipliers busy.
 CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_t *const *x,
-                              const uint32_t tokens, const cpu_dtype_form form, cpu_vi dots[][2]) {
-    const uint32_t steps = form.group / 4, planes = cpu_planes(form.bits);
-    const uint32_t run = cpu_run(form.bits) < steps ? cpu_run(form.bits) : steps;
+                              const uint32_t tokens, const cpu_dtype_form form, const bool is_signed,
+                              cpu_vi dots[][2]) {
+    const uint32_t steps = form.group / 4, planes = is_signed ? 1 : cpu_planes(form.bits);
+    const uint32_t run = !is_signed && cpu_run(form.bits) < steps ? cpu_run(form.bits) : steps;
     CPU_UNROLL
     for (uint32_t plane = 0; plane < planes; plane++) {
-        cpu_vi sums[CPU_TILE_TOKENS][2], products[CPU_DELAY + 1][2], v[2];
+        cpu_vi sums[CPU_TILE_TOKENS][2], products[CPU_DELAY + 1][2], v[2], u[2];
         CPU_UNROLL
         for (uint32_t i = 0; i < steps * tokens + CPU_DELAY; i++) {
             const uint32_t s = i / tokens, t = i % tokens;
@@ -26,7 +40,7 @@ CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_
                 for (uint32_t p = 0; p < parts; p++) {
                     cpu_vi *sum = &sums[jt][p];
                     if (CPU_DELAY && js % run)
-                        cpu_add_products(sum, products[j % (CPU_DELAY + 1)][p]);
+                        cpu_add(is_signed, sum, products[j % (CPU_DELAY + 1)][p]);
                     else if (CPU_DELAY)
                         *sum = products[j % (CPU_DELAY + 1)][p];
                 }
@@ -34,7 +48,8 @@ CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_
             if (i < steps * tokens) {
                 CPU_UNROLL
                 for (uint32_t p = 0; p < parts && t == 0; p++) {
-                    v[p] = w[s * parts + p];
+                    v[p] = w[(is_signed ? 2 * s : s) * parts + p];
+                    u[p] = is_signed ? w[(2 * s + 1) * parts + p] : v[p];
                     if (planes == 2)
                         v[p] = cpu_and(plane ? cpu_srl(v[p], 4) : v[p], cpu_set8(15));
                 }
@@ -42,7 +57,8 @@ CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_
                 CPU_UNROLL
                 for (uint32_t p = 0; p < parts; p++) {
                     if (CPU_DELAY)
-                        products[i % (CPU_DELAY + 1)][p] = cpu_mul(v[p], four);
+                        products[i % (CPU_DELAY + 1)][p] =
+                            is_signed ? cpu_mul_signed(v[p], u[p], four) : cpu_mul(v[p], four);
                     else if (s % run)
                         cpu_mul_add(&sums[t][p], v[p], four);
                     else
@@ -53,7 +69,7 @@ CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_
                 const uint32_t j = i - CPU_DELAY, js = j / tokens, jt = j % tokens;
                 CPU_UNROLL
                 for (uint32_t p = 0; p < parts; p++) {
-                    cpu_vi closed = cpu_close(sums[jt][p]);
+                    cpu_vi closed = is_signed ? sums[jt][p] : cpu_close(sums[jt][p]);
                     if (plane)
                         closed = cpu_sll(closed, 4);
                     dots[jt][p] = plane || js >= run ? cpu_add32(dots[jt][p], closed) : closed;
@@ -65,20 +81,21 @@ CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_
 
 // Adds a group's dots of one activation row to the running sums: see kernels.h.
 CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cpu_quantised *a,
-                              const uint32_t group, const cpu_dtype_form form, const cpu_vf *s,
-                              const cpu_vf *c, cpu_vf *sums) {
+                              const uint32_t group, const cpu_dtype_form form, const bool is_signed,
+                              const cpu_vf *s, const cpu_vf *c, cpu_vf *sums) {
+    const bool shifted = form.zero && !is_signed;
     const uint32_t block = form.group == 32 ? group : group / 2;
     const int32_t sum = form.group == 32 ? a->sum32[block] : a->sum16[group];
     const cpu_vf scale = cpu_setf(a->scale[block]);
     cpu_vi zero = cpu_set32(sum);
     cpu_vf total = scale;
-    if (form.zero)
+    if (shifted)
         zero = cpu_sll(zero, __builtin_ctz(form.zero));
     if (form.offset)
         total = cpu_setf(form.group == 32 ? a->total32[block] : a->scale[block] * (float)sum);
     CPU_UNROLL
     for (uint32_t p = 0; p < parts; p++) {
-        cpu_vi dot = form.zero ? cpu_sub32(dots[p], zero) : dots[p];
+        cpu_vi dot = shifted ? cpu_sub32(dots[p], zero) : dots[p];
         sums[p] = cpu_fma(cpu_mulf(cpu_to_float(dot), scale), s[p], sums[p]);
         if (form.offset)
             sums[p] = cpu_fma(total, c[p], sums[p]);
@@ -87,55 +104,100 @@ CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cp
 
 // ---- A tile against any number of rows
 
-CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *sums,
+// Blocks [begin, end) of rows a[t], added to sums[t].
+CPU_INLINE void cpu_tile_rows(const cpu_tile *tile, uint32_t begin, uint32_t end,
+                              const cpu_quantised *const *a, float *const *sums,
                               const uint32_t tokens, const cpu_dtype_form form) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES, groups = args->blocks * 32 / form.group;
-    const cpu_vi *w = (const cpu_vi *)(const void *)args->tile->q;
-    for (uint32_t g = 0; g < groups; g++, w += form.group / 4 * parts) {
+    const uint32_t parts = CPU_PANEL / CPU_LANES, each = 32 / form.group;
+    const bool is_signed = cpu_signed(form);
+    const uint32_t size = is_signed ? 2 : 1;
+    const cpu_vi *w = (const cpu_vi *)(const void *)tile->q + begin * 8 * size * parts;
+    for (uint32_t g = begin * each; g < end * each; g++, w += form.group / 4 * size * parts) {
         const int8_t *x[CPU_TILE_TOKENS];
         cpu_vi dots[CPU_TILE_TOKENS][2];
         cpu_vf s[2], c[2];
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
-            x[t] = a[t].q + g * form.group;
-        cpu_dot_group(w, parts, x, tokens, form, dots);
+            x[t] = a[t]->q + g * form.group;
+        cpu_dot_group(w, parts, x, tokens, form, is_signed, dots);
         CPU_UNROLL
         for (uint32_t p = 0; p < parts; p++) {
-            s[p] = cpu_loadf(args->tile->s + g * CPU_PANEL + p * CPU_LANES);
-            c[p] = form.offset ? cpu_loadf(args->tile->c + g * CPU_PANEL + p * CPU_LANES) : s[p];
+            s[p] = cpu_loadf(tile->s + g * CPU_PANEL + p * CPU_LANES);
+            c[p] = form.offset ? cpu_loadf(tile->c + g * CPU_PANEL + p * CPU_LANES) : s[p];
         }
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
-            float *at = sums + t * CPU_PANEL;
             cpu_vf v[2];
             CPU_UNROLL
             for (uint32_t p = 0; p < parts; p++)
-                v[p] = cpu_loadf(at + p * CPU_LANES);
-            cpu_dot_apply(dots[t], parts, &a[t], g, form, s, c, v);
+                v[p] = cpu_loadf(sums[t] + p * CPU_LANES);
+            cpu_dot_apply(dots[t], parts, a[t], g, form, is_signed, s, c, v);
             CPU_UNROLL
             for (uint32_t p = 0; p < parts; p++)
-                cpu_storef(at + p * CPU_LANES, v[p]);
+                cpu_storef(sums[t] + p * CPU_LANES, v[p]);
         }
     }
 }
 
+// `tokens` rows from row `first` of `records`, by the widest kernels; rows[i], when there is such a
+// list, gives the i-th.
+CPU_INLINE void cpu_tile_list(const cpu_dot_tile_args *args, const cpu_quantised *records,
+                              const uint8_t *rows, uint32_t first, uint32_t tokens, uint32_t begin,
+                              uint32_t end, const cpu_dtype_form form) {
+    for (uint32_t i = 0; i < tokens;) {
+        const cpu_quantised *a[CPU_TILE_TOKENS];
+        float *sums[CPU_TILE_TOKENS];
+        const uint32_t left = tokens - i;
+        const uint32_t now = left >= CPU_TILE_TOKENS ? CPU_TILE_TOKENS : left >= 4 ? 4 : left;
+        for (uint32_t t = 0; t < now; t++) {
+            const uint32_t row = first + (rows ? rows[i + t] : i + t);
+            a[t] = records + row;
+            sums[t] = args->sums + row * CPU_PANEL;
+        }
+        switch (now) {
+        case 1: cpu_tile_rows(args->tile, begin, end, a, sums, 1, form); break;
+        case 2: cpu_tile_rows(args->tile, begin, end, a, sums, 2, form); break;
+        case 3: cpu_tile_rows(args->tile, begin, end, a, sums, 3, form); break;
+        case 4: cpu_tile_rows(args->tile, begin, end, a, sums, 4, form); break;
+        default: cpu_tile_rows(args->tile, begin, end, a, sums, CPU_TILE_TOKENS, form); break;
+        }
+        i += now;
+    }
+}
+
+// The remainders of rows [first, first+tokens), at most 64.
+CPU_INLINE void cpu_tile_rest(const cpu_dot_tile_args *args, uint32_t first, uint32_t tokens,
+                              const cpu_dtype_form form) {
+    const uint8_t *marks = args->x.marks + first;
+    uint8_t rows[8][64], counts[8] = {0};
+    uint32_t any = 0;
+    for (uint32_t t = 0; t < tokens; t++)
+        any |= marks[t];
+    for (uint32_t t = 0; t < tokens && any; t++) {
+        for (uint32_t bits = marks[t]; bits; bits &= bits - 1) {
+            const int b = __builtin_ctz(bits);
+            rows[b][counts[b]++] = (uint8_t)t;
+        }
+    }
+    for (uint32_t b = 0; b < args->blocks && any; b++)
+        cpu_tile_list(args, args->x.rest, rows[b], first, counts[b], b, b + 1, form);
+}
+
 CPU_INLINE void cpu_tile_body(const cpu_dot_tile_args *args, const cpu_dtype_form form) {
-    const cpu_quantised *a = args->activations;
-    float *sums = args->sums;
-    uint32_t left = args->tokens;
-    for (; left >= CPU_TILE_TOKENS; left -= CPU_TILE_TOKENS, a += CPU_TILE_TOKENS,
-                                    sums += CPU_TILE_TOKENS * CPU_PANEL)
-        cpu_tile_rows(args, a, sums, CPU_TILE_TOKENS, form);
-    if (left >= 4 && CPU_TILE_TOKENS > 4) {
-        cpu_tile_rows(args, a, sums, 4, form);
-        left -= 4, a += 4, sums += 4 * CPU_PANEL;
+    uint32_t done = 0;
+    for (; done + CPU_TILE_TOKENS <= args->tokens; done += CPU_TILE_TOKENS) {
+        const cpu_quantised *a[CPU_TILE_TOKENS]; // places known to each other
+        float *sums[CPU_TILE_TOKENS];
+        CPU_UNROLL
+        for (uint32_t t = 0; t < CPU_TILE_TOKENS; t++) {
+            a[t] = args->x.records + done + t;
+            sums[t] = args->sums + (done + t) * CPU_PANEL;
+        }
+        cpu_tile_rows(args->tile, 0, args->blocks, a, sums, CPU_TILE_TOKENS, form);
     }
-    switch (left) {
-    case 1: cpu_tile_rows(args, a, sums, 1, form); break;
-    case 2: cpu_tile_rows(args, a, sums, 2, form); break;
-    case 3: cpu_tile_rows(args, a, sums, 3, form); break;
-    default: break;
-    }
+    cpu_tile_list(args, args->x.records, NULL, done, args->tokens - done, 0, args->blocks, form);
+    for (uint32_t t = 0; t < args->tokens; t += 64)
+        cpu_tile_rest(args, t, args->tokens - t < 64 ? args->tokens - t : 64, form);
 }
 
 // One instance a form that some dtype has.
@@ -172,14 +234,35 @@ CPU_INLINE cpu_source cpu_packed_source(const uint8_t *chunk, uint32_t lane, uin
                         .words = chunk + cpu_halves_bytes(u, dtype, blocks) + lane * 4};
 }
 
+// One group of one vector's rows: w of `from` on.
+CPU_INLINE void cpu_packed_group(const cpu_vi *w, const float *s, const float *c,
+                                 const cpu_quantised *const *a, const uint32_t tokens,
+                                 const uint32_t g, const cpu_dtype_form form, cpu_vf *sums) {
+    const int8_t *x[CPU_ROWS_TOKENS];
+    cpu_vi dots[CPU_ROWS_TOKENS][2];
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        x[t] = a[t]->q + g * form.group;
+    cpu_dot_group(w, 1, x, tokens, form, false, dots);
+    const cpu_vf sv = cpu_loadf(s + g * CPU_PANEL);
+    const cpu_vf cv = form.offset ? cpu_loadf(c + g * CPU_PANEL) : sv;
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        cpu_dot_apply(dots[t], 1, a[t], g, form, false, &sv, &cv, &sums[t]);
+}
+
+// The factors of one chunk of one vector's rows, [group][CPU_PANEL].
+typedef struct cpu_factors {
+    float s[CPU_PANEL * 16], c[CPU_PANEL * 16];
+} cpu_factors;
+
 // One chunk of one vector's rows.
-CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_quantised *a, uint32_t blocks,
+CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_factors *factors,
+                                 const cpu_quantised *const *a, uint32_t blocks,
                                  const uint32_t tokens, const cpu_unpacker *u, gr_dtype dtype,
                                  cpu_vf *sums) {
     const cpu_dtype_form form = cpu_dtype_form_of(dtype);
     const uint64_t each = cpu_packed_bytes(u, dtype, 8) / 8 * u->share;
-    float s[CPU_PANEL * 16], c[CPU_PANEL * 16];
-    u->factors(from, blocks, s, c);
     const uint8_t *ahead = from->words + CPU_AHEAD;
     for (uint32_t first = 0; first < blocks; first += u->share, ahead += each) {
         cpu_vi raw[24];
@@ -191,44 +274,73 @@ CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_quantised *a,
             cpu_vi w[8];
             u->pick(raw, which, w);
             CPU_UNROLL
-            for (uint32_t h = 0; h < 32 / form.group; h++) {
-                const uint32_t g = (first + which) * (32 / form.group) + h;
-                const int8_t *x[CPU_ROWS_TOKENS];
-                cpu_vi dots[CPU_ROWS_TOKENS][2];
-                CPU_UNROLL
-                for (uint32_t t = 0; t < tokens; t++)
-                    x[t] = a[t].q + g * form.group;
-                cpu_dot_group(w + h * (form.group / 4), 1, x, tokens, form, dots);
-                const cpu_vf sv = cpu_loadf(s + g * CPU_PANEL);
-                const cpu_vf cv = form.offset ? cpu_loadf(c + g * CPU_PANEL) : sv;
-                CPU_UNROLL
-                for (uint32_t t = 0; t < tokens; t++)
-                    cpu_dot_apply(dots[t], 1, &a[t], g, form, &sv, &cv, &sums[t]);
-            }
+            for (uint32_t h = 0; h < 32 / form.group; h++)
+                cpu_packed_group(w + h * (form.group / 4), factors->s, factors->c, a, tokens,
+                                 (first + which) * (32 / form.group) + h, form, sums);
+        }
+    }
+}
+
+// The remainders of one row's chunk, of the blocks in `marks`.
+CPU_INLINE void cpu_packed_rest(const cpu_source *from, const cpu_factors *factors,
+                                const cpu_quantised *rest, uint32_t marks, const cpu_unpacker *u,
+                                gr_dtype dtype, cpu_vf *sum) {
+    const cpu_dtype_form form = cpu_dtype_form_of(dtype);
+    for (uint32_t first = 0; marks >> first; first += u->share) {
+        cpu_vi raw[24];
+        if (!(marks >> first & ((1u << u->share) - 1)))
+            continue;
+        u->fetch(from, first, raw);
+        CPU_UNROLL
+        for (uint32_t which = 0; which < u->share; which++) {
+            cpu_vi w[8];
+            if (!(marks >> (first + which) & 1))
+                continue;
+            u->pick(raw, which, w);
+            CPU_UNROLL
+            for (uint32_t h = 0; h < 32 / form.group; h++)
+                cpu_packed_group(w + h * (form.group / 4), factors->s, factors->c, &rest, 1,
+                                 (first + which) * (32 / form.group) + h, form, sum);
         }
     }
 }
 
 CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t tokens,
                                 const cpu_unpacker *u, gr_dtype dtype) {
-    const uint8_t *chunk = args->panel;
-    const cpu_quantised *a = args->activations;
+    const uint8_t *chunk = args->panel, *marks = args->x.marks;
+    const cpu_quantised *records = args->x.records, *rest = args->x.rest;
     for (uint32_t i = 0; i < tokens * CPU_PANEL; i++)
         args->sums[i] = 0.0f;
-    for (uint64_t at = 0; at < args->k; at += CPU_CHUNK, a += args->stride) {
+    for (uint64_t at = 0; at < args->k; at += CPU_CHUNK) {
         const uint32_t blocks = args->k - at < CPU_CHUNK ? (uint32_t)(args->k - at) / 32 : 8;
+        const cpu_quantised *a[CPU_ROWS_TOKENS];
+        CPU_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            a[t] = records + t;
         for (uint32_t lane = 0; lane < CPU_PANEL; lane += CPU_LANES) {
             const cpu_source from = cpu_packed_source(chunk, lane, blocks, u, dtype);
+            cpu_factors factors;
             cpu_vf sums[CPU_ROWS_TOKENS];
+            u->factors(&from, blocks, factors.s, factors.c);
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 sums[t] = cpu_loadf(args->sums + t * CPU_PANEL + lane);
-            cpu_packed_chunk(&from, a, blocks, tokens, u, dtype, sums);
+            cpu_packed_chunk(&from, &factors, a, blocks, tokens, u, dtype, sums);
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 cpu_storef(args->sums + t * CPU_PANEL + lane, sums[t]);
+            for (uint32_t t = 0; t < tokens; t++) {
+                if (!marks[t])
+                    continue;
+                cpu_vf sum = cpu_loadf(args->sums + t * CPU_PANEL + lane);
+                cpu_packed_rest(&from, &factors, rest + t, marks[t], u, dtype, &sum);
+                cpu_storef(args->sums + t * CPU_PANEL + lane, sum);
+            }
         }
         chunk += cpu_packed_bytes(u, dtype, 8);
+        records += args->x.stride;
+        rest += args->x.stride;
+        marks += args->x.mark_stride;
     }
 }
 
@@ -261,11 +373,26 @@ CPU_INLINE void cpu_pack_panel(const uint8_t *rows, uint64_t stride, uint64_t k,
     }
 }
 
+// One vector's rows of block b into the tile.
+CPU_INLINE void cpu_tile_block(const cpu_vi w[8], uint32_t b, uint32_t part,
+                               const cpu_dtype_form form, uint8_t *tile) {
+    const uint32_t parts = CPU_PANEL / CPU_LANES;
+    cpu_vi *q = (cpu_vi *)(void *)tile;
+    CPU_UNROLL
+    for (uint32_t j = 0; j < 8; j++) {
+        if (!cpu_signed(form)) {
+            q[(b * 8 + j) * parts + part] = w[j];
+            continue;
+        }
+        const cpu_vi v = cpu_add8(w[j], cpu_set8((char)-(int)form.zero));
+        q[(b * 8 + j) * 2 * parts + part] = cpu_magnitude(v);
+        q[((b * 8 + j) * 2 + 1) * parts + part] = v;
+    }
+}
+
 CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const bool packed,
                                const cpu_unpacker *u, gr_dtype dtype) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES;
-    cpu_vi *q = (cpu_vi *)(void *)tile->q;
-    for (uint32_t part = 0; part < parts; part++) {
+    for (uint32_t part = 0; part < CPU_PANEL / CPU_LANES; part++) {
         const uint32_t lane = part * CPU_LANES;
         const cpu_source from =
             packed ? cpu_packed_source(args->panel + args->chunk * cpu_packed_bytes(u, dtype, 8),
@@ -279,21 +406,18 @@ CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const
             for (uint32_t which = 0; which < u->share; which++) {
                 cpu_vi w[8];
                 u->pick(raw, which, w);
-                CPU_UNROLL
-                for (uint32_t j = 0; j < 8; j++)
-                    q[((first + which) * 8 + j) * parts + part] = w[j];
+                cpu_tile_block(w, first + which, part, cpu_dtype_form_of(dtype), tile->q);
             }
         }
     }
 }
 
-// The same from rows that an expander has made: q + zero, [16][CPU_CHUNK].
-CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, int zero, uint8_t *tile) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES;
-    const cpu_vi bias = cpu_set8((char)zero);
-    cpu_vi *q = (cpu_vi *)(void *)tile;
+// The same from rows that an expander has made: q - zero, [16][CPU_CHUNK].
+CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, const cpu_dtype_form form,
+                                uint8_t *tile) {
+    const cpu_vi bias = cpu_set8((char)form.zero);
     CPU_UNROLL
-    for (uint32_t part = 0; part < parts; part++) {
+    for (uint32_t part = 0; part < CPU_PANEL / CPU_LANES; part++) {
         const uint8_t *rows = (const uint8_t *)bytes + part * CPU_LANES * CPU_CHUNK;
         for (uint32_t b = 0; b < blocks; b++) {
             cpu_vi w[8];
@@ -301,7 +425,11 @@ CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, int zero, 
             cpu_weave(rows + b * 32 + 16, CPU_CHUNK, w + 4);
             CPU_UNROLL
             for (uint32_t j = 0; j < 8; j++)
-                q[(b * 8 + j) * parts + part] = cpu_add8(w[j], bias);
+                w[j] = cpu_add8(w[j], bias);
+            if (cpu_signed(form))
+                cpu_tile_block(w, b, part, form, tile);
+            else // the same place, whatever the form
+                cpu_tile_block(w, b, part, (cpu_dtype_form){0}, tile);
         }
     }
 }
@@ -333,8 +461,8 @@ static void dot_tile(const cpu_dot_tile_args *args) {
     cpu_tile_dot(args);
 }
 
-static void weave_bytes(const int8_t *rows, uint32_t blocks, int zero, uint8_t *tile) {
-    cpu_bytes_weave(rows, blocks, zero, tile);
+static void weave_bytes(const int8_t *rows, uint32_t blocks, cpu_dtype_form form, uint8_t *tile) {
+    cpu_bytes_weave(rows, blocks, form, tile);
 }
 
 CPU_INLINE void cpu_products_fill(cpu_kernels *kernels, const char *isa) {

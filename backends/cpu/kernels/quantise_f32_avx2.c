@@ -31,14 +31,15 @@ static inline __m256i narrow(const __m256i v[4]) {
     return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-void quantise_f32_avx2(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride) {
-    for (uint64_t at = 0; at < k; at += 32) {
+void quantise_f32_avx2(const float *x, uint64_t first, uint64_t count, cpu_quantised *row,
+                       uint64_t stride) {
+    for (uint64_t at = first; at < first + count; at += 32, x += 32) {
         cpu_quantised *a = row + at / CPU_CHUNK * stride;
         const uint64_t b = at % CPU_CHUNK / 32;
         __m256 v[4];
         __m256i n[4];
         for (int i = 0; i < 4; i++)
-            v[i] = _mm256_loadu_ps(x + at + (uint64_t)i * 8);
+            v[i] = _mm256_loadu_ps(x + i * 8);
         union {
             uint32_t bits;
             float value;

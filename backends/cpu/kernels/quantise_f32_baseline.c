@@ -19,14 +19,15 @@ static float block_scale(const float *x, float *out_inverse) {
     return *out_inverse != 0.0f ? largest / 127.0f : 0.0f;
 }
 
-void quantise_f32_baseline(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride) {
-    for (uint64_t at = 0; at < k; at += 32) {
+void quantise_f32_baseline(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
+                           uint64_t stride) {
+    for (uint64_t at = first; at < first + n; at += 32, x += 32) {
         cpu_quantised *a = row + at / CPU_CHUNK * stride;
         const uint64_t b = at % CPU_CHUNK / 32;
-        float inverse, scale = block_scale(x + at, &inverse);
+        float inverse, scale = block_scale(x, &inverse);
         int32_t sums[2] = {0, 0};
         for (uint64_t j = 0; j < 32; j++) {
-            int32_t v = inverse != 0.0f ? (int32_t)rintf(x[at + j] * inverse) : 0;
+            int32_t v = inverse != 0.0f ? (int32_t)rintf(x[j] * inverse) : 0;
             a->q[b * 32 + j] = (int8_t)v;
             sums[j / 16] += v;
         }

@@ -4,8 +4,8 @@
 //
 // A lane is a weight row. CPU_VNNI (AVX-VNNI) multiplies and adds four bytes of a lane in one
 // instruction. Without it vpmaddubsw sums pairs in 16 bits, which holds `cpu_run` steps: eight of
-// 4-bit weights, as 2*8*15*127 < 2^15. Weights of 8 bits would overflow at once, so they are split
-// into two planes of four bits.
+// 4-bit weights, as 2*8*15*127 < 2^15. Unsigned weights of 8 bits would overflow at once. For few rows
+// they are split into two planes of four bits; tiles hold them signed.
 #ifndef GREGALE_BACKENDS_CPU_VEC_AVX2_H
 #define GREGALE_BACKENDS_CPU_VEC_AVX2_H
 
@@ -97,27 +97,10 @@ CPU_INLINE cpu_vf cpu_halves(const uint8_t *rows, uint64_t stride) {
 // ---- Products of unsigned weights and signed activations
 
 #ifdef CPU_VNNI
-#define CPU_DELAY 0
-CPU_INLINE uint32_t cpu_planes(uint32_t bits) {
-    (void)bits;
-    return 1;
-}
-CPU_INLINE uint32_t cpu_run(uint32_t bits) {
-    (void)bits;
-    return 8;
-}
 CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
     *sum = _mm256_dpbusd_avx_epi32(*sum, w, x);
 }
-CPU_INLINE void cpu_add_products(cpu_vi *sum, cpu_vi products) {
-    *sum = _mm256_add_epi32(*sum, products);
-}
-CPU_INLINE cpu_vi cpu_mul(cpu_vi w, cpu_vi x) {
-    return _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), w, x);
-}
-CPU_INLINE cpu_vi cpu_close(cpu_vi sum) {
-    return sum;
-}
+#include "kernels/vec_vnni.h"
 #else
 #define CPU_DELAY 1
 CPU_INLINE uint32_t cpu_planes(uint32_t bits) {
@@ -141,6 +124,24 @@ CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
 }
 CPU_INLINE cpu_vi cpu_close(cpu_vi sum) {
     return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+}
+// Products of signed weights: magnitudes times activations that take the weights' signs. They fill 16
+// bits, so they are summed in 32.
+#define CPU_SIGNED_BITS 8
+CPU_INLINE cpu_vi cpu_magnitude(cpu_vi w) {
+    return _mm256_abs_epi8(w);
+}
+CPU_INLINE cpu_vi cpu_mul_signed(cpu_vi magnitude, cpu_vi w, cpu_vi x) {
+    cpu_vi v;
+    __asm__ volatile("vpsignb %2, %3, %0\n\t"
+                     "vpmaddubsw %0, %1, %0\n\t"
+                     "vpmaddwd %4, %0, %0"
+                     : "=&x"(v)
+                     : "x"(magnitude), "x"(w), "x"(x), "x"(_mm256_set1_epi16(1)));
+    return v;
+}
+CPU_INLINE void cpu_add_signed(cpu_vi *sum, cpu_vi products) {
+    __asm__ volatile("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(products));
 }
 #endif
 

@@ -16,7 +16,6 @@ typedef __m512 cpu_vf;
 
 #define CPU_LANES 16
 #define CPU_TILE_TOKENS 8
-#define CPU_DELAY 0
 
 CPU_INLINE cpu_vi cpu_load(const void *from) {
     return _mm512_loadu_si512(from);
@@ -94,14 +93,6 @@ CPU_INLINE cpu_vf cpu_halves(const uint8_t *rows, uint64_t stride) {
                                              (long long)h[0]));
 }
 
-CPU_INLINE uint32_t cpu_planes(uint32_t bits) {
-    (void)bits;
-    return 1;
-}
-CPU_INLINE uint32_t cpu_run(uint32_t bits) {
-    (void)bits;
-    return 8;
-}
 // One instruction, kept in the order written (see vec_avx2.h).
 CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
 #ifdef CPU_EMULATED
@@ -110,17 +101,7 @@ CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
     __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
 #endif
 }
-CPU_INLINE void cpu_add_products(cpu_vi *sum, cpu_vi products) {
-    *sum = _mm512_add_epi32(*sum, products);
-}
-CPU_INLINE cpu_vi cpu_mul(cpu_vi w, cpu_vi x) {
-    cpu_vi sum = _mm512_setzero_si512();
-    cpu_mul_add(&sum, w, x);
-    return sum;
-}
-CPU_INLINE cpu_vi cpu_close(cpu_vi sum) {
-    return sum;
-}
+#include "kernels/vec_vnni.h"
 
 CPU_INLINE cpu_vi cpu_four(const int8_t *from) {
     int32_t word;

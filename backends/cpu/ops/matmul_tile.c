@@ -4,16 +4,11 @@
 // 256 values of the panel, packed or in the file's own form, is woven into a tile that stays in the
 // first-level cache while all activation rows pass; their sums wait in the worker's scratch. Either
 // way each sum grows in the same order.
-//
-// Eight bits a block do not serve a row in which a few blocks are far larger than the rest: their
-// rounding drowns the others. What rounding left over of such a row is quantised too, as a row of its
-// own, a remainder, and its products are added. Whether a row has one depends on that row alone.
 #include <ctype.h>
 #include <stdio.h>
 
 #include "ops/matmul.h"
-
-#define UNEVEN 1.25f // see uneven()
+#include "ops/quantised.h"
 
 // A worker's scratch. `sums` holds [rows][16] for the step's rows.
 typedef struct workspace {
@@ -22,55 +17,6 @@ typedef struct workspace {
     int8_t bytes[CPU_PANEL * CPU_CHUNK];  // expanded, for dtypes without a weave of their own
     float sums[];
 } workspace;
-
-// The quantised form of M rows: records [chunk][2*M], rows first, then remainders in any order; then
-// the row that each remainder belongs to.
-static uint64_t form_bytes(uint64_t k) {
-    return (k + CPU_CHUNK - 1) / CPU_CHUNK * 2 * sizeof(cpu_quantised) + sizeof(uint64_t);
-}
-static uint32_t *remainder_rows(cpu_quantised *form, uint64_t k, uint64_t rows) {
-    return (uint32_t *)(void *)(form + (k + CPU_CHUNK - 1) / CPU_CHUNK * 2 * rows);
-}
-
-// Whether the largest blocks' scales stand out: the mean of the squares against the square of the
-// mean. 1.03 for Gaussian rows, 1.1 for Laplace, 4 for one value in 512 at 30 times the others.
-static bool uneven(const cpu_quantised *row, uint64_t stride, uint64_t k) {
-    float sum = 0.0f, squares = 0.0f;
-    for (uint64_t b = 0; b < k / 32; b++) {
-        float scale = row[b / 8 * stride].scale[b % 8];
-        sum += scale;
-        squares += scale * scale;
-    }
-    return squares * (float)(k / 32) > UNEVEN * sum * sum;
-}
-
-// What quantising left of a row, into `out`.
-static void remainder_of(const float *x, uint64_t k, const cpu_quantised *row, uint64_t stride,
-                         float *out) {
-    for (uint64_t i = 0; i < k; i++) {
-        const cpu_quantised *a = row + i / CPU_CHUNK * stride;
-        out[i] = fmaf(-a->scale[i % CPU_CHUNK / 32], a->q[i % CPU_CHUNK], x[i]);
-    }
-}
-
-// Helper: quantises the rows of x. Its counter counts remainders.
-static void quantise(const cpu_call *call, const cpu_task *task) {
-    uint64_t k = cpu_width(&call->node.in[0]), begin, end;
-    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step), stride = 2 * rows;
-    cpu_quantised *to = (cpu_quantised *)(void *)(task->run->scratch + call->scratch);
-    cpu_slice(rows, task, &begin, &end);
-    for (uint64_t m = begin; m < end; m++) {
-        const float *x = cpu_in_f32(call, 0) + m * k;
-        float *rest = (float *)(void *)task->scratch;
-        call->kernels->quantise(x, k, to + m, stride);
-        if (!uneven(to + m, stride, k))
-            continue;
-        uint64_t slot = atomic_fetch_add_explicit(call->counter, 1, memory_order_relaxed);
-        remainder_rows(to, k, rows)[slot] = (uint32_t)m;
-        remainder_of(x, k, to + m, stride, rest);
-        call->kernels->quantise(rest, k, to + rows + slot, stride);
-    }
-}
 
 // What the kernels need to know about one span of one panel.
 typedef struct panel {
@@ -81,10 +27,7 @@ typedef struct panel {
     uint32_t rows; // 1 to 16
     gr_dtype dtype;
     workspace *space;
-    const cpu_quantised *activations; // of the span, chunk 0
-    uint64_t stride;                  // from a chunk to the next
-    uint32_t remainders;              // behind the span's rows, when that is the whole step
-    const uint32_t *remainder_rows;
+    cpu_activations x; // of the span, at chunk 0
 } panel;
 
 static uint32_t chunk_values(const panel *p, uint64_t at) {
@@ -128,17 +71,12 @@ static void weave(const panel *p, uint64_t at) {
     for (uint32_t r = 0; r < CPU_PANEL; r++)
         kernels->expand[p->dtype](args.rows + r * args.stride, n, space->bytes + r * CPU_CHUNK,
                                   space->tile.s + r, space->tile.c + r);
-    kernels->weave_bytes(space->bytes, n / 32, (int)cpu_dtype_form_of(p->dtype).zero,
-                         space->tile.q);
+    kernels->weave_bytes(space->bytes, n / 32, cpu_dtype_form_of(p->dtype), space->tile.q);
 }
 
 static void store(const panel *p, uint64_t m, uint32_t tokens, uint64_t n, const float *bias) {
     uint64_t width = cpu_width(&p->call->node.out[0]);
     float *y = cpu_out_f32(p->call, 0) + m * width + n, *sums = p->space->sums;
-    for (uint32_t i = 0; i < p->remainders; i++) {
-        for (uint32_t r = 0; r < CPU_PANEL; r++)
-            sums[p->remainder_rows[i] * CPU_PANEL + r] += sums[(tokens + i) * CPU_PANEL + r];
-    }
     for (uint32_t t = 0; t < tokens; t++, y += width, sums += CPU_PANEL) {
         for (uint32_t r = 0; r < p->rows; r++)
             y[r] = bias ? sums[r] + bias[r] : sums[r];
@@ -150,8 +88,7 @@ static void multiply(const panel *p, uint32_t tokens) {
     const cpu_kernels *kernels = p->call->kernels;
     float *sums = p->space->sums;
     if (p->packed && tokens <= CPU_ROWS_TOKENS) {
-        const cpu_dot_packed_args args = {p->packed,      p->k,      tokens,
-                                          p->activations, p->stride, sums};
+        const cpu_dot_packed_args args = {p->packed, p->k, tokens, p->x, sums};
         kernels->dot_packed[p->dtype](&args);
         return;
     }
@@ -161,7 +98,7 @@ static void multiply(const panel *p, uint32_t tokens) {
                                         .blocks = chunk_values(p, chunk * CPU_CHUNK) / 32,
                                         .tokens = tokens,
                                         .form = cpu_dtype_form_of(p->dtype),
-                                        .activations = p->activations + chunk * p->stride,
+                                        .x = cpu_quantised_at(&p->x, chunk, 0),
                                         .sums = sums};
         if (!p->packed)
             ask_ahead(p, chunk);
@@ -171,7 +108,7 @@ static void multiply(const panel *p, uint32_t tokens) {
 }
 
 // Columns [n, n+rows) of the output: every span of rows that share a matrix.
-static void run_panel(panel *p, const cpu_run *run, const cpu_quantised *activations, uint64_t n) {
+static void run_panel(panel *p, const cpu_run *run, const cpu_activations *x, uint64_t n) {
     const cpu_call *call = p->call;
     const gr_step *step = &run->step;
     const gr_weight *w = call->weight[CPU_MATMUL_W];
@@ -185,11 +122,11 @@ static void run_panel(panel *p, const cpu_run *run, const cpu_quantised *activat
         uint64_t row = (uint64_t)span.expert * width + n;
         uint32_t tokens = (uint32_t)(span.end - span.begin);
         p->weights = w->data + row * w->row_bytes;
-        p->activations = activations + span.begin;
+        p->x = cpu_quantised_at(x, 0, span.begin);
         // Decoding packs; steps of many rows take a panel as it is.
         p->packed = cpu_weight_panel(run->host, call->kernels, w, row / CPU_PANEL,
-                                     tokens + p->remainders <= CPU_ROWS_TOKENS);
-        multiply(p, tokens + p->remainders);
+                                     tokens <= CPU_ROWS_TOKENS);
+        multiply(p, tokens);
         store(p, span.begin, tokens, n, bias ? bias + row : NULL);
     }
 }
@@ -205,17 +142,11 @@ static void run(const cpu_call *call, const cpu_task *task) {
                .chunk_bytes = gr_dtype_row_bytes(w->dtype, CPU_CHUNK),
                .k = cpu_width(&call->node.in[CPU_MATMUL_W]),
                .dtype = w->dtype,
-               .space = (workspace *)(void *)task->scratch,
-               .stride = 2 * rows};
-    cpu_quantised *activations = (cpu_quantised *)(void *)(task->run->scratch + call->scratch);
-    if (!call->node.has_in[CPU_MATMUL_INDEX]) { // rows of one matrix only
-        p.remainders = (uint32_t)atomic_load_explicit(
-            &task->run->program->counters[call->helper], memory_order_relaxed);
-        p.remainder_rows = remainder_rows(activations, p.k, rows);
-    }
+               .space = (workspace *)(void *)task->scratch};
+    cpu_activations x = cpu_quantised_view(task->run->scratch + call->scratch, p.k, rows);
     while (cpu_matmul_take(call, task, panels, each < 1 ? 1 : each > 8 ? 8 : each, &begin, &end)) {
         for (; begin < end; begin++)
-            run_panel(&p, task->run, activations, begin * CPU_PANEL);
+            run_panel(&p, task->run, &x, begin * CPU_PANEL);
     }
 }
 
@@ -233,14 +164,13 @@ gr_status cpu_matmul_tile_emit(cpu_builder *b, const cpu_call *bound, gr_error *
              m = cpu_rows(&bound->node.in[0], &b->maxima);
     cpu_access form;
     gr_status status =
-        cpu_build_form(b, bound, quantise, form_bytes(k), &b->quantised, &form, error);
+        cpu_build_form(b, bound, cpu_quantise, cpu_quantised_bytes(k), &b->quantised, &form,
+                       error);
     if (status != GR_OK)
         return status;
-    cpu_build_private(b, sizeof(workspace) + 2 * m * CPU_PANEL * sizeof(float));
-    cpu_build_private(b, k * sizeof(float)); // for quantise
+    cpu_build_private(b, sizeof(workspace) + m * CPU_PANEL * sizeof(float));
     cpu_call call = *bound;
     call.run = run;
-    call.helper = b->quantised.helper;
     call.scratch = form.begin;
     name(&call);
     return cpu_build_call(b, &call, &form, 1) ? GR_OK : cpu_no_memory(error);

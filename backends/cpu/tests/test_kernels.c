@@ -105,8 +105,9 @@ static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 32; j++)
             x[i * 32 + j] = j && i < 4 ? odd[i] * uniform() : odd[i];
-    c->quantise(x, K, a, STRIDE);
-    k->quantise(x, K, b, STRIDE);
+    c->quantise(x, 0, K, a, STRIDE);
+    k->quantise(x, 0, 256, b, STRIDE); // in two parts
+    k->quantise(x + 256, 256, K - 256, b, STRIDE);
     for (unsigned long i = 0; i < K / 32; i++) {
         const cpu_quantised *p = &a[i / 8 * STRIDE], *q = &b[i / 8 * STRIDE];
         unsigned long g = i % 8;
@@ -122,32 +123,44 @@ static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
            "odd blocks", 0, 0);
 }
 
-// The product as kernels.h words it, in plain C.
+// Adds the groups of one block, as kernels.h words it.
+static float add_block(cpu_dtype_form form, const int8_t *q, const float *s, const float *o,
+                       const cpu_quantised *a, uint32_t b, float sum) {
+    for (uint32_t g = b * 32 / form.group; g < (b + 1) * 32 / form.group; g++) {
+        int32_t dot = 0, total = 0;
+        for (uint32_t i = g * form.group; i < (g + 1) * form.group; i++) {
+            dot += q[i] * a->q[i];
+            total += a->q[i];
+        }
+        sum = fmaf((float)dot * a->scale[b], s[g * CPU_PANEL], sum);
+        if (form.offset)
+            sum = fmaf(a->scale[b] * (float)total, o[g * CPU_PANEL], sum);
+    }
+    return sum;
+}
+
+// Row m of x against a weight row, in plain C.
 static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *row,
-                     const cpu_quantised *a, uint64_t stride, uint64_t k) {
+                     const cpu_activations *x, uint64_t m, uint64_t k) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     float sum = 0.0f;
-    for (uint64_t at = 0; at < k; at += CPU_CHUNK, a += stride) {
+    for (uint64_t at = 0; at < k; at += CPU_CHUNK) {
         int8_t q[CPU_CHUNK];
         float s[256], o[256];
+        uint64_t place = at / CPU_CHUNK * x->stride + m;
         uint32_t n = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
         c->expand[dtype](row + gr_dtype_row_bytes(dtype, at), n, q, s, o);
-        for (uint32_t g = 0; g < n / form.group; g++) {
-            int32_t dot = 0, total = 0;
-            for (uint32_t i = 0; i < form.group; i++) {
-                dot += q[g * form.group + i] * a->q[g * form.group + i];
-                total += a->q[g * form.group + i];
-            }
-            float scale = a->scale[g * form.group / 32];
-            sum = fmaf((float)dot * scale, s[g * CPU_PANEL], sum);
-            if (form.offset)
-                sum = fmaf(scale * (float)total, o[g * CPU_PANEL], sum);
+        for (uint32_t b = 0; b < n / 32; b++)
+            sum = add_block(form, q, s, o, x->records + place, b, sum);
+        for (uint32_t b = 0; b < n / 32; b++) {
+            if (x->marks[at / CPU_CHUNK * x->mark_stride + m] >> b & 1)
+                sum = add_block(form, q, s, o, x->rest + place, b, sum);
         }
     }
     return sum;
 }
 
-enum { TOKENS = 13 }; // past the widest kernel
+enum { TOKENS = 13, MOST_TOKENS = 70 }; // past the widest kernel; past a list of remainders
 
 // Panels of extreme values too: all bits set makes every product as large as it can be.
 static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, bool extreme) {
@@ -171,24 +184,34 @@ static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, bool 
     }
 }
 
+// A third of the rows have no remainders, another some of them.
+static uint8_t remainder_marks(uint32_t t, uint64_t values) {
+    uint32_t all = values < CPU_CHUNK ? (1u << values / 32) - 1 : 255;
+    return (uint8_t)(t % 3 == 0 ? 0 : t % 3 == 1 ? all & next() : all & next() & next());
+}
+
 // One panel by each way there is, against `product`.
 static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values,
                        uint32_t tokens, bool extreme) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = tokens + 1;
-    static cpu_quantised x[4 * (TOKENS + 1)];
+    static cpu_quantised records[4 * (MOST_TOKENS + 1)], rest[4 * (MOST_TOKENS + 1)];
+    static uint8_t marks[4 * (MOST_TOKENS + 1)];
+    const cpu_activations x = {records, rest, marks, stride, stride};
     static cpu_tile tile __attribute__((aligned(64)));
     static int8_t rows[CPU_PANEL * CPU_CHUNK];
     uint8_t *weights = malloc(CPU_PANEL * row_bytes);
-    float line[1024], sums[TOKENS * CPU_PANEL], exact[TOKENS * CPU_PANEL];
+    float line[1024], sums[MOST_TOKENS * CPU_PANEL], exact[MOST_TOKENS * CPU_PANEL];
     random_panel(dtype, weights, CPU_PANEL * row_bytes, extreme);
     for (uint32_t t = 0; t < tokens; t++) {
         for (uint64_t i = 0; i < values; i++)
             line[i] = extreme ? (t % 2 ? -1.0f : 1.0f) : uniform();
-        c->quantise(line, values, x + t, stride);
+        c->quantise(line, 0, values, records + t, stride);
+        c->quantise(line, 0, values, rest + t, stride); // any values do
+        for (uint64_t at = 0; at < values; at += CPU_CHUNK)
+            marks[at / CPU_CHUNK * stride + t] = remainder_marks(t, values - at);
         for (uint32_t r = 0; r < CPU_PANEL; r++)
-            exact[t * CPU_PANEL + r] =
-                product(dtype, c, weights + r * row_bytes, x + t, stride, values);
+            exact[t * CPU_PANEL + r] = product(dtype, c, weights + r * row_bytes, &x, t, values);
     }
     uint8_t *panel = aligned_alloc(64, (CPU_PANEL * row_bytes + 63) / 64 * 64);
     if (k->pack[dtype])
@@ -209,9 +232,11 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
             if (way)
                 k->weave[dtype](&args, &tile);
             else
-                k->weave_bytes(rows, n / 32, (int)form.zero, tile.q);
-            k->dot_tile(&(cpu_dot_tile_args){&tile, n / 32, tokens, form,
-                                             x + at / CPU_CHUNK * stride, sums});
+                k->weave_bytes(rows, n / 32, form, tile.q);
+            uint64_t place = at / CPU_CHUNK * stride;
+            k->dot_tile(&(cpu_dot_tile_args){
+                &tile, n / 32, tokens, form,
+                {records + place, rest + place, marks + place, stride, stride}, sums});
         }
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa,
                gr_dtype_name(dtype), values, tokens);
@@ -219,7 +244,7 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
     if (k->dot_packed[dtype] && tokens <= CPU_ROWS_TOKENS) {
         memset(sums, 0x55, sizeof sums);
         k->dot_packed[dtype](
-            &(cpu_dot_packed_args){panel, values, tokens, x, stride, sums});
+            &(cpu_dot_packed_args){panel, values, tokens, x, sums});
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "packed",
                gr_dtype_name(dtype), values, tokens);
     }
@@ -235,6 +260,8 @@ static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
                 test_panel(k, c, dtype, values, tokens, false);
                 test_panel(k, c, dtype, values, tokens, true);
             }
+            if (values <= 256)
+                test_panel(k, c, dtype, values, MOST_TOKENS, false);
         }
     }
 }

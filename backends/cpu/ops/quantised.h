@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// quantised.h: the 8-bit form of activations, which MATMUL with block-quantised weights reads.
+#ifndef GREGALE_BACKENDS_CPU_QUANTISED_H
+#define GREGALE_BACKENDS_CPU_QUANTISED_H
+
+#include "cpu.h"
+
+// Bytes of the form of one row of k values, a multiple of 32.
+uint64_t cpu_quantised_bytes(uint64_t k);
+// The form of `rows` rows that stands at `form`; the same from a chunk of 256 values and a row on.
+cpu_activations cpu_quantised_view(uint8_t *form, uint64_t k, uint64_t rows);
+cpu_activations cpu_quantised_at(const cpu_activations *x, uint64_t chunk, uint64_t row);
+// Quantises one row, x[k], to where `row` stands.
+void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
+                      const cpu_activations *row);
+// Helper of a program: quantises operand 0 of `call`, all rows, to call->scratch.
+void cpu_quantise(const cpu_call *call, const cpu_task *task);
+
+#endif
