@@ -85,22 +85,44 @@ typedef struct cpu_quantised {
     int16_t sum16[16];
 } cpu_quantised;
 
-// Rows of activations: row m's record of chunk c is records[c*stride + m]. What quantising left over
-// of block b (its remainder) stands in rest[c*stride + m] when marks[c*mark_stride + m] has bit b.
+// What quantising left over of one block, its remainder: a cache line.
+typedef struct cpu_remainder {
+    int8_t q[32];
+    float scale, total32;
+    int32_t sum32;
+    int16_t sum16[2];
+    uint8_t unused[16];
+} cpu_remainder;
+
+// Rows of activations: row m's record of chunk c is records[c*stride + m]. When bit b of
+// marks[c*stride + m] is set, its block b has the remainder rest[(c*stride + m)*8 + b].
 typedef struct cpu_activations {
-    cpu_quantised *records, *rest;
+    cpu_quantised *records;
+    cpu_remainder *rest;
     uint8_t *marks;
-    uint64_t stride, mark_stride;
+    uint64_t stride;
 } cpu_activations;
 
-// A tile against rows of activations, then against their remainders, in ascending order of blocks.
+// The remainders of one chunk, by blocks: count[b] of them from of[b*capacity] on.
+typedef struct cpu_rest_item {
+    const cpu_remainder *rest;
+    uint32_t row;
+} cpu_rest_item;
+typedef struct cpu_rest_list {
+    uint32_t count[8];
+    uint32_t capacity;
+    cpu_rest_item of[];
+} cpu_rest_list;
+
+// A tile against rows of activations, then against their remainders.
 typedef struct cpu_dot_tile_args {
     const cpu_tile *tile;
     uint32_t blocks; // of 32 values in this tile, 1 to 8
     uint32_t tokens; // any number
     cpu_dtype_form form;
-    cpu_activations x; // at this chunk
-    float *sums;     // [tokens][16], added to
+    const cpu_quantised *records; // of this chunk, row 0; the others follow
+    const cpu_rest_list *rest;    // NULL: none
+    float *sums;                  // [tokens][16], added to
 } cpu_dot_tile_args;
 
 // Where a tile comes from: 16 rows in the file's form, `stride` bytes apart, or a packed panel.

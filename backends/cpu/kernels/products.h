@@ -79,20 +79,38 @@ CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_
     }
 }
 
+// What a product needs to know about a group of one activation row, or of a remainder.
+typedef struct cpu_group {
+    const int8_t *q;
+    const float *scale, *total32;
+    const int32_t *sum32;
+    const int16_t *sum16;
+} cpu_group;
+
+CPU_INLINE cpu_group cpu_group_of(const cpu_quantised *a, uint32_t g, const cpu_dtype_form form) {
+    const uint32_t b = g * form.group / 32;
+    return (cpu_group){a->q + g * form.group, a->scale + b, a->total32 + b, a->sum32 + b,
+                       a->sum16 + g};
+}
+CPU_INLINE cpu_group cpu_group_rest(const cpu_remainder *a, uint32_t half,
+                                    const cpu_dtype_form form) {
+    return (cpu_group){a->q + half * form.group, &a->scale, &a->total32, &a->sum32,
+                       a->sum16 + half};
+}
+
 // Adds a group's dots of one activation row to the running sums: see kernels.h.
-CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cpu_quantised *a,
-                              const uint32_t group, const cpu_dtype_form form, const bool is_signed,
-                              const cpu_vf *s, const cpu_vf *c, cpu_vf *sums) {
+CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cpu_group *x,
+                              const cpu_dtype_form form, const bool is_signed, const cpu_vf *s,
+                              const cpu_vf *c, cpu_vf *sums) {
     const bool shifted = form.zero && !is_signed;
-    const uint32_t block = form.group == 32 ? group : group / 2;
-    const int32_t sum = form.group == 32 ? a->sum32[block] : a->sum16[group];
-    const cpu_vf scale = cpu_setf(a->scale[block]);
+    const int32_t sum = form.group == 32 ? *x->sum32 : *x->sum16;
+    const cpu_vf scale = cpu_setf(*x->scale);
     cpu_vi zero = cpu_set32(sum);
     cpu_vf total = scale;
     if (shifted)
         zero = cpu_sll(zero, __builtin_ctz(form.zero));
     if (form.offset)
-        total = cpu_setf(form.group == 32 ? a->total32[block] : a->scale[block] * (float)sum);
+        total = cpu_setf(form.group == 32 ? *x->total32 : *x->scale * (float)sum);
     CPU_UNROLL
     for (uint32_t p = 0; p < parts; p++) {
         cpu_vi dot = shifted ? cpu_sub32(dots[p], zero) : dots[p];
@@ -104,100 +122,100 @@ CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cp
 
 // ---- A tile against any number of rows
 
-// Blocks [begin, end) of rows a[t], added to sums[t].
-CPU_INLINE void cpu_tile_rows(const cpu_tile *tile, uint32_t begin, uint32_t end,
-                              const cpu_quantised *const *a, float *const *sums,
+// Group g of the tile, whose weights start at w, with x[t], added to sums[t].
+CPU_INLINE void cpu_tile_group(const cpu_tile *tile, uint32_t g, const cpu_vi *w,
+                               const cpu_group *x, float *const *sums, const uint32_t tokens,
+                               const cpu_dtype_form form) {
+    const uint32_t parts = CPU_PANEL / CPU_LANES;
+    const int8_t *q[CPU_TILE_TOKENS];
+    cpu_vi dots[CPU_TILE_TOKENS][2];
+    cpu_vf s[2], c[2];
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        q[t] = x[t].q;
+    cpu_dot_group(w, parts, q, tokens, form, cpu_signed(form), dots);
+    CPU_UNROLL
+    for (uint32_t p = 0; p < parts; p++) {
+        s[p] = cpu_loadf(tile->s + g * CPU_PANEL + p * CPU_LANES);
+        c[p] = form.offset ? cpu_loadf(tile->c + g * CPU_PANEL + p * CPU_LANES) : s[p];
+    }
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        cpu_vf v[2];
+        CPU_UNROLL
+        for (uint32_t p = 0; p < parts; p++)
+            v[p] = cpu_loadf(sums[t] + p * CPU_LANES);
+        cpu_dot_apply(dots[t], parts, &x[t], form, cpu_signed(form), s, c, v);
+        CPU_UNROLL
+        for (uint32_t p = 0; p < parts; p++)
+            cpu_storef(sums[t] + p * CPU_LANES, v[p]);
+    }
+}
+
+// The vectors of one group in a tile.
+CPU_INLINE uint32_t cpu_group_vectors(const cpu_dtype_form form) {
+    return form.group / 4 * (cpu_signed(form) ? 2 : 1) * (CPU_PANEL / CPU_LANES);
+}
+
+CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *to,
                               const uint32_t tokens, const cpu_dtype_form form) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES, each = 32 / form.group;
-    const bool is_signed = cpu_signed(form);
-    const uint32_t size = is_signed ? 2 : 1;
-    const cpu_vi *w = (const cpu_vi *)(const void *)tile->q + begin * 8 * size * parts;
-    for (uint32_t g = begin * each; g < end * each; g++, w += form.group / 4 * size * parts) {
-        const int8_t *x[CPU_TILE_TOKENS];
-        cpu_vi dots[CPU_TILE_TOKENS][2];
-        cpu_vf s[2], c[2];
-        CPU_UNROLL
-        for (uint32_t t = 0; t < tokens; t++)
-            x[t] = a[t]->q + g * form.group;
-        cpu_dot_group(w, parts, x, tokens, form, is_signed, dots);
-        CPU_UNROLL
-        for (uint32_t p = 0; p < parts; p++) {
-            s[p] = cpu_loadf(tile->s + g * CPU_PANEL + p * CPU_LANES);
-            c[p] = form.offset ? cpu_loadf(tile->c + g * CPU_PANEL + p * CPU_LANES) : s[p];
-        }
+    const cpu_vi *w = (const cpu_vi *)(const void *)args->tile->q;
+    const uint32_t groups = args->blocks * 32 / form.group;
+    for (uint32_t g = 0; g < groups; g++, w += cpu_group_vectors(form)) {
+        cpu_group x[CPU_TILE_TOKENS];
+        float *sums[CPU_TILE_TOKENS];
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
-            cpu_vf v[2];
-            CPU_UNROLL
-            for (uint32_t p = 0; p < parts; p++)
-                v[p] = cpu_loadf(sums[t] + p * CPU_LANES);
-            cpu_dot_apply(dots[t], parts, a[t], g, form, is_signed, s, c, v);
-            CPU_UNROLL
-            for (uint32_t p = 0; p < parts; p++)
-                cpu_storef(sums[t] + p * CPU_LANES, v[p]);
+            x[t] = cpu_group_of(a + t, g, form);
+            sums[t] = to + t * CPU_PANEL;
         }
+        cpu_tile_group(args->tile, g, w, x, sums, tokens, form);
     }
 }
 
-// `tokens` rows from row `first` of `records`, by the widest kernels; rows[i], when there is such a
-// list, gives the i-th.
-CPU_INLINE void cpu_tile_list(const cpu_dot_tile_args *args, const cpu_quantised *records,
-                              const uint8_t *rows, uint32_t first, uint32_t tokens, uint32_t begin,
-                              uint32_t end, const cpu_dtype_form form) {
-    for (uint32_t i = 0; i < tokens;) {
-        const cpu_quantised *a[CPU_TILE_TOKENS];
+// `tokens` remainders of block b.
+CPU_INLINE void cpu_tile_rest(const cpu_dot_tile_args *args, uint32_t b, const cpu_rest_item *of,
+                              const uint32_t tokens, const cpu_dtype_form form) {
+    const uint32_t halves = 32 / form.group;
+    const cpu_vi *w =
+        (const cpu_vi *)(const void *)args->tile->q + b * halves * cpu_group_vectors(form);
+    CPU_UNROLL
+    for (uint32_t h = 0; h < halves; h++, w += cpu_group_vectors(form)) {
+        cpu_group x[CPU_TILE_TOKENS];
         float *sums[CPU_TILE_TOKENS];
-        const uint32_t left = tokens - i;
-        const uint32_t now = left >= CPU_TILE_TOKENS ? CPU_TILE_TOKENS : left >= 4 ? 4 : left;
-        for (uint32_t t = 0; t < now; t++) {
-            const uint32_t row = first + (rows ? rows[i + t] : i + t);
-            a[t] = records + row;
-            sums[t] = args->sums + row * CPU_PANEL;
+        CPU_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            x[t] = cpu_group_rest(of[t].rest, h, form);
+            sums[t] = args->sums + of[t].row * CPU_PANEL;
         }
-        switch (now) {
-        case 1: cpu_tile_rows(args->tile, begin, end, a, sums, 1, form); break;
-        case 2: cpu_tile_rows(args->tile, begin, end, a, sums, 2, form); break;
-        case 3: cpu_tile_rows(args->tile, begin, end, a, sums, 3, form); break;
-        case 4: cpu_tile_rows(args->tile, begin, end, a, sums, 4, form); break;
-        default: cpu_tile_rows(args->tile, begin, end, a, sums, CPU_TILE_TOKENS, form); break;
-        }
-        i += now;
+        cpu_tile_group(args->tile, b * halves + h, w, x, sums, tokens, form);
     }
-}
-
-// The remainders of rows [first, first+tokens), at most 64.
-CPU_INLINE void cpu_tile_rest(const cpu_dot_tile_args *args, uint32_t first, uint32_t tokens,
-                              const cpu_dtype_form form) {
-    const uint8_t *marks = args->x.marks + first;
-    uint8_t rows[8][64], counts[8] = {0};
-    uint32_t any = 0;
-    for (uint32_t t = 0; t < tokens; t++)
-        any |= marks[t];
-    for (uint32_t t = 0; t < tokens && any; t++) {
-        for (uint32_t bits = marks[t]; bits; bits &= bits - 1) {
-            const int b = __builtin_ctz(bits);
-            rows[b][counts[b]++] = (uint8_t)t;
-        }
-    }
-    for (uint32_t b = 0; b < args->blocks && any; b++)
-        cpu_tile_list(args, args->x.rest, rows[b], first, counts[b], b, b + 1, form);
 }
 
 CPU_INLINE void cpu_tile_body(const cpu_dot_tile_args *args, const cpu_dtype_form form) {
-    uint32_t done = 0;
-    for (; done + CPU_TILE_TOKENS <= args->tokens; done += CPU_TILE_TOKENS) {
-        const cpu_quantised *a[CPU_TILE_TOKENS]; // places known to each other
-        float *sums[CPU_TILE_TOKENS];
-        CPU_UNROLL
-        for (uint32_t t = 0; t < CPU_TILE_TOKENS; t++) {
-            a[t] = args->x.records + done + t;
-            sums[t] = args->sums + (done + t) * CPU_PANEL;
-        }
-        cpu_tile_rows(args->tile, 0, args->blocks, a, sums, CPU_TILE_TOKENS, form);
+    const cpu_quantised *a = args->records;
+    float *sums = args->sums;
+    uint32_t left = args->tokens;
+    for (; left >= CPU_TILE_TOKENS; left -= CPU_TILE_TOKENS, a += CPU_TILE_TOKENS,
+                                    sums += CPU_TILE_TOKENS * CPU_PANEL)
+        cpu_tile_rows(args, a, sums, CPU_TILE_TOKENS, form);
+    if (left >= 4 && CPU_TILE_TOKENS > 4) {
+        cpu_tile_rows(args, a, sums, 4, form);
+        left -= 4, a += 4, sums += 4 * CPU_PANEL;
     }
-    cpu_tile_list(args, args->x.records, NULL, done, args->tokens - done, 0, args->blocks, form);
-    for (uint32_t t = 0; t < args->tokens; t += 64)
-        cpu_tile_rest(args, t, args->tokens - t < 64 ? args->tokens - t : 64, form);
+    switch (left) {
+    case 1: cpu_tile_rows(args, a, sums, 1, form); break;
+    case 2: cpu_tile_rows(args, a, sums, 2, form); break;
+    case 3: cpu_tile_rows(args, a, sums, 3, form); break;
+    default: break;
+    }
+    for (uint32_t b = 0; args->rest && b < args->blocks; b++) {
+        const cpu_rest_item *of = args->rest->of + b * args->rest->capacity;
+        for (left = args->rest->count[b]; left >= 4; left -= 4, of += 4)
+            cpu_tile_rest(args, b, of, 4, form);
+        for (; left; left--, of++)
+            cpu_tile_rest(args, b, of, 1, form);
+    }
 }
 
 // One instance a form that some dtype has.
@@ -234,21 +252,21 @@ CPU_INLINE cpu_source cpu_packed_source(const uint8_t *chunk, uint32_t lane, uin
                         .words = chunk + cpu_halves_bytes(u, dtype, blocks) + lane * 4};
 }
 
-// One group of one vector's rows: w of `from` on.
+// Group g of one vector's rows, w, with x[t].
 CPU_INLINE void cpu_packed_group(const cpu_vi *w, const float *s, const float *c,
-                                 const cpu_quantised *const *a, const uint32_t tokens,
-                                 const uint32_t g, const cpu_dtype_form form, cpu_vf *sums) {
-    const int8_t *x[CPU_ROWS_TOKENS];
+                                 const cpu_group *x, const uint32_t tokens,
+                                 const cpu_dtype_form form, cpu_vf *sums) {
+    const int8_t *q[CPU_ROWS_TOKENS];
     cpu_vi dots[CPU_ROWS_TOKENS][2];
     CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
-        x[t] = a[t]->q + g * form.group;
-    cpu_dot_group(w, 1, x, tokens, form, false, dots);
-    const cpu_vf sv = cpu_loadf(s + g * CPU_PANEL);
-    const cpu_vf cv = form.offset ? cpu_loadf(c + g * CPU_PANEL) : sv;
+        q[t] = x[t].q;
+    cpu_dot_group(w, 1, q, tokens, form, false, dots);
+    const cpu_vf sv = cpu_loadf(s);
+    const cpu_vf cv = form.offset ? cpu_loadf(c) : sv;
     CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
-        cpu_dot_apply(dots[t], 1, a[t], g, form, false, &sv, &cv, &sums[t]);
+        cpu_dot_apply(dots[t], 1, &x[t], form, false, &sv, &cv, &sums[t]);
 }
 
 // The factors of one chunk of one vector's rows, [group][CPU_PANEL].
@@ -258,9 +276,8 @@ typedef struct cpu_factors {
 
 // One chunk of one vector's rows.
 CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_factors *factors,
-                                 const cpu_quantised *const *a, uint32_t blocks,
-                                 const uint32_t tokens, const cpu_unpacker *u, gr_dtype dtype,
-                                 cpu_vf *sums) {
+                                 const cpu_quantised *a, uint32_t blocks, const uint32_t tokens,
+                                 const cpu_unpacker *u, gr_dtype dtype, cpu_vf *sums) {
     const cpu_dtype_form form = cpu_dtype_form_of(dtype);
     const uint64_t each = cpu_packed_bytes(u, dtype, 8) / 8 * u->share;
     const uint8_t *ahead = from->words + CPU_AHEAD;
@@ -274,16 +291,22 @@ CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_factors *fact
             cpu_vi w[8];
             u->pick(raw, which, w);
             CPU_UNROLL
-            for (uint32_t h = 0; h < 32 / form.group; h++)
-                cpu_packed_group(w + h * (form.group / 4), factors->s, factors->c, a, tokens,
-                                 (first + which) * (32 / form.group) + h, form, sums);
+            for (uint32_t h = 0; h < 32 / form.group; h++) {
+                const uint32_t g = (first + which) * (32 / form.group) + h;
+                cpu_group x[CPU_ROWS_TOKENS];
+                CPU_UNROLL
+                for (uint32_t t = 0; t < tokens; t++)
+                    x[t] = cpu_group_of(a + t, g, form);
+                cpu_packed_group(w + h * (form.group / 4), factors->s + g * CPU_PANEL,
+                                 factors->c + g * CPU_PANEL, x, tokens, form, sums);
+            }
         }
     }
 }
 
 // The remainders of one row's chunk, of the blocks in `marks`.
 CPU_INLINE void cpu_packed_rest(const cpu_source *from, const cpu_factors *factors,
-                                const cpu_quantised *rest, uint32_t marks, const cpu_unpacker *u,
+                                const cpu_remainder *rest, uint32_t marks, const cpu_unpacker *u,
                                 gr_dtype dtype, cpu_vf *sum) {
     const cpu_dtype_form form = cpu_dtype_form_of(dtype);
     for (uint32_t first = 0; marks >> first; first += u->share) {
@@ -298,9 +321,12 @@ CPU_INLINE void cpu_packed_rest(const cpu_source *from, const cpu_factors *facto
                 continue;
             u->pick(raw, which, w);
             CPU_UNROLL
-            for (uint32_t h = 0; h < 32 / form.group; h++)
-                cpu_packed_group(w + h * (form.group / 4), factors->s, factors->c, &rest, 1,
-                                 (first + which) * (32 / form.group) + h, form, sum);
+            for (uint32_t h = 0; h < 32 / form.group; h++) {
+                const uint32_t g = (first + which) * (32 / form.group) + h;
+                const cpu_group x = cpu_group_rest(&rest[first + which], h, form);
+                cpu_packed_group(w + h * (form.group / 4), factors->s + g * CPU_PANEL,
+                                 factors->c + g * CPU_PANEL, &x, 1, form, sum);
+            }
         }
     }
 }
@@ -308,15 +334,12 @@ CPU_INLINE void cpu_packed_rest(const cpu_source *from, const cpu_factors *facto
 CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t tokens,
                                 const cpu_unpacker *u, gr_dtype dtype) {
     const uint8_t *chunk = args->panel, *marks = args->x.marks;
-    const cpu_quantised *records = args->x.records, *rest = args->x.rest;
+    const cpu_quantised *records = args->x.records;
+    const cpu_remainder *rest = args->x.rest;
     for (uint32_t i = 0; i < tokens * CPU_PANEL; i++)
         args->sums[i] = 0.0f;
     for (uint64_t at = 0; at < args->k; at += CPU_CHUNK) {
         const uint32_t blocks = args->k - at < CPU_CHUNK ? (uint32_t)(args->k - at) / 32 : 8;
-        const cpu_quantised *a[CPU_ROWS_TOKENS];
-        CPU_UNROLL
-        for (uint32_t t = 0; t < tokens; t++)
-            a[t] = records + t;
         for (uint32_t lane = 0; lane < CPU_PANEL; lane += CPU_LANES) {
             const cpu_source from = cpu_packed_source(chunk, lane, blocks, u, dtype);
             cpu_factors factors;
@@ -325,7 +348,7 @@ CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t 
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 sums[t] = cpu_loadf(args->sums + t * CPU_PANEL + lane);
-            cpu_packed_chunk(&from, &factors, a, blocks, tokens, u, dtype, sums);
+            cpu_packed_chunk(&from, &factors, records, blocks, tokens, u, dtype, sums);
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 cpu_storef(args->sums + t * CPU_PANEL + lane, sums[t]);
@@ -333,14 +356,14 @@ CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t 
                 if (!marks[t])
                     continue;
                 cpu_vf sum = cpu_loadf(args->sums + t * CPU_PANEL + lane);
-                cpu_packed_rest(&from, &factors, rest + t, marks[t], u, dtype, &sum);
+                cpu_packed_rest(&from, &factors, rest + t * 8, marks[t], u, dtype, &sum);
                 cpu_storef(args->sums + t * CPU_PANEL + lane, sum);
             }
         }
         chunk += cpu_packed_bytes(u, dtype, 8);
         records += args->x.stride;
-        rest += args->x.stride;
-        marks += args->x.mark_stride;
+        rest += args->x.stride * 8;
+        marks += args->x.stride;
     }
 }
 

@@ -10,7 +10,10 @@
 #include "ops/matmul.h"
 #include "ops/quantised.h"
 
-// A worker's scratch. `sums` holds [rows][16] for the step's rows.
+#define TOGETHER 4 // panels in one pass over the activations
+
+// A worker's scratch. `sums` holds [panel][rows][16] for the step's rows; a list of
+// remainders follows.
 typedef struct workspace {
     cpu_tile tile;
     uint8_t panel[CPU_PANEL * CPU_CHUNK * 2]; // rows, when they are fewer than 16
@@ -23,7 +26,7 @@ typedef struct panel {
     const cpu_call *call;
     const uint8_t *weights; // its first row
     const uint8_t *packed;  // NULL: not packed
-    uint64_t row_bytes, chunk_bytes, k;
+    uint64_t row_bytes, chunk_bytes, k, most_rows;
     uint32_t rows; // 1 to 16
     gr_dtype dtype;
     workspace *space;
@@ -34,10 +37,10 @@ static uint32_t chunk_values(const panel *p, uint64_t at) {
     return p->k - at < CPU_CHUNK ? (uint32_t)(p->k - at) : CPU_CHUNK;
 }
 
-// Asks for the next panel's share of what this chunk takes.
-static void ask_ahead(const panel *p, uint64_t chunk) {
+// Asks for what this chunk takes of the panel `next` places on.
+static void ask_ahead(const panel *p, uint64_t chunk, uint32_t next) {
     uintptr_t ahead =
-        (uintptr_t)p->weights + CPU_PANEL * (p->row_bytes + chunk * p->chunk_bytes);
+        (uintptr_t)p->weights + CPU_PANEL * (next * p->row_bytes + chunk * p->chunk_bytes);
     for (uint64_t i = 0; i < CPU_PANEL * p->chunk_bytes; i += 64)
         __builtin_prefetch((const void *)(ahead + i), 0, 2);
 }
@@ -74,79 +77,106 @@ static void weave(const panel *p, uint64_t at) {
     kernels->weave_bytes(space->bytes, n / 32, cpu_dtype_form_of(p->dtype), space->tile.q);
 }
 
-static void store(const panel *p, uint64_t m, uint32_t tokens, uint64_t n, const float *bias) {
+// Rows [m, m+tokens) and columns [n, n+p->rows) of the output, from the sums of panel `place`.
+static void store(const panel *p, uint32_t place, uint64_t m, uint32_t tokens, uint64_t n,
+                  const float *bias) {
     uint64_t width = cpu_width(&p->call->node.out[0]);
-    float *y = cpu_out_f32(p->call, 0) + m * width + n, *sums = p->space->sums;
+    const float *sums = p->space->sums + (uint64_t)place * tokens * CPU_PANEL;
+    float *y = cpu_out_f32(p->call, 0) + m * width + n;
     for (uint32_t t = 0; t < tokens; t++, y += width, sums += CPU_PANEL) {
         for (uint32_t r = 0; r < p->rows; r++)
             y[r] = bias ? sums[r] + bias[r] : sums[r];
     }
 }
 
-// The panel's sums for `tokens` activation rows, from its packed form or by tiles.
-static void multiply(const panel *p, uint32_t tokens) {
+// The sums of `count` panels for `tokens` activation rows, a panel's behind those of the one before,
+// from their packed forms or by tiles. Tiles take turns a chunk at a time, so that its activations
+// are still in the second-level cache for all of them.
+static void multiply(const panel *p, uint32_t count, uint32_t tokens) {
     const cpu_kernels *kernels = p->call->kernels;
+    const uint64_t each = (uint64_t)tokens * CPU_PANEL;
     float *sums = p->space->sums;
-    if (p->packed && tokens <= CPU_ROWS_TOKENS) {
-        const cpu_dot_packed_args args = {p->packed, p->k, tokens, p->x, sums};
-        kernels->dot_packed[p->dtype](&args);
-        return;
+    cpu_rest_list *list = (cpu_rest_list *)(void *)(sums + TOGETHER * p->most_rows * CPU_PANEL);
+    bool direct[TOGETHER] = {false};
+    for (uint32_t i = 0; i < count; i++) {
+        direct[i] = p[i].packed && tokens <= CPU_ROWS_TOKENS;
+        if (direct[i])
+            kernels->dot_packed[p->dtype](&(cpu_dot_packed_args){
+                p[i].packed, p->k, tokens, p->x, sums + i * each});
+        else
+            memset(sums + i * each, 0, each * sizeof *sums);
     }
-    memset(sums, 0, tokens * CPU_PANEL * sizeof *sums);
     for (uint64_t chunk = 0; chunk * CPU_CHUNK < p->k; chunk++) {
-        const cpu_dot_tile_args args = {.tile = &p->space->tile,
-                                        .blocks = chunk_values(p, chunk * CPU_CHUNK) / 32,
-                                        .tokens = tokens,
-                                        .form = cpu_dtype_form_of(p->dtype),
-                                        .x = cpu_quantised_at(&p->x, chunk, 0),
-                                        .sums = sums};
-        if (!p->packed)
-            ask_ahead(p, chunk);
-        weave(p, chunk * CPU_CHUNK);
-        kernels->dot_tile(&args);
+        cpu_dot_tile_args args = {.tile = &p->space->tile,
+                                  .blocks = chunk_values(p, chunk * CPU_CHUNK) / 32,
+                                  .tokens = tokens,
+                                  .form = cpu_dtype_form_of(p->dtype)};
+        const cpu_activations x = cpu_quantised_at(&p->x, chunk, 0);
+        args.records = x.records;
+        args.rest = cpu_rest_gather(&x, tokens, list);
+        for (uint32_t i = 0; i < count; i++) {
+            if (direct[i])
+                continue;
+            if (!p[i].packed)
+                ask_ahead(&p[i], chunk, count);
+            weave(&p[i], chunk * CPU_CHUNK);
+            args.sums = sums + i * each;
+            kernels->dot_tile(&args);
+        }
     }
 }
 
-// Columns [n, n+rows) of the output: every span of rows that share a matrix.
-static void run_panel(panel *p, const cpu_run *run, const cpu_activations *x, uint64_t n) {
+// Columns [n, n_end) of the output, `count` panels: every span of rows that share a matrix.
+static void run_panels(panel *p, uint32_t count, const cpu_task *task, const cpu_activations *x,
+                       uint64_t n, uint64_t n_end) {
     const cpu_call *call = p->call;
-    const gr_step *step = &run->step;
     const gr_weight *w = call->weight[CPU_MATMUL_W];
     const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
     uint64_t width = cpu_width(&call->node.out[0]);
     cpu_matmul_span span;
-    p->rows = width - n < CPU_PANEL ? (uint32_t)(width - n) : CPU_PANEL;
-    for (uint64_t m = 0; cpu_matmul_span_next(call, step, m, &span); m = span.end) {
-        if (cpu_matmul_unmatched(call, &span, n, n + p->rows))
+    for (uint64_t m = 0; cpu_matmul_span_next(call, &task->run->step, m, &span); m = span.end) {
+        if (cpu_matmul_unmatched(call, &span, n, n_end))
             continue;
         uint64_t row = (uint64_t)span.expert * width + n;
         uint32_t tokens = (uint32_t)(span.end - span.begin);
-        p->weights = w->data + row * w->row_bytes;
-        p->x = cpu_quantised_at(x, 0, span.begin);
-        // Decoding packs; steps of many rows take a panel as it is.
-        p->packed = cpu_weight_panel(run->host, call->kernels, w, row / CPU_PANEL,
-                                     tokens <= CPU_ROWS_TOKENS);
-        multiply(p, tokens);
-        store(p, span.begin, tokens, n, bias ? bias + row : NULL);
+        for (uint32_t i = 0; i < count; i++, row += CPU_PANEL) {
+            uint64_t left = n_end - n - (uint64_t)i * CPU_PANEL;
+            p[i].rows = left < CPU_PANEL ? (uint32_t)left : CPU_PANEL;
+            p[i].weights = w->data + row * w->row_bytes;
+            p[i].x = cpu_quantised_at(x, 0, span.begin);
+            // Decoding packs; steps of many rows take a panel as it is.
+            p[i].packed = cpu_weight_panel(task->run->host, call->kernels, w, row / CPU_PANEL,
+                                           tokens <= CPU_ROWS_TOKENS);
+        }
+        multiply(p, count, tokens);
+        for (uint32_t i = 0; i < count; i++)
+            store(&p[i], i, span.begin, tokens, n + i * CPU_PANEL,
+                  bias ? bias + (uint64_t)span.expert * width + n + i * CPU_PANEL : NULL);
     }
 }
 
 static void run(const cpu_call *call, const cpu_task *task) {
     const gr_weight *w = call->weight[CPU_MATMUL_W];
-    const gr_step *step = &task->run->step;
-    uint64_t width = cpu_width(&call->node.out[0]);
+    uint64_t width = cpu_width(&call->node.out[0]), k = cpu_width(&call->node.in[CPU_MATMUL_W]);
+    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step);
     uint64_t panels = (width + CPU_PANEL - 1) / CPU_PANEL, begin, end;
-    uint64_t each = panels / (task->count * 16u), rows = cpu_rows(&call->node.in[0], step);
-    panel p = {.call = call,
-               .row_bytes = w->row_bytes,
-               .chunk_bytes = gr_dtype_row_bytes(w->dtype, CPU_CHUNK),
-               .k = cpu_width(&call->node.in[CPU_MATMUL_W]),
-               .dtype = w->dtype,
-               .space = (workspace *)(void *)task->scratch};
-    cpu_activations x = cpu_quantised_view(task->run->scratch + call->scratch, p.k, rows);
+    uint64_t each = panels / (task->count * 16u);
+    cpu_activations x = cpu_quantised_view(task->run->scratch + call->scratch, k, rows);
+    panel p[TOGETHER];
+    for (uint32_t i = 0; i < TOGETHER; i++)
+        p[i] = (panel){.call = call,
+                       .row_bytes = w->row_bytes,
+                       .chunk_bytes = gr_dtype_row_bytes(w->dtype, CPU_CHUNK),
+                       .k = k,
+                       .most_rows = rows,
+                       .dtype = w->dtype,
+                       .space = (workspace *)(void *)task->scratch};
     while (cpu_matmul_take(call, task, panels, each < 1 ? 1 : each > 8 ? 8 : each, &begin, &end)) {
-        for (; begin < end; begin++)
-            run_panel(&p, task->run, &x, begin * CPU_PANEL);
+        for (; begin < end; begin += TOGETHER) {
+            uint32_t count = end - begin < TOGETHER ? (uint32_t)(end - begin) : TOGETHER;
+            uint64_t n_end = (begin + count) * CPU_PANEL;
+            run_panels(p, count, task, &x, begin * CPU_PANEL, n_end < width ? n_end : width);
+        }
     }
 }
 
@@ -168,7 +198,7 @@ gr_status cpu_matmul_tile_emit(cpu_builder *b, const cpu_call *bound, gr_error *
                        error);
     if (status != GR_OK)
         return status;
-    cpu_build_private(b, sizeof(workspace) + m * CPU_PANEL * sizeof(float));
+    cpu_build_private(b, sizeof(workspace) + TOGETHER * m * CPU_PANEL * sizeof(float) + cpu_rest_bytes(m));
     cpu_call call = *bound;
     call.run = run;
     call.scratch = form.begin;

@@ -9,36 +9,42 @@
 #define LARGE 1.5f // times the row's mean scale; Gaussian rows have hardly any such block
 
 uint64_t cpu_quantised_bytes(uint64_t k) {
-    return (k + CPU_CHUNK - 1) / CPU_CHUNK * (2 * sizeof(cpu_quantised) + 1);
+    return (k + CPU_CHUNK - 1) / CPU_CHUNK *
+           (sizeof(cpu_quantised) + 8 * sizeof(cpu_remainder) + 1);
 }
 
 cpu_activations cpu_quantised_view(uint8_t *form, uint64_t k, uint64_t rows) {
-    uint64_t chunks = (k + CPU_CHUNK - 1) / CPU_CHUNK;
-    cpu_quantised *records = (cpu_quantised *)(void *)form;
-    return (cpu_activations){.records = records,
-                             .rest = records + rows,
-                             .marks = (uint8_t *)(records + chunks * 2 * rows),
-                             .stride = 2 * rows,
-                             .mark_stride = rows};
+    uint64_t records = (k + CPU_CHUNK - 1) / CPU_CHUNK * rows;
+    cpu_activations x = {.records = (cpu_quantised *)(void *)form, .stride = rows};
+    x.rest = (cpu_remainder *)(void *)(x.records + records);
+    x.marks = (uint8_t *)(x.rest + 8 * records);
+    return x;
 }
 
 cpu_activations cpu_quantised_at(const cpu_activations *x, uint64_t chunk, uint64_t row) {
-    cpu_activations at = *x;
-    at.records += chunk * x->stride + row;
-    at.rest += chunk * x->stride + row;
-    at.marks += chunk * x->mark_stride + row;
-    return at;
+    uint64_t place = chunk * x->stride + row;
+    return (cpu_activations){.records = x->records + place,
+                             .rest = x->rest + 8 * place,
+                             .marks = x->marks + place,
+                             .stride = x->stride};
 }
 
 static void remainder_make(const cpu_kernels *kernels, const float *x, uint64_t at,
                            const cpu_activations *row) {
-    const uint64_t b = at % CPU_CHUNK / 32;
-    const cpu_quantised *a = row->records + at / CPU_CHUNK * row->stride;
+    const uint64_t b = at % CPU_CHUNK / 32, chunk = at / CPU_CHUNK * row->stride;
+    const cpu_quantised *a = row->records + chunk;
+    cpu_remainder *to = &row->rest[chunk * 8 + b];
+    cpu_quantised record;
     float rest[32];
     for (uint32_t i = 0; i < 32; i++)
         rest[i] = fmaf(-a->scale[b], a->q[b * 32 + i], x[at + i]);
-    kernels->quantise(rest, at, 32, row->rest, row->stride);
-    row->marks[at / CPU_CHUNK * row->mark_stride] |= (uint8_t)(1u << b);
+    kernels->quantise(rest, 0, 32, &record, 1);
+    memcpy(to->q, record.q, sizeof to->q);
+    memcpy(to->sum16, record.sum16, sizeof to->sum16);
+    to->scale = record.scale[0];
+    to->total32 = record.total32[0];
+    to->sum32 = record.sum32[0];
+    row->marks[chunk] |= (uint8_t)(1u << b);
 }
 
 void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
@@ -49,7 +55,7 @@ void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
         mean += row->records[at / CPU_CHUNK * row->stride].scale[at % CPU_CHUNK / 32];
     mean /= (float)(k / 32);
     for (uint64_t chunk = 0; chunk * CPU_CHUNK < k; chunk++)
-        row->marks[chunk * row->mark_stride] = 0;
+        row->marks[chunk * row->stride] = 0;
     for (uint64_t at = 0; at < k; at += 32) {
         if (row->records[at / CPU_CHUNK * row->stride].scale[at % CPU_CHUNK / 32] > LARGE * mean)
             remainder_make(kernels, x, at, row);
@@ -65,4 +71,23 @@ void cpu_quantise(const cpu_call *call, const cpu_task *task) {
         cpu_activations row = cpu_quantised_at(&x, 0, m);
         cpu_quantise_row(call->kernels, cpu_in_f32(call, 0) + m * k, k, &row);
     }
+}
+
+uint64_t cpu_rest_bytes(uint64_t rows) {
+    return sizeof(cpu_rest_list) + 8 * rows * sizeof(cpu_rest_item);
+}
+
+const cpu_rest_list *cpu_rest_gather(const cpu_activations *x, uint32_t rows,
+                                     cpu_rest_list *list) {
+    uint32_t found = 0;
+    memset(list->count, 0, sizeof list->count);
+    list->capacity = rows;
+    for (uint32_t m = 0; m < rows; m++) {
+        for (uint32_t bits = x->marks[m]; bits; bits &= bits - 1, found++) {
+            uint32_t b = (uint32_t)__builtin_ctz(bits);
+            __builtin_prefetch(&x->rest[m * 8 + b], 0, 2); // read once the rows have passed
+            list->of[b * rows + list->count[b]++] = (cpu_rest_item){&x->rest[m * 8 + b], m};
+        }
+    }
+    return found ? list : NULL;
 }

@@ -13,6 +13,10 @@ cpu_activations cpu_quantised_at(const cpu_activations *x, uint64_t chunk, uint6
 // Quantises one row, x[k], to where `row` stands.
 void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
                       const cpu_activations *row);
+// The remainders of `rows` rows of one chunk, which x stands at: NULL when there are none, else `list`,
+// which has cpu_rest_bytes(rows) bytes.
+uint64_t cpu_rest_bytes(uint64_t rows);
+const cpu_rest_list *cpu_rest_gather(const cpu_activations *x, uint32_t rows, cpu_rest_list *list);
 // Helper of a program: quantises operand 0 of `call`, all rows, to call->scratch.
 void cpu_quantise(const cpu_call *call, const cpu_task *task);
 

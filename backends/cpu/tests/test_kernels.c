@@ -125,16 +125,16 @@ static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
 
 // Adds the groups of one block, as kernels.h words it.
 static float add_block(cpu_dtype_form form, const int8_t *q, const float *s, const float *o,
-                       const cpu_quantised *a, uint32_t b, float sum) {
-    for (uint32_t g = b * 32 / form.group; g < (b + 1) * 32 / form.group; g++) {
+                       const int8_t *a, float scale, float sum) {
+    for (uint32_t g = 0; g < 32 / form.group; g++, q += form.group, a += form.group) {
         int32_t dot = 0, total = 0;
-        for (uint32_t i = g * form.group; i < (g + 1) * form.group; i++) {
-            dot += q[i] * a->q[i];
-            total += a->q[i];
+        for (uint32_t i = 0; i < form.group; i++) {
+            dot += q[i] * a[i];
+            total += a[i];
         }
-        sum = fmaf((float)dot * a->scale[b], s[g * CPU_PANEL], sum);
+        sum = fmaf((float)dot * scale, s[g * CPU_PANEL], sum);
         if (form.offset)
-            sum = fmaf(a->scale[b] * (float)total, o[g * CPU_PANEL], sum);
+            sum = fmaf(scale * (float)total, o[g * CPU_PANEL], sum);
     }
     return sum;
 }
@@ -150,11 +150,16 @@ static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *
         uint64_t place = at / CPU_CHUNK * x->stride + m;
         uint32_t n = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
         c->expand[dtype](row + gr_dtype_row_bytes(dtype, at), n, q, s, o);
-        for (uint32_t b = 0; b < n / 32; b++)
-            sum = add_block(form, q, s, o, x->records + place, b, sum);
-        for (uint32_t b = 0; b < n / 32; b++) {
-            if (x->marks[at / CPU_CHUNK * x->mark_stride + m] >> b & 1)
-                sum = add_block(form, q, s, o, x->rest + place, b, sum);
+        for (uint32_t pass = 0; pass < 2; pass++) {
+            for (uint32_t b = 0; b < n / 32; b++) {
+                uint64_t g = (uint64_t)b * 32 / form.group * CPU_PANEL;
+                const cpu_quantised *a = x->records + place;
+                const cpu_remainder *rest = &x->rest[place * 8 + b];
+                if (!pass)
+                    sum = add_block(form, q + b * 32, s + g, o + g, a->q + b * 32, a->scale[b], sum);
+                else if (x->marks[place] >> b & 1)
+                    sum = add_block(form, q + b * 32, s + g, o + g, rest->q, rest->scale, sum);
+            }
         }
     }
     return sum;
@@ -190,14 +195,43 @@ static uint8_t remainder_marks(uint32_t t, uint64_t values) {
     return (uint8_t)(t % 3 == 0 ? 0 : t % 3 == 1 ? all & next() : all & next() & next());
 }
 
+static void random_rest(const cpu_kernels *c, cpu_remainder *rest) {
+    for (int b = 0; b < 8; b++) {
+        cpu_quantised record;
+        float line[32];
+        for (int i = 0; i < 32; i++)
+            line[i] = uniform();
+        c->quantise(line, 0, 32, &record, 1);
+        memcpy(rest[b].q, record.q, 32);
+        memcpy(rest[b].sum16, record.sum16, sizeof rest[b].sum16);
+        rest[b].scale = record.scale[0];
+        rest[b].total32 = record.total32[0];
+        rest[b].sum32 = record.sum32[0];
+    }
+}
+
+static void gather(const uint8_t *marks, const cpu_remainder *rest, uint32_t tokens,
+                   cpu_rest_list *list) {
+    memset(list->count, 0, sizeof list->count);
+    list->capacity = tokens;
+    for (uint32_t t = 0; t < tokens; t++) {
+        for (uint32_t b = 0; b < 8; b++) {
+            if (marks[t] >> b & 1)
+                list->of[b * tokens + list->count[b]++] = (cpu_rest_item){&rest[t * 8 + b], t};
+        }
+    }
+}
+
 // One panel by each way there is, against `product`.
 static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values,
                        uint32_t tokens, bool extreme) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = tokens + 1;
-    static cpu_quantised records[4 * (MOST_TOKENS + 1)], rest[4 * (MOST_TOKENS + 1)];
+    static cpu_quantised records[4 * (MOST_TOKENS + 1)];
+    static cpu_remainder rest[8 * 4 * (MOST_TOKENS + 1)];
     static uint8_t marks[4 * (MOST_TOKENS + 1)];
-    const cpu_activations x = {records, rest, marks, stride, stride};
+    const cpu_activations x = {records, rest, marks, stride};
+    cpu_rest_list *list = malloc(sizeof *list + sizeof(cpu_rest_item) * 8 * tokens);
     static cpu_tile tile __attribute__((aligned(64)));
     static int8_t rows[CPU_PANEL * CPU_CHUNK];
     uint8_t *weights = malloc(CPU_PANEL * row_bytes);
@@ -207,9 +241,10 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
         for (uint64_t i = 0; i < values; i++)
             line[i] = extreme ? (t % 2 ? -1.0f : 1.0f) : uniform();
         c->quantise(line, 0, values, records + t, stride);
-        c->quantise(line, 0, values, rest + t, stride); // any values do
-        for (uint64_t at = 0; at < values; at += CPU_CHUNK)
+        for (uint64_t at = 0; at < values; at += CPU_CHUNK) {
             marks[at / CPU_CHUNK * stride + t] = remainder_marks(t, values - at);
+            random_rest(c, rest + (at / CPU_CHUNK * stride + t) * 8);
+        }
         for (uint32_t r = 0; r < CPU_PANEL; r++)
             exact[t * CPU_PANEL + r] = product(dtype, c, weights + r * row_bytes, &x, t, values);
     }
@@ -234,9 +269,9 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
             else
                 k->weave_bytes(rows, n / 32, form, tile.q);
             uint64_t place = at / CPU_CHUNK * stride;
-            k->dot_tile(&(cpu_dot_tile_args){
-                &tile, n / 32, tokens, form,
-                {records + place, rest + place, marks + place, stride, stride}, sums});
+            gather(marks + place, rest + place * 8, tokens, list);
+            k->dot_tile(&(cpu_dot_tile_args){&tile, n / 32, tokens, form, records + place, list,
+                                             sums});
         }
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), k->dot_isa,
                gr_dtype_name(dtype), values, tokens);
@@ -248,6 +283,7 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "packed",
                gr_dtype_name(dtype), values, tokens);
     }
+    free(list);
     free(panel);
     free(weights);
 }
