@@ -171,9 +171,10 @@ static void multiply(const panel *p, uint32_t tokens) {
 }
 
 // Columns [n, n+rows) of the output: every span of rows that share a matrix.
-static void run_panel(panel *p, const cpu_run *run, const cpu_quantised *activations, uint64_t n) {
+static void run_panel(panel *p, const cpu_task *task, const cpu_quantised *activations,
+                      uint64_t n) {
     const cpu_call *call = p->call;
-    const gr_step *step = &run->step;
+    const gr_step *step = &task->run->step;
     const gr_weight *w = call->weight[CPU_MATMUL_W];
     const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
     uint64_t width = cpu_width(&call->node.out[0]);
@@ -186,9 +187,7 @@ static void run_panel(panel *p, const cpu_run *run, const cpu_quantised *activat
         uint32_t tokens = (uint32_t)(span.end - span.begin);
         p->weights = w->data + row * w->row_bytes;
         p->activations = activations + span.begin;
-        // Decoding packs; steps of many rows take a panel as it is.
-        p->packed = cpu_weight_panel(run->host, call->kernels, w, row / CPU_PANEL,
-                                     tokens + p->remainders <= CPU_ROWS_TOKENS);
+        p->packed = cpu_weight_panel(call->kernels, task, w, row / CPU_PANEL);
         multiply(p, tokens + p->remainders);
         store(p, span.begin, tokens, n, bias ? bias + row : NULL);
     }
@@ -199,7 +198,7 @@ static void run(const cpu_call *call, const cpu_task *task) {
     const gr_step *step = &task->run->step;
     uint64_t width = cpu_width(&call->node.out[0]);
     uint64_t panels = (width + CPU_PANEL - 1) / CPU_PANEL, begin, end;
-    uint64_t each = panels / (task->count * 16u), rows = cpu_rows(&call->node.in[0], step);
+    uint64_t rows = cpu_rows(&call->node.in[0], step);
     panel p = {.call = call,
                .row_bytes = w->row_bytes,
                .chunk_bytes = gr_dtype_row_bytes(w->dtype, CPU_CHUNK),
@@ -213,9 +212,9 @@ static void run(const cpu_call *call, const cpu_task *task) {
             &task->run->program->counters[call->helper], memory_order_relaxed);
         p.remainder_rows = remainder_rows(activations, p.k, rows);
     }
-    while (cpu_matmul_take(call, task, panels, each < 1 ? 1 : each > 8 ? 8 : each, &begin, &end)) {
+    while (cpu_take(call, task, panels, cpu_panels_each(panels, task->count), &begin, &end)) {
         for (; begin < end; begin++)
-            run_panel(&p, task->run, activations, begin * CPU_PANEL);
+            run_panel(&p, task, activations, begin * CPU_PANEL);
     }
 }
 
