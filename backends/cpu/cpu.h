@@ -40,11 +40,11 @@ struct gr_buffer {
     bool owned;
 };
 
-// Panels of 16 rows, packed (kernels/unpack.h) when a step first reads them for few rows, by the
-// worker that has taken the panel.
+// Panels of 16 rows, packed (kernels/unpack.h) by the workers that read them, a part in each step.
 typedef struct cpu_pack {
-    uint8_t *data; // committed as it is written
+    uint8_t *data; // memory.c
     uint64_t bytes, panel_bytes, panels;
+    _Atomic bool spread;     // over NUMA nodes
     _Atomic uint64_t packed; // panels
     _Atomic uint8_t state[]; // of a panel: 0, 1 while a worker packs it, 2 packed
 } cpu_pack;
@@ -78,8 +78,24 @@ struct gr_fence {
     uint64_t value;
 };
 
+// Neighbours in number that share a cache (queue.c).
+typedef struct cpu_group {
+    uint32_t first, count;
+    uint32_t numa_node, l3_group;
+} cpu_group;
+#define CPU_GROUP_WORKERS 8
+
+typedef struct cpu_ticket {
+    _Alignas(64) _Atomic uint64_t next; // unit, below the stamp of the call that it belongs to
+} cpu_ticket;
+#define CPU_TICKETS 32 // most calls between two barriers
+
 struct gr_queue {
     gr_team *team; // borrowed; NULL: the calling thread works alone
+    uint32_t workers, group_count; // groups are found in the first run
+    uint32_t stamp;                // of the next call
+    cpu_group *groups;             // room for one a worker
+    cpu_ticket *tickets;           // [CPU_TICKETS][groups]
 };
 
 typedef union cpu_attrs {
@@ -126,6 +142,7 @@ typedef struct cpu_call {
     bool barrier;              // others may only start the next call when all have done this one
     uint64_t scratch;          // offset of what it uses in the shared scratch
     _Atomic uint64_t *counter; // set to zero before each step
+    uint32_t ticket;           // its place since the last barrier
     const void *onednn;        // ops/matmul_onednn.c's plan, or NULL
 } cpu_call;
 
@@ -143,6 +160,7 @@ struct gr_program {
     uint32_t call_count, call_capacity;
     cpu_call *calls;
     _Atomic uint64_t *counters; // one a call
+    uint64_t usual_ns;          // what the last step took, packing apart; 0: none has run
     cpu_kept *kept;
 };
 
@@ -152,7 +170,11 @@ typedef struct cpu_run {
     gr_program *program;
     gr_step step;     // a copy, with what a shorter struct lacks set to zero
     uint8_t *scratch; // shared part first
-    bool alone;       // no team: no barriers
+    const gr_queue *queue;
+    uint32_t stamp;     // of the first call
+    uint64_t pack_ns;   // each worker may spend on packing
+    uint64_t packed_ns; // worker 0 has spent
+    bool alone;         // no team: no barriers
     bool trace;
 } cpu_run;
 
@@ -161,6 +183,8 @@ typedef struct cpu_task {
     const cpu_run *run;
     const gr_worker *worker;
     uint32_t id, count; // id >= count: this worker only keeps the barriers
+    uint32_t group;     // of the queue
+    uint64_t *pack_ns;  // left to spend on packing
     uint8_t *scratch;   // its own, 64-byte aligned
 } cpu_task;
 
@@ -296,6 +320,43 @@ cpu_onednn *cpu_device_onednn(gr_device *device);
 uint64_t cpu_value_bytes(const gr_value *value, const gr_step *maxima);
 gr_status cpu_no_memory(gr_error *error);
 
+// ---- queue.c: groups of workers, and what they take ----
+
+// Joins groups of one worker each, in order of number; returns how many remain.
+uint32_t cpu_groups_merge(cpu_group *groups, uint32_t workers);
+// Readies a run: its groups and stamps. Before the workers enter.
+void cpu_queue_begin(const gr_host *host, gr_queue *queue, cpu_run *run);
+uint32_t cpu_group_of(const gr_queue *queue, uint32_t id);
+// The part of n units that a group owns when `working` workers take part.
+void cpu_group_share(const cpu_group *group, uint32_t working, uint64_t n, uint64_t *begin,
+                     uint64_t *end);
+// Takes the next `each` of `count` units of a call, of the group's own share first; false when none
+// are left. Shares are cut at multiples of `each`.
+bool cpu_take(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
+              uint64_t *out_begin, uint64_t *out_end);
+// How many panels of a matrix are taken at once.
+uint64_t cpu_panels_each(uint64_t panels, uint32_t workers);
+
+// ---- memory.c: memory for packed weights ----
+
+// Zeroed, at a multiple of a page, and taken from the system as it is touched; NULL when there is none.
+uint8_t *cpu_memory_map(uint64_t bytes);
+void cpu_memory_unmap(uint8_t *data, uint64_t bytes);
+// Prefers a node (by the system's number) for whole pages that nobody has touched yet; false when the
+// system will not.
+bool cpu_memory_bind(uint8_t *begin, uint64_t bytes, uint32_t os_node);
+
+typedef struct cpu_spread {
+    uint8_t *data;
+    uint64_t matrices, panels, panel_bytes; // panels of one matrix
+    const gr_queue *queue;
+    uint32_t working;
+} cpu_spread;
+typedef void (*cpu_bind_function)(void *context, uint8_t *begin, uint64_t bytes, uint32_t node);
+// Calls `bind` for runs of whole pages, ascending, all of them: each with the node of the group that
+// owns the panels which end in it.
+void cpu_memory_spread(const cpu_spread *spread, cpu_bind_function bind, void *context);
+
 // ---- rows.c: rows of numbers in any dtype ----
 
 // Expands n values (whole blocks) of any dtype to F32.
@@ -345,10 +406,10 @@ void *cpu_buffer_map(gr_device *device, gr_buffer *buffer);
 gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc, gr_weight **out_weight,
                             gr_weight_info *out_info, gr_error *error);
 void cpu_weight_destroy(gr_device *device, gr_weight *weight);
-// Packed panel `index`; NULL when there is none: never, not yet, or while another worker packs it.
-// With `wanted` it is packed now. Any worker.
-const uint8_t *cpu_weight_panel(const gr_host *host, const cpu_kernels *kernels,
-                                const gr_weight *weight, uint64_t index, bool wanted);
+// Packed panel `index`; NULL when there is none: never, not yet, or while another worker packs it. It
+// is packed now when the task has time left for that.
+const uint8_t *cpu_weight_panel(const cpu_kernels *kernels, const cpu_task *task,
+                                const gr_weight *weight, uint64_t index);
 
 gr_status cpu_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_kv, gr_error *error);
 void cpu_kv_destroy(gr_device *device, gr_kv *kv);

@@ -1,25 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// fence.c: queues and fences.
+// fence.c: fences.
 #include <errno.h>
 #include <time.h>
 
 #include "cpu.h"
-
-gr_status cpu_queue_create(gr_device *device, gr_team *team, gr_queue **out_queue,
-                           gr_error *error) {
-    *out_queue = NULL;
-    gr_queue *queue = device->host->memory_alloc(device->host, sizeof *queue);
-    if (!queue)
-        return cpu_no_memory(error);
-    queue->team = team;
-    *out_queue = queue;
-    return GR_OK;
-}
-
-void cpu_queue_destroy(gr_device *device, gr_queue *queue) {
-    if (queue)
-        device->host->memory_free(device->host, queue, sizeof *queue);
-}
 
 gr_status cpu_fence_create(gr_device *device, gr_fence **out_fence, gr_error *error) {
     *out_fence = NULL;

@@ -126,7 +126,7 @@ static gr_status emit_nodes(cpu_builder *b, gr_error *error) {
     return status;
 }
 
-// Counters come last: only then is the number of calls known.
+// Counters and tickets come last: only then are the calls and their barriers known.
 static gr_status counters_make(cpu_builder *b, gr_error *error) {
     gr_program *program = b->program;
     if (!program->call_count)
@@ -135,8 +135,13 @@ static gr_status counters_make(cpu_builder *b, gr_error *error) {
         b->device->host, program->call_count * sizeof *program->counters);
     if (!program->counters)
         return cpu_no_memory(error);
-    for (uint32_t i = 0; i < program->call_count; i++)
-        program->calls[i].counter = &program->counters[i];
+    for (uint32_t i = 0, ticket = 0; i < program->call_count; i++) {
+        cpu_call *call = &program->calls[i];
+        call->counter = &program->counters[i];
+        call->ticket = ticket++;
+        call->barrier = call->barrier || ticket == CPU_TICKETS;
+        ticket = call->barrier ? 0 : ticket;
+    }
     return GR_OK;
 }
 

@@ -2,6 +2,15 @@
 // submit.c: checks a step against a program and runs it. A step is done when submit returns.
 #include "cpu.h"
 
+// A step packs for at most this part of what the last one of its program took, the first one not at
+// all; one of many rows whatever it meets, since packing a panel takes as long as six rows do.
+#define PACK_SHARE 2
+#define PACK_ROWS 128
+
+static uint64_t pack_allowance(const gr_program *program, uint32_t rows) {
+    return rows >= PACK_ROWS ? UINT64_MAX : program->usual_ns / PACK_SHARE;
+}
+
 static uint64_t value_traffic(const gr_value *value, const gr_step *step) {
     return cpu_count(value, step) * gr_dtype_block_bytes(value->dtype);
 }
@@ -35,9 +44,11 @@ static void record(const cpu_run *run, const cpu_call *call, uint64_t start_ns) 
 // What every worker does: its share of each call in turn, waiting for the others where it must. A
 // helper's time counts as that of the call it helps.
 static void work(const gr_worker *worker, void *argument) {
-    const cpu_run *run = argument;
+    cpu_run *run = argument;
     const gr_program *program = run->program;
-    cpu_task task = {.run = run, .worker = worker, .id = worker->id};
+    uint64_t pack_ns = run->pack_ns;
+    cpu_task task = {.run = run, .worker = worker, .id = worker->id, .pack_ns = &pack_ns};
+    task.group = cpu_group_of(run->queue, task.id);
     task.count = worker->count < program->threads ? worker->count : program->threads;
     if (run->scratch && task.id < task.count)
         task.scratch =
@@ -54,6 +65,8 @@ static void work(const gr_worker *worker, void *argument) {
             start = run->host->now_ns(run->host);
         }
     }
+    if (task.id == 0)
+        run->packed_ns = run->pack_ns - pack_ns;
 }
 
 // Rows grouped by sequence, positions ascending by one. Ops that need a field which is absent say
@@ -135,12 +148,16 @@ gr_status cpu_submit(gr_device *device, gr_queue *queue, const gr_submit *submit
         return status;
     for (uint32_t i = 0; i < run.program->call_count; i++)
         atomic_store_explicit(&run.program->counters[i], 0, memory_order_relaxed);
+    cpu_queue_begin(host, queue, &run);
+    run.pack_ns = pack_allowance(run.program, run.step.rows);
+    uint64_t start = host->now_ns(host);
     if (queue->team) {
         host->team_run(queue->team, work, &run);
     } else {
         gr_worker alone = {.struct_size = sizeof alone, .count = 1};
         work(&alone, &run);
     }
+    run.program->usual_ns = host->now_ns(host) - start - run.packed_ns;
     if (submit->signal)
         cpu_fence_signal(submit->signal, submit->signal_value);
     return GR_OK;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // weight.c: weights stay where they are, in the model file's mapping, and are read in the file's own
-// blocks, until decoding packs them.
+// blocks, until they are packed.
+//
+// A step packs for a part of the time that the last one like it took (submit.c), from its first call
+// on, and reads the rest as it lies: so no step waits long, and one weight after the other is packed
+// whole and its source's pages given back.
 #include <stdio.h>
 
 #include "cpu.h"
@@ -49,7 +53,7 @@ static cpu_pack *pack_create(const gr_device *device, const gr_weight_desc *desc
     pack->panels = panels;
     pack->panel_bytes = (row_bytes * CPU_PANEL + 63) / 64 * 64;
     pack->bytes = panels * pack->panel_bytes;
-    pack->data = host->memory_alloc(host, pack->bytes);
+    pack->data = cpu_memory_map(pack->bytes);
     if (pack->data)
         return pack;
     host->memory_free(host, pack, sizeof *pack + panels);
@@ -59,29 +63,64 @@ static cpu_pack *pack_create(const gr_device *device, const gr_weight_desc *desc
 static void pack_destroy(const gr_host *host, cpu_pack *pack) {
     if (!pack)
         return;
-    host->memory_free(host, pack->data, pack->bytes);
+    cpu_memory_unmap(pack->data, pack->bytes);
     host->memory_free(host, pack, sizeof *pack + pack->panels);
 }
 
-const uint8_t *cpu_weight_panel(const gr_host *host, const cpu_kernels *kernels,
-                                const gr_weight *weight, uint64_t index, bool wanted) {
+static void bind(void *context, uint8_t *begin, uint64_t bytes, uint32_t node) {
+    const gr_topology *topology = context;
+    const gr_numa_node *facts =
+        (const void *)((const char *)topology->numa_nodes + (size_t)node * topology->numa_stride);
+    if (node < topology->numa_count)
+        cpu_memory_bind(begin, bytes, facts->os_index);
+}
+
+// Places the memory before it is touched: a panel's reader may not be who packs it.
+static void spread_once(const cpu_task *task, const gr_weight *weight) {
     cpu_pack *pack = weight->pack;
-    uint8_t none = 0;
-    if (!pack)
-        return NULL;
-    uint8_t *panel = pack->data + index * pack->panel_bytes;
-    if (atomic_load_explicit(&pack->state[index], memory_order_acquire) == 2)
-        return panel;
-    if (!wanted || !atomic_compare_exchange_strong(&pack->state[index], &none, 1))
-        return NULL;
+    gr_topology *topology = (gr_topology *)(uintptr_t)task->run->host->topology;
+    if (!topology || topology->fake || topology->numa_count < 2 ||
+        atomic_exchange_explicit(&pack->spread, true, memory_order_relaxed))
+        return;
+    uint64_t panels = (uint64_t)weight->dims[weight->rank - 2] / CPU_PANEL;
+    const cpu_spread spread = {.data = pack->data,
+                               .matrices = pack->panels / panels,
+                               .panels = panels,
+                               .panel_bytes = pack->panel_bytes,
+                               .queue = task->run->queue,
+                               .working = task->count};
+    cpu_memory_spread(&spread, bind, topology);
+}
+
+static void pack_panel(const cpu_kernels *kernels, const cpu_task *task, const gr_weight *weight,
+                       uint64_t index) {
+    cpu_pack *pack = weight->pack;
+    const gr_host *host = task->run->host;
+    uint64_t start = host->now_ns(host);
+    spread_once(task, weight);
     kernels->pack[weight->dtype](weight->data + index * CPU_PANEL * weight->row_bytes,
                                  weight->row_bytes, (uint64_t)weight->dims[weight->rank - 1],
-                                 panel);
+                                 pack->data + index * pack->panel_bytes);
     atomic_store_explicit(&pack->state[index], 2, memory_order_release);
     if (atomic_fetch_add_explicit(&pack->packed, 1, memory_order_relaxed) + 1 == pack->panels &&
         !weight->copy && host->struct_size > offsetof(gr_host, source_done) && host->source_done)
         host->source_done(host, weight->data, weight->bytes);
-    return panel;
+    uint64_t spent = host->now_ns(host) - start;
+    *task->pack_ns -= spent < *task->pack_ns ? spent : *task->pack_ns;
+}
+
+const uint8_t *cpu_weight_panel(const cpu_kernels *kernels, const cpu_task *task,
+                                const gr_weight *weight, uint64_t index) {
+    cpu_pack *pack = weight->pack;
+    uint8_t none = 0;
+    if (!pack)
+        return NULL;
+    if (atomic_load_explicit(&pack->state[index], memory_order_acquire) != 2) {
+        if (!*task->pack_ns || !atomic_compare_exchange_strong(&pack->state[index], &none, 1))
+            return NULL;
+        pack_panel(kernels, task, weight, index);
+    }
+    return pack->data + index * pack->panel_bytes;
 }
 
 gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in,

@@ -2,8 +2,10 @@
 // team.c: worker threads that enter a function together.
 //
 // A run raises `epoch`; workers wait for it to change. `pending` counts workers still inside; the
-// caller waits for 0. The barrier counts arrivals; the last one raises `phase`, for which the
-// others wait (a sense-reversing barrier whose sense is a counter).
+// caller waits for 0. The barrier is made of gates. A gate counts arrivals; the last one raises
+// `phase`, for which the others wait (a sense-reversing barrier whose sense is a counter). Workers
+// that share a cache, at most eight of them, meet at a gate of their own, whose last one goes on to
+// the gate of all gates before it opens: no word is written or watched by the whole machine.
 //
 // Workers are pinned, the caller is the application's and is not. Should it stand on a worker's
 // processor when a run begins, it is moved away for this run (tens of microseconds, and rare: it
@@ -14,19 +16,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/os.h"
 #include "host/internal.h"
 
 enum {
     LINE = 64, // no two busy words share a cache line
     MAX_WORKERS = 1024,
+    GATE_WORKERS = 8, // a line is handed on in tens of nanoseconds: eight of them, no more
     BARRIER_SPIN_NS = 50000, // ops of a step are microseconds apart
     RUN_SPIN_NS = 100000     // steps of a busy session follow each other closely
 };
 
+typedef struct gate {
+    _Alignas(LINE) _Atomic uint32_t arrived;
+    _Alignas(LINE) _Atomic uint32_t phase;
+    _Atomic uint32_t sleepers;
+    _Alignas(LINE) uint32_t size; // who meets here
+    struct gate *above;           // NULL: the last gate
+} gate;
+
 typedef struct seat {
     gr_worker worker;
     gr_team *team;
+    gate *gate;
     pthread_t thread;
     uint32_t os_cpu;
     bool pinned;
@@ -99,15 +112,13 @@ struct gr_team {
     void *argument;
     _Alignas(LINE) _Atomic uint32_t pending;
     _Atomic uint32_t pending_sleepers;
-    _Alignas(LINE) _Atomic uint32_t arrived;
-    _Alignas(LINE) _Atomic uint32_t phase;
-    _Atomic uint32_t phase_sleepers;
     _Alignas(LINE) uint32_t size; // what follows never changes once the team works
     uint32_t started;             // threads to join
     uint32_t barrier_spins, run_spins;
     uint64_t bytes;
     affinity taken; // processors that workers other than the caller are pinned to
     bool running;   // catches misuse
+    gate *gates;    // of all, then one a group
     seat seats[];
 };
 
@@ -159,18 +170,23 @@ void gr_team_run(gr_team *team, gr_team_function function, void *argument) {
     team->running = false;
 }
 
-void gr_team_barrier(const gr_worker *worker) {
-    gr_team *team = ((const seat *)worker->host)->team;
-    if (team->size == 1)
+static void meet(gate *g, uint32_t spins) {
+    uint32_t phase = atomic_load_explicit(&g->phase, memory_order_relaxed);
+    if (atomic_fetch_add(&g->arrived, 1) < g->size - 1) {
+        gr_wait_change(&g->phase, phase, spins, &g->sleepers);
         return;
-    uint32_t phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
-    if (atomic_fetch_add(&team->arrived, 1) == team->size - 1) {
-        atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-        atomic_fetch_add(&team->phase, 1);
-        gr_wait_wake(&team->phase, &team->phase_sleepers);
-    } else {
-        gr_wait_change(&team->phase, phase, team->barrier_spins, &team->phase_sleepers);
     }
+    atomic_store_explicit(&g->arrived, 0, memory_order_relaxed);
+    if (g->above)
+        meet(g->above, spins);
+    atomic_fetch_add(&g->phase, 1);
+    gr_wait_wake(&g->phase, &g->sleepers);
+}
+
+void gr_team_barrier(const gr_worker *worker) {
+    const seat *s = worker->host;
+    if (s->team->size > 1)
+        meet(s->gate, s->team->barrier_spins);
 }
 
 // ---- Making and ending ----
@@ -189,6 +205,29 @@ static void fill_seat(gr_team *team, const gr_topology *topology, uint32_t id, u
                             .l3_group = cpu->l3_group,
                             .numa_node = cpu->numa_node,
                             .host = s};
+}
+
+// Neighbours in number that share a cache, cut into equal parts of at most GATE_WORKERS.
+static void fill_gates(gr_team *team) {
+    gate *all = team->gates, *next = all;
+    for (uint32_t first = 0, end; first < team->size; first = end) {
+        const gr_worker *one = &team->seats[first].worker;
+        for (end = first + 1; end < team->size; end++) {
+            const gr_worker *other = &team->seats[end].worker;
+            if (other->numa_node != one->numa_node || other->l3_group != one->l3_group)
+                break;
+        }
+        uint32_t parts = (end - first + GATE_WORKERS - 1) / GATE_WORKERS;
+        for (uint32_t i = first; i < end; i++) {
+            uint32_t part = (i - first) * parts / (end - first);
+            team->seats[i].gate = next + 1 + part;
+            team->seats[i].gate->size++;
+        }
+        next += parts;
+    }
+    all->size = (uint32_t)(next - all);
+    for (gate *g = all + 1; all->size > 1 && g <= next; g++)
+        g->above = all;
 }
 
 // Signals are the application's: workers take none but faults of their own.
@@ -214,11 +253,13 @@ static gr_status start_threads(gr_team *team, gr_error *error) {
 
 static gr_team *make_team(const gr_topology *topology, uint32_t size, const uint32_t *cpus,
                           uint32_t seated) {
-    uint64_t bytes = sizeof(gr_team) + (uint64_t)size * sizeof(seat);
+    uint64_t seats = gr_align_up(sizeof(gr_team) + (uint64_t)size * sizeof(seat), LINE);
+    uint64_t bytes = seats + (size + UINT64_C(1)) * sizeof(gate);
     gr_team *team = gr_os_alloc(bytes);
     if (!team)
         return NULL;
     team->bytes = bytes;
+    team->gates = (gate *)(void *)((char *)team + seats);
     team->size = size;
     // More workers than processors: spinning would only keep the others from running.
     if (size > 1 && size <= topology->cpu_count) {
@@ -228,6 +269,7 @@ static gr_team *make_team(const gr_topology *topology, uint32_t size, const uint
     for (uint32_t i = 0; i < size; i++)
         fill_seat(team, topology, i, cpus[i % seated],
                   !topology->fake && size <= topology->cpu_count);
+    fill_gates(team);
     for (uint32_t i = 1; i < size; i++)
         note_cpu(&team->taken, &team->seats[i]);
     return team;

@@ -153,6 +153,7 @@ typedef struct cf_rig {
         refused;   // cf_rig_run notes an error in `refused` instead of failing the case
     bool outliers; // class Q8 is then held to the limit of Q8_OUTLIERS
     double slack;  // times the class's limit, where errors of several nodes add up; 0: 1
+    uint32_t again; // times that the program is run again before its outputs are looked at
     void *allocs[CF_MAX_ALLOCS];
     uint32_t alloc_count;
 } cf_rig;

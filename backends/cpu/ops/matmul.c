@@ -106,17 +106,6 @@ bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uin
     return true;
 }
 
-bool cpu_matmul_take(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
-                     uint64_t *out_begin, uint64_t *out_end) {
-    if (task->id >= task->count)
-        return false;
-    *out_begin = atomic_fetch_add_explicit(call->counter, each, memory_order_relaxed);
-    if (*out_begin >= count)
-        return false;
-    *out_end = count - *out_begin < each ? count : *out_begin + each;
-    return true;
-}
-
 static void cost(const cpu_call *call, const cpu_run *run, gr_trace_event *event) {
     const gr_weight *w = call->weight[CPU_MATMUL_W];
     uint64_t k = cpu_width(&call->node.in[CPU_MATMUL_W]), n = cpu_width(&call->node.out[0]);

@@ -19,9 +19,6 @@ bool cpu_matmul_span_next(const cpu_call *call, const gr_step *step, uint64_t fr
 // Columns [begin, end) of a span whose index names no matrix: zeros for a negative one, else NaN.
 bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uint64_t begin,
                           uint64_t end);
-// Takes the next `each` of `count` units from the call's counter; false when none are left.
-bool cpu_matmul_take(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
-                     uint64_t *out_begin, uint64_t *out_end);
 
 // matmul_tile.c: block-quantised weights, activations in 8 bits.
 gr_status cpu_matmul_tile_emit(cpu_builder *builder, const cpu_call *bound, gr_error *error);

@@ -98,7 +98,7 @@ static void run(const cpu_call *call, const cpu_task *task) {
         cpu_matmul_float_run(call, task);
         return;
     }
-    while (cpu_matmul_take(call, task, width, ((const plan *)call->onednn)->columns, &begin, &end))
+    while (cpu_take(call, task, width, ((const plan *)call->onednn)->columns, &begin, &end))
         run_columns(call, task, rows, begin, end);
 }
 

@@ -144,9 +144,7 @@ static void run_panels(panel *p, uint32_t count, const cpu_task *task, const cpu
             p[i].rows = left < CPU_PANEL ? (uint32_t)left : CPU_PANEL;
             p[i].weights = w->data + row * w->row_bytes;
             p[i].x = cpu_quantised_at(x, 0, span.begin);
-            // Decoding packs; steps of many rows take a panel as it is.
-            p[i].packed = cpu_weight_panel(task->run->host, call->kernels, w, row / CPU_PANEL,
-                                           tokens <= CPU_ROWS_TOKENS);
+            p[i].packed = cpu_weight_panel(call->kernels, task, w, row / CPU_PANEL);
         }
         multiply(p, count, tokens);
         for (uint32_t i = 0; i < count; i++)
@@ -160,7 +158,6 @@ static void run(const cpu_call *call, const cpu_task *task) {
     uint64_t width = cpu_width(&call->node.out[0]), k = cpu_width(&call->node.in[CPU_MATMUL_W]);
     uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step);
     uint64_t panels = (width + CPU_PANEL - 1) / CPU_PANEL, begin, end;
-    uint64_t each = panels / (task->count * 16u);
     cpu_activations x = cpu_quantised_view(task->run->scratch + call->scratch, k, rows);
     panel p[TOGETHER];
     for (uint32_t i = 0; i < TOGETHER; i++)
@@ -171,7 +168,7 @@ static void run(const cpu_call *call, const cpu_task *task) {
                        .most_rows = rows,
                        .dtype = w->dtype,
                        .space = (workspace *)(void *)task->scratch};
-    while (cpu_matmul_take(call, task, panels, each < 1 ? 1 : each > 8 ? 8 : each, &begin, &end)) {
+    while (cpu_take(call, task, panels, cpu_panels_each(panels, task->count), &begin, &end)) {
         for (; begin < end; begin += TOGETHER) {
             uint32_t count = end - begin < TOGETHER ? (uint32_t)(end - begin) : TOGETHER;
             uint64_t n_end = (begin + count) * CPU_PANEL;

@@ -42,6 +42,10 @@ static void test_numa_nodes_share_the_load(void **state) {
     EXPECT(t, 4, 0, 2, 8, 10); // two a node, neighbours together
     EXPECT(t, 5, 0, 2, 4, 8, 10);
     gr_topology_destroy(t);
+    t = machine(MACHINE("wide"));
+    EXPECT(t, 4, 0, 10, 20, 30);
+    EXPECT(t, 10, 0, 1, 2, 10, 11, 12, 20, 21, 30, 31);
+    gr_topology_destroy(t);
     t = machine(MACHINE("uneven"));
     EXPECT(t, 4, 0, 2, 4, 5); // two a node, although the second node has fewer caches
     gr_topology_destroy(t);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The worker team: everyone enters once a run, nobody passes a barrier early, sleepers are woken.
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #include "base/os.h"
 #include "fixtures.h"
 
-enum { WORKERS_MAX = 8, ROUNDS = 200 };
+enum { WORKERS_MAX = 40, ROUNDS = 200 };
 
 typedef struct record {
     _Atomic uint32_t entered[WORKERS_MAX];
@@ -66,8 +68,8 @@ static void exchange(const gr_worker *worker, void *argument) {
     }
 }
 
-static void check_barrier(uint32_t threads, uint32_t rounds, uint64_t nap_ns) {
-    gr_topology *t = machine(NULL);
+static void check_barrier_on(const char *xml, uint32_t threads, uint32_t rounds, uint64_t nap_ns) {
+    gr_topology *t = machine(xml);
     gr_team *team = team_of(t, threads);
     record r = {.rounds = rounds, .nap_ns = nap_ns};
     gr_team_run(team, exchange, &r);
@@ -79,6 +81,10 @@ static void check_barrier(uint32_t threads, uint32_t rounds, uint64_t nap_ns) {
     gr_topology_destroy(t);
 }
 
+static void check_barrier(uint32_t threads, uint32_t rounds, uint64_t nap_ns) {
+    check_barrier_on(NULL, threads, rounds, nap_ns);
+}
+
 static void test_barrier_orders_plain_memory(void **state) {
     (void)state;
     check_barrier(1, ROUNDS, 0);
@@ -88,6 +94,16 @@ static void test_barrier_orders_plain_memory(void **state) {
 static void test_barrier_with_more_workers_than_processors(void **state) {
     (void)state;
     check_barrier(7, 100, 0);
+}
+
+// Workers of several caches: gates above gates, of one, of unequal and of many workers.
+static void test_barrier_over_caches(void **state) {
+    (void)state;
+    check_barrier_on(MACHINE("numa"), 2, 200, 0);
+    check_barrier_on(MACHINE("uneven"), 5, 100, 0);
+    check_barrier_on(MACHINE("numa"), 16, 40, 0);
+    check_barrier_on(MACHINE("wide"), 40, 20, 0); // ten a cache: two gates each
+    check_barrier_on(MACHINE("wide"), 9, 36, 1000000);
 }
 
 static void test_barrier_wakes_sleepers(void **state) {
@@ -151,6 +167,49 @@ static void test_workers_know_their_place(void **state) {
     gr_topology_destroy(t);
 }
 
+#ifdef __linux__
+static void look_at_processors(const gr_worker *worker, void *argument) {
+    cpu_set_t *allowed = argument;
+    assert_int_equal(sched_getaffinity(0, sizeof *allowed, &allowed[worker->id]), 0);
+}
+
+// In a process that was started with one processor to run on.
+static void test_in_bounds(void **state) {
+    (void)state;
+    cpu_set_t one, found[3];
+    assert_int_equal(sched_getaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(CPU_COUNT(&one), 1);
+    gr_topology *t = machine(NULL);
+    assert_int_equal(t->cpu_count, 1);
+    assert_true(CPU_ISSET(t->cpus[0].os_index, &one));
+    gr_team *team = team_of(t, 3);
+    gr_team_run(team, look_at_processors, found);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_true(CPU_EQUAL(&found[i], &one));
+    gr_team_destroy(team);
+    gr_topology_destroy(t);
+}
+
+static void test_affinity_is_kept(void **state) {
+    (void)state;
+    cpu_set_t before, one;
+    int last = 0, status = -1;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        last = CPU_ISSET(i, &before) ? i : last;
+    CPU_ZERO(&one);
+    CPU_SET(last, &one);
+    pid_t child = fork();
+    if (!child) {
+        sched_setaffinity(0, sizeof one, &one);
+        execl("/proc/self/exe", "unit-host-team", "in-bounds", (char *)NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+#endif
+
 static void test_bad_sizes(void **state) {
     (void)state;
     gr_topology *t = machine(NULL);
@@ -177,15 +236,25 @@ static void test_teams_come_and_go(void **state) {
     gr_topology_destroy(t);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argc, (void)argv;
+#ifdef __linux__
+    const struct CMUnitTest bounded[] = {cmocka_unit_test(test_in_bounds)};
+    if (argc > 1 && !strcmp(argv[1], "in-bounds"))
+        return cmocka_run_group_tests(bounded, NULL, NULL);
+#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everyone_enters_once_a_run),
         cmocka_unit_test(test_barrier_orders_plain_memory),
         cmocka_unit_test(test_barrier_with_more_workers_than_processors),
+        cmocka_unit_test(test_barrier_over_caches),
         cmocka_unit_test(test_barrier_wakes_sleepers),
         cmocka_unit_test(test_run_wakes_sleeping_workers),
         cmocka_unit_test(test_caller_waits_for_slow_workers),
         cmocka_unit_test(test_workers_know_their_place),
+#ifdef __linux__
+        cmocka_unit_test(test_affinity_is_kept),
+#endif
         cmocka_unit_test(test_bad_sizes),
         cmocka_unit_test(test_teams_come_and_go),
     };
