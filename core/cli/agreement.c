@@ -35,15 +35,17 @@ double gr_log_total(const float *logits, uint32_t vocab) {
     return largest + log(sum);
 }
 
-// Sum over all tokens of p * (log p - log q).
-static double divergence_of(const float *logits, double total, const float *reference, double reference_total, uint32_t vocab) {
-    double sum = 0;
+// Sum over all tokens of p * (log p - log q), where log p = reference - its total, which is returned too.
+static double divergence_of(const float *logits, double total, const float *reference, uint32_t vocab, double *out_total) {
+    double largest = (double)reference[largest_of(reference, vocab)], sum = 0, gap = 0;
     for (uint32_t i = 0; i < vocab; i++) {
-        double p = exp((double)reference[i] - reference_total);
-        if (p > 0) // else log p may be infinite
-            sum += p * (((double)reference[i] - reference_total) - ((double)logits[i] - total));
+        double share = exp((double)reference[i] - largest);
+        sum += share;
+        if (share > 0) // else the logit may be infinite
+            gap += share * ((double)reference[i] - (double)logits[i]);
     }
-    return sum;
+    *out_total = largest + log(sum);
+    return gap / sum - (*out_total - total);
 }
 
 static void keep_divergence(gr_agreement *agreement, double value) {
@@ -62,13 +64,13 @@ static void keep_divergence(gr_agreement *agreement, double value) {
 }
 
 void gr_agreement_add(gr_agreement *agreement, const float *logits, const float *reference, uint32_t vocab, int32_t token) {
-    double total = gr_log_total(logits, vocab), reference_total = gr_log_total(reference, vocab);
+    double reference_total, total = gr_log_total(logits, vocab);
+    keep_divergence(agreement, divergence_of(logits, total, reference, vocab, &reference_total));
     double loss = total - (double)logits[token], reference_loss = reference_total - (double)reference[token];
     gr_tally_add(&agreement->loss, loss);
     gr_tally_add(&agreement->reference_loss, reference_loss);
     gr_tally_add(&agreement->gap, loss - reference_loss);
     agreement->same_top += largest_of(logits, vocab) == largest_of(reference, vocab);
-    keep_divergence(agreement, divergence_of(logits, total, reference, reference_total, vocab));
 }
 
 static int by_size(const void *a, const void *b) {
