@@ -149,7 +149,8 @@ static int measure(measurement *m) {
         if (score_stride(m, at, take) != GR_OK)
             return gr_report(&m->cli->error);
         at += take;
-        gr_progress(NULL, (double)at / (double)m->count, "text");
+        if (!gr_progress(NULL, (double)at / (double)m->count, "text"))
+            return gr_complain(gr_exit_code(GR_ERROR_CANCELLED), "interrupted");
         if (m->agreement.loss.count >= reported + REPORT && (m->options->json || gr_is_terminal(stdout))) {
             reported = m->agreement.loss.count;
             print_result(m, false);

@@ -141,6 +141,7 @@ for name in ("ratio", "mean_divergence", "same_top"):
 EOF
 expect 0 "perplexity --against for people" "$gregale" perplexity "$model" "$heldout" --against-model "$f16" --tokens 60
 contains out "ratio of perplexities"
+expect 130 "perplexity, interrupted" timeout --preserve-status -s INT 2 "$gregale" perplexity "$f16" "$heldout" --device ref
 expect 5 "against no such device" "${against[@]}" warp
 expect 3 "against a broken file" "$gregale" perplexity "$model" "$heldout" --against-model "$work/cut.gguf"
 expect 3 "against another vocabulary" "$gregale" perplexity "$model" "$heldout" --against-model "$(dirname "$0")/../golden/models/w8-gqa4.gguf"
