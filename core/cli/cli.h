@@ -54,6 +54,8 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
                       void *context);
 uint64_t gr_parse_u64(const char *text, uint64_t limit, const char *what); // exits with USAGE
 double gr_parse_number(const char *text, double low, double high, const char *what);
+// A name or text that must not be empty, as an unset variable of a script would leave it; exits with USAGE.
+char *gr_option_filled(char *value, const char *what);
 // The sampler chain that --sampler or --temperature asks for; NULL: the engine's default.
 const char *gr_options_sampler(const gr_cli_options *options);
 

@@ -57,8 +57,7 @@ double gr_parse_number(const char *text, double low, double high, const char *wh
     return value;
 }
 
-// A name or text that must not be empty, as an unset variable of a script would leave it.
-static char *filled(char *value, const char *what) {
+char *gr_option_filled(char *value, const char *what) {
     if (!*value)
         exit(gr_complain(GR_EXIT_USAGE, "%s: expected something, found nothing", what));
     return value;
@@ -71,7 +70,7 @@ static char *sampler_chain(char *value) {
         gr_print_samplers();
         exit(GR_EXIT_OK);
     }
-    if (gr_sampler_check(filled(value, "--sampler"), &error) != GR_OK)
+    if (gr_sampler_check(gr_option_filled(value, "--sampler"), &error) != GR_OK)
         exit(gr_complain(gr_exit_code(error.code), "--sampler: %s", error.message));
     return value;
 }
@@ -86,7 +85,7 @@ typedef struct parse_state {
 static error_t parse_group(int key, char *value, struct argp_state *state) {
     gr_cli_options *o = ((parse_state *)state->input)->options;
     switch (key) {
-    case KEY_DEVICE: o->device = filled(value, "--device"); return 0;
+    case KEY_DEVICE: o->device = gr_option_filled(value, "--device"); return 0;
     case KEY_THREADS: o->threads = (uint32_t)gr_parse_u64(value, 1024, "--threads"); return 0;
     case KEY_CONTEXT: o->context = (uint32_t)gr_parse_u64(value, (1u << 30) - 1, "--context"); return 0;
     case KEY_CHUNK: o->chunk = (uint32_t)gr_parse_u64(value, 1u << 16, "--chunk"); return 0;
@@ -94,7 +93,7 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
         o->has_sliding_window = true;
         o->sliding_window = strcmp(value, "off") == 0 ? 0 : (int64_t)gr_parse_u64(value, 1u << 30, "--sliding-window");
         return 0;
-    case KEY_TRACE: o->trace = filled(value, "--trace"); return 0;
+    case KEY_TRACE: o->trace = gr_option_filled(value, "--trace"); return 0;
     case KEY_JSON: o->json = true; return 0;
     case KEY_DETERMINISTIC: o->deterministic = true; return 0;
     case KEY_OFFLINE: o->offline = true; return 0;
@@ -104,7 +103,7 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
     case KEY_MAX_TOKENS: o->max_tokens = (uint32_t)gr_parse_u64(value, 1u << 30, "--max-tokens"); return 0;
     case KEY_SAMPLER: o->sampler = sampler_chain(value); return 0;
     case KEY_SYSTEM: o->system = value; return 0;
-    case KEY_CHAT_FORMAT: o->chat_format = filled(value, "--chat-format"); return 0;
+    case KEY_CHAT_FORMAT: o->chat_format = gr_option_filled(value, "--chat-format"); return 0;
     case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); return 0;
     case 'q': o->quiet = true; return 0;
     case 'p': o->prompt = value; return 0;
@@ -125,7 +124,7 @@ static error_t parse_top(int key, char *value, struct argp_state *state) {
         if (o->positional_count >= o->positional_limit)
             exit(gr_complain(GR_EXIT_USAGE, "unexpected argument '%s'%s; see %s --help", value,
                              o->wanted & GR_OPTIONS_PROMPT ? " (a prompt stands behind -p)" : "", state->name));
-        o->positional[o->positional_count++] = filled(value, "file name");
+        o->positional[o->positional_count++] = gr_option_filled(value, "file name");
         return 0;
     }
     return parse->extra ? parse->extra(key, value, parse->context) : ARGP_ERR_UNKNOWN;

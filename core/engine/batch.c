@@ -15,13 +15,9 @@ typedef struct step_batch {
 
 // Rows of the session whose logits somebody wants, if its next `rows` waiting tokens are evaluated.
 static uint32_t outputs_of(const gr_session *session, uint32_t rows) {
-    uint64_t begin = session->pages.length, end = begin + rows;
-    bool last = end == session->tokens.count;
-    if (!session->hook)
-        return last ? 1 : 0;
-    uint64_t from = session->hook_from > begin ? session->hook_from : begin;
-    uint32_t hooked = from < end ? (uint32_t)(end - from) : 0;
-    return hooked ? hooked : last;
+    if (session->hook)
+        return rows;
+    return session->pages.length + rows == session->tokens.count ? 1 : 0;
 }
 
 static void take(step_batch *batch, gr_session *session, uint32_t rows) {

@@ -85,9 +85,6 @@ typedef struct gr_anchor {
     gr_kv_seq pages;
 } gr_anchor;
 
-// Receives the logits of one row: those behind tokens[position].
-typedef void (*gr_row_hook)(void *context, uint64_t position, const float *logits, uint32_t vocab);
-
 struct gr_session {
     uint32_t references;
     gr_model *model;
@@ -105,9 +102,8 @@ struct gr_session {
     uint32_t anchor_count;
     gr_request *request;    // active one, borrowed
     bool paused;            // its last step failed: left alone until somebody asks again
-    gr_row_hook hook;       // while scoring: wants the logits of rows from hook_from on
+    gr_logits_observer hook; // while scoring: gets the logits of every row
     void *hook_context;
-    uint64_t hook_from;
     uint32_t batch_rows;    // of the step in progress
     gr_session_stats stats;
 };

@@ -35,6 +35,26 @@ uint64_t gr_session_generation(const gr_session *session) {
     return session->generation;
 }
 
+// Appends behind what is evaluated already, so that the observer sees the new tokens alone.
+static gr_status append_behind(gr_session *session, const int32_t *tokens, size_t count, gr_error *error) {
+    gr_status status = session->tokens.count ? gr_session_drain(session, NULL, NULL, error) : GR_OK;
+    return status == GR_OK ? gr_session_append_tokens(session, tokens, count, error) : status;
+}
+
+static gr_status drain_observed(gr_session *session, gr_logits_observer observe, void *context, gr_error *error) {
+    session->hook = observe;
+    session->hook_context = context;
+    gr_status status = gr_session_drain(session, NULL, NULL, error);
+    session->hook = NULL;
+    return status;
+}
+
+gr_status gr_session_append_observed(gr_session *session, const int32_t *tokens, size_t count, gr_logits_observer observe,
+                                     void *context, gr_error *error) {
+    gr_status status = append_behind(session, tokens, count, error);
+    return status == GR_OK ? drain_observed(session, observe, context, error) : status;
+}
+
 typedef struct score_job {
     const gr_session *session;
     uint64_t first;  // position of the first token to score
@@ -45,7 +65,7 @@ typedef struct score_job {
 static void score_row(void *context, uint64_t position, const float *logits, uint32_t vocab) {
     const score_job *job = context;
     uint64_t index = position + 1 - job->first;
-    if (position + 1 >= job->first && index < job->count)
+    if (index < job->count)
         job->out[index] = gr_log_probability(logits, vocab, job->session->tokens.data[position + 1]);
 }
 
@@ -53,20 +73,13 @@ gr_status gr_session_append_scored(gr_session *session, const int32_t *tokens, s
                                    double *out_log_probabilities, gr_error *error) {
     uint64_t first = session->tokens.count;
     score_job job = {.session = session, .first = first, .count = count, .out = out_log_probabilities};
-    gr_status status = first ? gr_session_drain(session, NULL, NULL, error) : GR_OK;
-    if (status == GR_OK)
-        status = gr_session_append_tokens(session, tokens, count, error);
+    gr_status status = append_behind(session, tokens, count, error);
     if (status != GR_OK || !count)
         return status;
     out_log_probabilities[0] = NAN;
     if (first)
         score_row(&job, first - 1, session->logits, session->model->source->hparams.vocab);
-    session->hook = score_row;
-    session->hook_context = &job;
-    session->hook_from = first;
-    status = gr_session_drain(session, NULL, NULL, error);
-    session->hook = NULL;
-    return status;
+    return drain_observed(session, score_row, &job, error);
 }
 
 gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,

@@ -20,7 +20,7 @@ static gr_status reserve(gr_session **sessions, uint32_t count, gr_session **out
 }
 
 static bool wants_logits(const gr_session *session, uint64_t position) {
-    return position + 1 == session->tokens.count || (session->hook && position >= session->hook_from);
+    return session->hook || position + 1 == session->tokens.count;
 }
 
 static void fill_pages(gr_bucket *bucket, uint32_t s, const gr_session *session) {
@@ -108,7 +108,7 @@ static void hand_out(gr_model *model, gr_bucket *bucket, gr_session *session, ui
         if (!wants_logits(session, begin + r))
             continue;
         const float *row = logits + (size_t)(*output)++ * vocab;
-        if (session->hook && begin + r >= session->hook_from)
+        if (session->hook)
             session->hook(session->hook_context, begin + r, row, vocab);
         if (begin + r + 1 == session->tokens.count) {
             memcpy(session->logits, row, vocab * sizeof *row);

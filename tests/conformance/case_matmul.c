@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// case_matmul.c: MATMUL: every dtype and row count, edges of blocks, bias, experts, outliers.
+// case_matmul.c: MATMUL: every dtype and row count, edges of blocks, bias, experts, activations as models have them.
 #include <math.h>
 #include <string.h>
 
@@ -25,30 +25,52 @@ static uint32_t pick_n(cf_random *random, bool deep) {
     return pick(random, list, 10) + (deep ? cf_below(random, 400) : 0);
 }
 
-// One product of random values. `outliers`: a few activations a thousand times larger.
-static void product(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t take, bool bias,
-                    bool outliers) {
+// How activations are spread, all with a standard deviation of 1 but for the outliers.
+typedef enum spread_kind { GAUSSIAN, LAPLACE, OUTLIERS, SPREADS } spread_kind;
+static const char *const spread_names[SPREADS] = {"", " Laplace", " outliers"};
+
+// One product of random values.
+static void product(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t take, bool bias) {
     cf_rig rig;
     char name[96];
     cf_random sizes = {suite->seed * 77 + dtype * 1000 + rows * 10 + take};
     uint32_t k = pick_k(&sizes, dtype, suite->deep), n = pick_n(&sizes, suite->deep);
-    if (outliers) { // one outlier decides over its block of 32: only a mean over many blocks says
-                    // something
-        k = 512;
-        n = 48;
-    }
-    snprintf(name, sizeof name, "MATMUL %s M=%u N=%u K=%u%s%s #%u", gr_dtype_name(dtype), rows, n,
-             k, bias ? " bias" : "", outliers ? " outliers" : "", take);
+    snprintf(name, sizeof name, "MATMUL %s M=%u N=%u K=%u%s #%u", gr_dtype_name(dtype), rows, n, k,
+             bias ? " bias" : "", take);
     if (!cf_rig_begin(&rig, suite, "MATMUL", name, rows, 0))
         return;
     uint32_t x = cf_rig_input(&rig, GR_DIM_T, k, cf_uniform(&rig.random, 0.1, 3.0));
-    for (uint32_t i = 0; i < rows && outliers; i++)
-        ((float *)rig.data[x])[i * k + cf_below(&rig.random, k)] *= 100.0f;
-    rig.outliers = outliers;
     uint32_t w = cf_rig_weight(&rig, dtype, n, k, CF_NONE);
     uint32_t b = bias ? cf_rig_weight(&rig, GR_DTYPE_F32, n, CF_NONE, CF_NONE) : GR_VALUE_NONE;
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, n);
     cf_rig_node(&rig, GR_OP_MATMUL, &no_attrs, bias ? 3 : 2, (uint32_t[]){x, w, b}, 1, &y);
+    cf_rig_finish(&rig);
+}
+
+static void fill_spread(cf_random *random, spread_kind spread, float *x, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++)
+        x[i] = (float)(spread == LAPLACE ? cf_laplace(random) : cf_normal(random));
+    for (uint64_t i = 0; i < count && spread == OUTLIERS; i += 512)
+        x[i + cf_below(random, 512)] = cf_below(random, 2) ? 30.0f : -30.0f;
+}
+
+// The class a backend declares holds for activations as models have them: Gaussian ones, Laplace's
+// longer tails, and one in 512 that is 30 times as large as the others. An outlier takes the
+// resolution of whatever shares its scale: a block of 32 stays within the class, a row does not.
+static void class_holds(cf_suite *suite, gr_dtype dtype, uint32_t rows, spread_kind spread) {
+    enum { K = 1024, N = 48 };
+    cf_rig rig;
+    char name[96];
+    snprintf(name, sizeof name, "MATMUL %s M=%u class%s", gr_dtype_name(dtype), rows,
+             spread_names[spread]);
+    if (!cf_rig_begin(&rig, suite, "MATMUL", name, rows, 0))
+        return;
+    uint32_t x = cf_rig_input(&rig, GR_DIM_T, K, 0.0);
+    fill_spread(&rig.random, spread, rig.data[x], (uint64_t)rows * K);
+    rig.outliers = spread == OUTLIERS;
+    uint32_t w = cf_rig_weight(&rig, dtype, N, K, CF_NONE);
+    uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, N);
+    cf_rig_node(&rig, GR_OP_MATMUL, &no_attrs, 2, (uint32_t[]){x, w}, 1, &y);
     cf_rig_finish(&rig);
 }
 
@@ -114,10 +136,12 @@ void cf_cases_matmul(cf_suite *suite) {
         gr_dtype dtype = cf_weight_dtypes[d];
         for (uint32_t r = 0; r < CF_ROW_COUNTS; r++) {
             for (uint32_t take = 0; take < (suite->deep ? 6 : 2); take++)
-                product(suite, dtype, cf_row_counts[r], take, take % 2 == 1, false);
+                product(suite, dtype, cf_row_counts[r], take, take % 2 == 1);
         }
-        product(suite, dtype, 1, 90, false, true);
-        product(suite, dtype, 12, 91, false, true);
+        for (spread_kind spread = GAUSSIAN; spread < SPREADS; spread++) {
+            class_holds(suite, dtype, 1, spread);
+            class_holds(suite, dtype, 64, spread);
+        }
         needles(suite, dtype, 768, 33);
         needles(suite, dtype, 256, 16);
         experts(suite, dtype, 1, false);

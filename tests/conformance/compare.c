@@ -18,8 +18,10 @@ double cf_limit(gr_precision precision) {
 }
 
 double cf_rig_limit(const cf_rig *rig) {
-    bool looser = rig->outliers && rig->precision == GR_PRECISION_Q8;
-    double limit = cf_limit(looser ? GR_PRECISION_Q8_OUTLIERS : rig->precision);
+    bool quantised = rig->precision == GR_PRECISION_Q8 || rig->suite->plant >= CF_PLANT_ROW_SCALE;
+    double limit = cf_limit(!quantised       ? rig->precision
+                            : rig->outliers ? GR_PRECISION_Q8_OUTLIERS
+                                            : GR_PRECISION_Q8);
     return rig->slack > 1.0 ? limit * rig->slack : limit;
 }
 

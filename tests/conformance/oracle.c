@@ -69,6 +69,22 @@ static void rms_norm(cf_rig *rig, const gr_node *node) {
     }
 }
 
+// Rows of x in 8 bits, `group` values to a scale.
+static const double *quantised(cf_rig *rig, const double *x, int64_t count, int64_t k,
+                               int64_t group) {
+    double *q = cf_rig_alloc(rig, (uint64_t)count * sizeof *q);
+    for (int64_t at = 0, size; at < count; at += size) {
+        int64_t left = k - at % k;
+        double largest = 0;
+        size = left < group ? left : group;
+        for (int64_t i = at; i < at + size; i++)
+            largest = fmax(largest, fabs(x[i]));
+        for (int64_t i = at; i < at + size; i++)
+            q[i] = largest > 0 ? nearbyint(x[i] / largest * 127) * largest / 127 : 0;
+    }
+    return q;
+}
+
 static void matmul(cf_rig *rig, const gr_node *node) {
     cf_plant plant = rig->suite->plant;
     const double *x = in(rig, node, 0), *w = in(rig, node, 1), *bias = in(rig, node, 2),
@@ -78,6 +94,9 @@ static void matmul(cf_rig *rig, const gr_node *node) {
         cf_rig_alloc(rig, cf_rig_count(rig, &rig->values[node->out[0]], false) * sizeof *energy);
     int64_t k_all = width(rig, node->in[1]), n_all = width(rig, node->out[0]);
     rig->energy[node->out[0]] = energy;
+    if (plant >= CF_PLANT_ROW_SCALE)
+        x = quantised(rig, x, rows(rig, node->in[0]) * k_all, k_all,
+                      plant == CF_PLANT_ROW_SCALE ? k_all : 32);
     int64_t k_end = plant == CF_PLANT_LAST_K ? k_all - 1 : k_all,
             experts = rig->values[node->in[1]].dims[0];
     for (int64_t m = 0; m < rows(rig, node->out[0]); m++) {

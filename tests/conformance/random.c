@@ -25,6 +25,11 @@ double cf_normal(cf_random *random) {
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
 }
 
+double cf_laplace(cf_random *random) {
+    double size = -log(1.0 - cf_uniform(random, 0.0, 1.0)) * sqrt(0.5);
+    return cf_below(random, 2) ? size : -size;
+}
+
 uint64_t cf_hash(uint64_t seed, const char *text) {
     cf_random random = {seed};
     for (; *text; text++)

@@ -25,6 +25,7 @@ uint64_t cf_next(cf_random *random);
 uint32_t cf_below(cf_random *random, uint32_t limit); // [0, limit), 0 when limit is 0
 double cf_uniform(cf_random *random, double low, double high);
 double cf_normal(cf_random *random);
+double cf_laplace(cf_random *random); // standard deviation 1
 uint64_t cf_hash(uint64_t seed, const char *text);
 
 // ---- team.c: the host's services ----
@@ -66,6 +67,8 @@ enum {
     CF_PLANT_MASK,         // mask bits shifted by one
     CF_PLANT_GUARD,        // one byte beside an output changes
     CF_PLANT_UNWRITTEN,    // one output element is never written
+    CF_PLANT_ROW_SCALE,    // activations of products in 8 bits with one scale a row, held to class Q8
+    CF_PLANT_BLOCK_SCALE,  // the same with a scale per 32: no defect, the suite must allow it
     CF_PLANT_LIMIT
 };
 extern const char *const cf_plant_names[CF_PLANT_LIMIT];

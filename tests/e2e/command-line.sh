@@ -116,6 +116,36 @@ expect 0 "not UTF-8" sh -c "printf 'a\\377b' | '$gregale' run '$model' --raw --m
 expect 0 "tokenize" "$gregale" tokenize "$model" -p "In the beginning"
 expect 0 "perplexity" sh -c "head -c 3000 '$(dirname "$0")/../golden/models/breeze-heldout.txt' | '$gregale' perplexity '$model' -"
 contains out "perplexity"
+# Two devices, or two files, side by side: the other device is near, the same is the same, and the figures are those
+# that Lua makes of logits taken one at a time.
+heldout=$(dirname "$0")/../golden/models/breeze-heldout.txt
+f16=$(dirname "$model")/breeze-f16.gguf
+against=("$gregale" perplexity "$model" "$heldout" --json --against)
+last() { python3 -c 'import json,sys; d=json.loads(list(open(sys.argv[1]))[-1]); assert eval(sys.argv[2]), d' "$work/out" "$1" || bad=1; }
+expect 0 "perplexity against itself" "${against[@]}" cpu --device cpu --tokens 200
+last 'd["tokens"] == 199 and d["ratio"] == 1 and d["largest_divergence"] == 0 and d["same_top"] == 1'
+expect 0 "perplexity in windows" "${against[@]}" cpu --device cpu --tokens 200 --context 50
+last 'd["tokens"] == 196'
+expect 0 "cpu beside ref, Q8_0" "${against[@]}" ref --device cpu --tokens 700
+last 'd["mean_divergence"] < 5e-4 and d["same_top"] > 0.98 and abs(d["ratio"] - 1) < 3e-3'
+expect 0 "cpu beside ref, F16" "$gregale" perplexity "$f16" "$heldout" --json --device cpu --against ref --tokens 700
+last 'd["mean_divergence"] < 1e-6 and d["same_top"] > 0.998 and abs(d["ratio"] - 1) < 1e-4'
+expect 0 "perplexity --against-model" "$gregale" perplexity "$model" "$heldout" --json --against-model "$f16" --tokens 60
+cp "$work/out" "$work/first"
+expect 0 "the same from logits" "$gregale" script "$(dirname "$0")/agreement.lua" "$model" "$f16" "$heldout" 60
+python3 - "$work/first" "$work/out" <<'EOF' || bad=1
+import json, sys
+ours, lua = (json.loads(list(open(path))[-1]) for path in sys.argv[1:])
+for name in ("ratio", "mean_divergence", "same_top"):
+    assert abs(ours[name] / lua[name] - 1) < 1e-5, (name, ours, lua)
+EOF
+expect 0 "perplexity --against for people" "$gregale" perplexity "$model" "$heldout" --against-model "$f16" --tokens 60
+contains out "ratio of perplexities"
+expect 130 "perplexity, interrupted" timeout --preserve-status -s INT 2 "$gregale" perplexity "$f16" "$heldout" --device ref
+expect 5 "against no such device" "${against[@]}" warp
+expect 3 "against a broken file" "$gregale" perplexity "$model" "$heldout" --against-model "$work/cut.gguf"
+expect 3 "against another vocabulary" "$gregale" perplexity "$model" "$heldout" --against-model "$(dirname "$0")/../golden/models/w8-gqa4.gguf"
+expect 2 "against nothing" "${against[@]}" ""
 expect 0 "devices --json" "$gregale" devices --json
 python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$work/out" || bad=1
 expect 0 "trace" "$gregale" run "$model" --raw -p "And" --max-tokens 2 --trace "$work/trace.json"

@@ -214,6 +214,12 @@ gr_status gr_session_anchor_drop(gr_session *session, uint64_t position, gr_erro
 gr_status gr_session_logits(gr_session *session, const float **out_logits, uint32_t *out_vocab,
                             uint64_t *out_generation, gr_error *error);
 uint64_t gr_session_generation(const gr_session *session);
+// Receives the logits, F32[vocab], behind the token at `position` of a session; borrowed for the call, which calls no
+// function of this header.
+typedef void (*gr_logits_observer)(void *context, uint64_t position, const float *logits, uint32_t vocab);
+// Appends `count` tokens and evaluates them; `observe` is called with the logits behind each, in order.
+gr_status gr_session_append_observed(gr_session *session, const int32_t *tokens, size_t count, gr_logits_observer observe,
+                                     void *context, gr_error *error);
 // Appends `count` tokens and evaluates them; log-probability of each, given all before it, natural logarithm
 // (NaN for the first token of an empty session).
 gr_status gr_session_append_scored(gr_session *session, const int32_t *tokens, size_t count,

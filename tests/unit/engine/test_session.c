@@ -221,6 +221,47 @@ static void scores_agree_with_logits(void **state) {
     gr_model_release(model);
 }
 
+typedef struct seen_rows {
+    float *logits;
+    uint64_t first, count;
+    uint32_t vocab;
+} seen_rows;
+
+static void see_row(void *context, uint64_t position, const float *logits, uint32_t vocab) {
+    seen_rows *seen = context;
+    assert_int_equal(position, seen->first + seen->count);
+    assert_int_equal(vocab, seen->vocab);
+    memcpy(seen->logits + seen->count++ * vocab, logits, vocab * sizeof *logits);
+}
+
+// An observer gets the logits behind each new token, in order, however many steps it takes, and
+// those of none that were waiting or are replayed.
+static void observers_see_each_new_row(void **state) {
+    (void)state;
+    enum { BEFORE = 60, KEPT = 20, NEW = 150 };
+    gr_model *model = small_model();
+    uint32_t vocab = vocab_of(model);
+    int32_t tokens[KEPT + NEW];
+    fill_tokens(tokens, KEPT + NEW, 8, vocab);
+    gr_session *session = begin(model, 250, tokens, BEFORE);
+    logits_of(session);
+    OK(gr_session_rewind(session, KEPT, error)); // the window has rolled past: it is replayed
+    seen_rows seen = {.first = KEPT, .vocab = vocab, .logits = calloc((size_t)NEW * vocab, sizeof(float))};
+    assert_non_null(seen.logits);
+    OK(gr_session_append_observed(session, tokens + KEPT, NEW, see_row, &seen, error));
+    assert_int_equal(seen.count, NEW);
+    gr_session *again = begin(model, 250, tokens, KEPT);
+    for (size_t i = 0; i < NEW; i++) {
+        OK(gr_session_append_tokens(again, &tokens[KEPT + i], 1, error));
+        assert_memory_equal(seen.logits + i * vocab, logits_of(again), vocab * sizeof(float));
+    }
+    same_as_fresh(session);
+    free(seen.logits);
+    gr_session_release(session);
+    gr_session_release(again);
+    gr_model_release(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forks_share_and_part),
@@ -230,6 +271,7 @@ int main(void) {
         cmocka_unit_test(a_rolled_cache_changes_no_bit),
         cmocka_unit_test(a_full_context_appends_nothing),
         cmocka_unit_test(scores_agree_with_logits),
+        cmocka_unit_test(observers_see_each_new_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
