@@ -15,6 +15,7 @@ endif()
 
 file(GLOB public_headers ${PROJECT_SOURCE_DIR}/core/include/gregale/*.h ${PROJECT_SOURCE_DIR}/core/include/gregale/*.def)
 install(FILES ${public_headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gregale)
+install(DIRECTORY core/include/gregale/sdk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gregale)
 install(DIRECTORY scripts/pipelines scripts/lib DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
 
 configure_package_config_file(cmake/gregale-config.cmake.in ${PROJECT_BINARY_DIR}/gregale-config.cmake
