@@ -185,15 +185,15 @@ endfunction()
 
 # What `gregale backend` needs beside the rooms.
 function(gregale_sdk)
-  file(GLOB suite CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/conformance/*.c)
+  file(GLOB suite CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sdk/conformance/*.c ${PROJECT_SOURCE_DIR}/tests/conformance/*.c)
   add_library(gregale_sdk STATIC ${suite})
-  target_include_directories(gregale_sdk PUBLIC ${PROJECT_SOURCE_DIR}/tests
-                             PRIVATE ${PROJECT_SOURCE_DIR}/core/include)
-  target_compile_definitions(gregale_sdk PRIVATE
-    GREGALE_CONFORMANCE_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden/dtypes.gguf")
+  target_include_directories(gregale_sdk PUBLIC ${PROJECT_SOURCE_DIR}/sdk PRIVATE ${PROJECT_SOURCE_DIR}/tests
+                             ${PROJECT_SOURCE_DIR}/core/include)
   target_compile_options(gregale_sdk PRIVATE -ffp-contract=off)
-  target_link_libraries(gregale_sdk PUBLIC gregale_options Threads::Threads ${CMAKE_DL_LIBS} m)
+  target_link_libraries(gregale_sdk PUBLIC gregale_engine gregale_options Threads::Threads ${CMAKE_DL_LIBS} m)
   file(GLOB_RECURSE template CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sdk/template/*)
+  gregale_embed(gregale_sdk gr_embedded_golden ${PROJECT_SOURCE_DIR}/tests/golden
+                ${PROJECT_SOURCE_DIR}/tests/golden/dtypes.gguf ${PROJECT_SOURCE_DIR}/tests/golden/rope.gguf)
   gregale_embed(gregale_sdk gr_embedded_template ${PROJECT_SOURCE_DIR}/sdk/template ${template})
 endfunction()
 

@@ -36,7 +36,7 @@ static double activate(gr_activation activation, double x) {
     case GR_ACTIVATION_GELU_TANH: // Hendrycks and Gimpel 2016, arXiv 1606.08415
         return 0.5 * x *
                (1.0 + tanh(sqrt(2.0 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
-    default: return x > 0.0 ? x : 0.0 * x; // NaN stays NaN
+    default: return x > 0.0 || isnan(x) ? x : 0.0;
     }
 }
 

@@ -166,39 +166,46 @@ static void refusals(pool *p) {
           get(p, region(0, 0, 0, TOKENS, 0), GR_DTYPE_F32, values) == GR_OK);
 }
 
+static void pool_cases(cf_suite *suite, gr_dtype dtype) {
+    pool p = {.suite = suite, .dtype = dtype};
+    cf_random random = {suite->seed + dtype};
+    gr_kv_desc desc = {.struct_size = sizeof desc,
+                       .layers = LAYERS,
+                       .page_tokens = TOKENS,
+                       .kv_heads = HEADS,
+                       .k_dim = K_DIM,
+                       .v_dim = V_DIM,
+                       .dtype = dtype,
+                       .pages = PAGES};
+    gr_error error;
+    gr_error_init(&error);
+    if (suite->backend->kv_create(suite->device, &desc, &p.kv, &error)) {
+        cf_skip(suite, gr_dtype_name(dtype), true, error.message);
+        return;
+    }
+    round_trip(&p, &random);
+    refusals(&p);
+    copies(&p);
+    suite->backend->kv_destroy(suite->device, p.kv);
+    gr_kv *none = p.kv;
+    desc.dtype = GR_DTYPE_Q4_K;
+    check(&p, "no pool of another dtype",
+          suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
+    desc.dtype = dtype;
+    desc.pages = UINT32_MAX;
+    desc.layers = UINT32_MAX;
+    check(&p, "no pool beyond all memory",
+          suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
+}
+
 void cf_cases_cache(cf_suite *suite) {
     static const gr_dtype dtypes[] = {GR_DTYPE_F32, GR_DTYPE_F16, GR_DTYPE_BF16, GR_DTYPE_Q8_0};
-    if (!cf_wanted(suite, "CACHE"))
-        return;
     for (uint32_t d = 0; d < 4; d++) {
-        pool p = {.suite = suite, .dtype = dtypes[d]};
-        cf_random random = {suite->seed + d};
-        gr_kv_desc desc = {.struct_size = sizeof desc,
-                           .layers = LAYERS,
-                           .page_tokens = TOKENS,
-                           .kv_heads = HEADS,
-                           .k_dim = K_DIM,
-                           .v_dim = V_DIM,
-                           .dtype = dtypes[d],
-                           .pages = PAGES};
-        gr_error error;
-        gr_error_init(&error);
-        if (suite->backend->kv_create(suite->device, &desc, &p.kv, &error)) {
-            cf_skip(suite, gr_dtype_name(dtypes[d]), true, error.message);
-            continue;
+        char name[32];
+        snprintf(name, sizeof name, "CACHE %s", gr_dtype_name(dtypes[d]));
+        if (cf_wanted(suite, "CACHE") && cf_case_begin(suite, name)) {
+            pool_cases(suite, dtypes[d]);
+            cf_case_end(suite);
         }
-        round_trip(&p, &random);
-        refusals(&p);
-        copies(&p);
-        suite->backend->kv_destroy(suite->device, p.kv);
-        gr_kv *none = p.kv;
-        desc.dtype = GR_DTYPE_Q4_K;
-        check(&p, "no pool of another dtype",
-              suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
-        desc.dtype = dtypes[d];
-        desc.pages = UINT32_MAX;
-        desc.layers = UINT32_MAX;
-        check(&p, "no pool beyond all memory",
-              suite->backend->kv_create(suite->device, &desc, &none, &error) != GR_OK && !none);
     }
 }

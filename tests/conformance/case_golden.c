@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/embedded.h"
 #include "suite.h"
+
+extern const gr_embedded gr_embedded_golden[];
 
 static const gr_attrs_none no_attrs = {.struct_size = sizeof no_attrs};
 
@@ -22,20 +25,16 @@ typedef struct golden {
     const uint8_t *expected; // F32, perhaps unaligned
 } golden;
 
-static uint8_t *load(const char *path, uint64_t *out_size) {
-    FILE *file = fopen(path, "rb");
-    uint8_t *data = NULL;
-    long size = 0;
+// The file's bytes, which are compiled in; NULL when it is not there.
+static const uint8_t *load(const char *name, uint64_t *out_size) {
+    for (const gr_embedded *file = gr_embedded_golden; file->name; file++) {
+        if (!strcmp(file->name, name)) {
+            *out_size = file->size;
+            return file->data;
+        }
+    }
     *out_size = 0;
-    if (!file)
-        return NULL;
-    if (!fseek(file, 0, SEEK_END) && (size = ftell(file)) > 0)
-        data = malloc((size_t)size);
-    rewind(file);
-    if (data)
-        *out_size = fread(data, 1, (size_t)size, file);
-    fclose(file);
-    return data;
+    return NULL;
 }
 
 static bool find(const uint8_t *data, uint64_t size, gr_dtype dtype, golden *out) {
@@ -62,6 +61,8 @@ static void suite_itself(cf_suite *suite, const golden *g) {
     char name[96];
     uint64_t wrong = 0;
     snprintf(name, sizeof name, "GOLDEN %s in the suite", gr_dtype_name(g->dtype));
+    if (!cf_case_begin(suite, name))
+        return;
     double *mine = calloc(g->values, sizeof *mine);
     if (mine)
         cf_decode(g->dtype, g->blocks, g->values, mine, CF_PLANT_NONE);
@@ -73,6 +74,7 @@ static void suite_itself(cf_suite *suite, const golden *g) {
     else
         cf_pass(suite, name);
     free(mine);
+    cf_case_end(suite);
 }
 
 // The golden's values replace what the suite itself would make of the blocks.
@@ -174,23 +176,33 @@ static void rope(cf_suite *suite, const table *t, uint32_t index, gr_rope_pairin
     cf_rig_end(&rig);
 }
 
-// rope.gguf lies beside dtypes.gguf.
 static void ropes(cf_suite *suite) {
-    char path[1024];
-    const char *slash = strrchr(suite->golden, '/');
-    snprintf(path, sizeof path, "%.*srope.gguf", slash ? (int)(slash - suite->golden + 1) : 0,
-             suite->golden);
     uint64_t size;
-    uint8_t *data = load(path, &size);
+    const uint8_t *data = load("rope.gguf", &size);
     table t;
-    uint32_t found = 0;
-    for (; data && find_table(data, size, found, &t); found++) {
-        rope(suite, &t, found, GR_ROPE_INTERLEAVED);
-        rope(suite, &t, found, GR_ROPE_HALF);
+    for (uint32_t i = 0; find_table(data, size, i, &t); i++) {
+        rope(suite, &t, i, GR_ROPE_INTERLEAVED);
+        rope(suite, &t, i, GR_ROPE_HALF);
     }
-    if (!found)
-        cf_fail(suite, "GOLDEN ROPE", "%s: no table in it", path);
-    free(data);
+}
+
+// Nothing passes by being absent.
+static void whole(cf_suite *suite) {
+    uint64_t size;
+    golden g;
+    table t;
+    const uint8_t *data = load("rope.gguf", &size);
+    bool found = data && find_table(data, size, 0, &t);
+    data = load("dtypes.gguf", &size);
+    for (uint32_t d = 0; d < CF_WEIGHT_DTYPES; d++)
+        found = found && find(data, size, cf_weight_dtypes[d], &g);
+    if (!cf_case_begin(suite, "GOLDEN every dtype and a table of ROPE are there"))
+        return;
+    if (found)
+        cf_pass(suite, "GOLDEN");
+    else
+        cf_fail(suite, "GOLDEN", "not so");
+    cf_case_end(suite);
 }
 
 void cf_cases_golden(cf_suite *suite) {
@@ -198,17 +210,14 @@ void cf_cases_golden(cf_suite *suite) {
     golden g;
     if (!cf_wanted(suite, "GOLDEN"))
         return;
+    whole(suite);
     ropes(suite);
-    uint8_t *data = load(suite->golden, &size);
+    const uint8_t *data = load("dtypes.gguf", &size);
     for (uint32_t d = 0; d < CF_WEIGHT_DTYPES; d++) {
-        if (!data || !find(data, size, cf_weight_dtypes[d], &g)) {
-            cf_fail(suite, "GOLDEN", "%s: no %s in it (--golden FILE names another place)",
-                    suite->golden, gr_dtype_name(cf_weight_dtypes[d]));
+        if (!find(data, size, cf_weight_dtypes[d], &g))
             continue;
-        }
         suite_itself(suite, &g);
         backend(suite, &g, GR_OP_EMBED);
         backend(suite, &g, GR_OP_MATMUL);
     }
-    free(data);
 }

@@ -45,7 +45,7 @@ static bool probes_short_struct(cf_suite *suite) {
 }
 
 void cf_cases_table(cf_suite *suite) {
-    if (!cf_wanted(suite, "TABLE"))
+    if (!cf_wanted(suite, "TABLE") || !cf_case_begin(suite, "TABLE"))
         return;
     const gr_backend *b = suite->backend;
     uint32_t count = 0;
@@ -73,6 +73,7 @@ void cf_cases_table(cf_suite *suite) {
     b->queue_destroy(suite->device, NULL);
     b->fence_destroy(suite->device, NULL);
     cf_pass(suite, "TABLE destroying nothing is legal");
+    cf_case_end(suite);
 }
 
 static void buffers(cf_suite *suite) {
@@ -191,9 +192,15 @@ static void fences(cf_suite *suite) {
 }
 
 void cf_cases_memory(cf_suite *suite) {
-    if (!cf_wanted(suite, "MEMORY"))
-        return;
-    buffers(suite);
-    weights(suite);
-    fences(suite);
+    static const struct {
+        const char *name;
+        void (*run)(cf_suite *suite);
+    } cases[] = {
+        {"MEMORY buffers", buffers}, {"MEMORY weights", weights}, {"MEMORY fences", fences}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (cf_wanted(suite, "MEMORY") && cf_case_begin(suite, cases[i].name)) {
+            cases[i].run(suite);
+            cf_case_end(suite);
+        }
+    }
 }

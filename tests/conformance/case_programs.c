@@ -338,20 +338,42 @@ static bool call_buffer(program *p, gr_status *out_status) {
     return *out_status == GR_OK;
 }
 
+static void memory_compile(program *p) {
+    failing_memory(p, "compile when memory runs out", call_compile);
+}
+
+static void memory_kv(program *p) {
+    failing_memory(p, "kv_create and kv_resize when memory runs out", call_kv);
+}
+
+static void memory_weight(program *p) {
+    failing_memory(p, "weight_import when memory runs out", call_weight);
+}
+
+static void memory_buffer(program *p) {
+    failing_memory(p, "buffer_alloc when memory runs out", call_buffer);
+}
+
 void cf_cases_programs(cf_suite *suite) {
-    static program p;
-    if (!cf_wanted(suite, "PROGRAM"))
-        return;
-    bool made = make(&p, suite);
-    check(&p, "its parts can be made", made);
-    if (made) {
-        refusals(&p);
-        support(&p);
-        steps(&p);
-        failing_memory(&p, "compile when memory runs out", call_compile);
-        failing_memory(&p, "kv_create and kv_resize when memory runs out", call_kv);
-        failing_memory(&p, "weight_import when memory runs out", call_weight);
-        failing_memory(&p, "buffer_alloc when memory runs out", call_buffer);
+    static program p; // large
+    static const struct {
+        const char *name;
+        void (*run)(program *p);
+    } cases[] = {{"PROGRAM refusals", refusals},
+                 {"PROGRAM support", support},
+                 {"PROGRAM steps", steps},
+                 {"PROGRAM compile when memory runs out", memory_compile},
+                 {"PROGRAM kv_create and kv_resize when memory runs out", memory_kv},
+                 {"PROGRAM weight_import when memory runs out", memory_weight},
+                 {"PROGRAM buffer_alloc when memory runs out", memory_buffer}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (!cf_wanted(suite, "PROGRAM") || !cf_case_begin(suite, cases[i].name))
+            continue;
+        bool made = make(&p, suite);
+        check(&p, "its parts can be made", made);
+        if (made)
+            cases[i].run(&p);
+        unmake(&p);
+        cf_case_end(suite);
     }
-    unmake(&p);
 }

@@ -244,7 +244,7 @@ static double activation(gr_activation kind, double x) {
         return x * 0.5 * erfc(-x * 0.70710678118654752440);
     if (kind == GR_ACTIVATION_GELU_TANH)
         return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    return x > 0 ? x : 0;
+    return x > 0 || isnan(x) ? x : 0;
 }
 
 // GELU is a difference: x/2 + x/2 erf(..), and is judged by the size of its terms.

@@ -39,14 +39,15 @@ typedef struct cf_host {
     uint64_t fail_at; // the allocation of that number fails; 0: none
     uint32_t tracing;
     uint32_t traced; // events received
-    bool verbose;
+    void (*on_log)(void *context, const char *line); // NULL: nobody listens
+    void *log_context;
 } cf_host;
 
 void cf_host_init(cf_host *host);
 gr_team *cf_team_create(uint32_t workers);
 void cf_team_destroy(gr_team *team);
 
-// ---- main.c ----
+// ---- sdk/conformance/child.c ----
 
 // Deliberate defects, planted in the oracle or the harness to show that the suite sees them.
 typedef uint32_t cf_plant;
@@ -73,9 +74,37 @@ enum {
 };
 extern const char *const cf_plant_names[CF_PLANT_LIMIT];
 
+// What a child process tells the runner.
+typedef uint32_t cf_word;
+enum {
+    CF_LOADED,
+    CF_UNLOADED, // why, in words
+    CF_LISTED,
+    CF_BEGAN,
+    CF_FAILED,
+    CF_SKIPPED,
+    CF_ENDED,
+    CF_CLOSED,
+    CF_LOG
+};
+
+// Which cases a child process runs. Cases are counted in the order in which they begin.
+typedef struct cf_turn {
+    int pipe;
+    const uint8_t *wanted; // [cases]; NULL: none is run, all are listed
+    uint32_t cases, first, left;
+    uint32_t next;  // number of the next case
+    uint32_t index; // of the one that runs
+    uint32_t depth; // cases that have begun within it, itself included
+    uint32_t level; // of the part whose cases begin
+    uint32_t passes;
+} cf_turn;
+
 typedef struct cf_suite {
     const gr_backend *backend;
+    void *library;
     gr_device *device;
+    uint32_t ordinal;
     gr_device_facts facts;
     cf_host host;
     gr_team *teams[2]; // of 1 and of 3 workers
@@ -83,16 +112,20 @@ typedef struct cf_suite {
     gr_fence *fence;
     uint64_t fence_value;
     const char *only_op; // NULL: all
-    const char *golden;  // path of tests/golden/dtypes.gguf
     uint64_t seed;
-    bool verbose, deep;
+    bool deep;
     cf_plant plant;
-    uint32_t passed, failed, skipped, primitive_skips;
-    double worst; // largest error as a multiple of its tolerance
+    double worst; // largest error of the case that runs, as a multiple of its tolerance
+    cf_turn turn;
 } cf_suite;
 
 // Whether cases of this op are wanted.
 bool cf_wanted(const cf_suite *suite, const char *op);
+// Begins a case, or a part of the one that runs: true when it is to run; then cf_case_end ends it.
+// Nothing may touch the backend outside.
+bool cf_case_begin(cf_suite *suite, const char *name);
+void cf_case_end(cf_suite *suite);
+// Within a case. A case with a failure has failed; one with skips and no pass is skipped.
 void cf_pass(cf_suite *suite, const char *name);
 GR_PRINTF(3, 4) void cf_fail(cf_suite *suite, const char *name, const char *format, ...);
 // `required`: a primitive, which a complete backend runs.
@@ -114,6 +147,7 @@ uint16_t cf_half_bits(double value);
 #define CF_MAX_NODES 24
 #define CF_MAX_ALLOCS 512
 #define CF_MAX_SEQS 8
+#define CF_MAX_REGIONS 32
 
 // The cache of a rig: one pool, one layer of which the nodes use.
 typedef struct cf_cache {
@@ -125,6 +159,7 @@ typedef struct cf_cache {
 
 typedef struct cf_rig {
     cf_suite *suite;
+    bool begun;
     char op[32];
     char name[192];
     cf_random random;
@@ -154,11 +189,17 @@ typedef struct cf_rig {
     gr_precision precision;  // the loosest of the nodes that ran
     bool expect_refusal,
         refused;   // cf_rig_run notes an error in `refused` instead of failing the case
+    bool special;  // values that are no ordinary numbers are among the inputs: judged row by row
     bool outliers; // class Q8 is then held to the limit of Q8_OUTLIERS
     double slack;  // times the class's limit, where errors of several nodes add up; 0: 1
     uint32_t again; // times that the program is run again before its outputs are looked at
     void *allocs[CF_MAX_ALLOCS];
     uint32_t alloc_count;
+    struct {
+        void *base;
+        uint64_t bytes;
+    } regions[CF_MAX_REGIONS]; // between guard pages
+    uint32_t region_count;
 } cf_rig;
 
 // Begins a case; false when its op is not wanted. Sizes of the step; one sequence from position 0
@@ -169,6 +210,11 @@ bool cf_rig_begin(cf_rig *rig, cf_suite *suite, const char *op, const char *name
 void cf_rig_sequences(cf_rig *rig, uint32_t seqs, const uint32_t *rows, const int32_t *past);
 // Zeroed memory until the case ends, 64-byte aligned.
 void *cf_rig_alloc(cf_rig *rig, uint64_t bytes);
+// Memory between guard pages until the case ends: its last byte just before one, or its first `lead`
+// bytes behind one. Sealing makes all regions of the rig read-only.
+uint8_t *cf_rig_region(cf_rig *rig, uint64_t bytes, bool flush, uint32_t lead);
+void cf_rig_regions_seal(cf_rig *rig);
+void cf_rig_regions_free(cf_rig *rig);
 // Values. CF_NONE stands for a dimension beyond the rank.
 #define CF_NONE INT64_MIN
 uint32_t cf_rig_value(cf_rig *rig, gr_dtype dtype, int64_t d0, int64_t d1);
@@ -189,6 +235,8 @@ bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t pa
                         const float *values);
 // Takes what the pool holds now as what it was before the run.
 bool cf_rig_cache_snapshot(cf_rig *rig);
+// Lets the pool hold again what it held before the run.
+bool cf_rig_cache_restore(cf_rig *rig);
 // Whether position p of a sequence has a page; gives page and slot.
 bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32_t *out_page,
                        uint32_t *out_slot);
@@ -238,6 +286,7 @@ void cf_cases_pointwise(cf_suite *suite);  // RMS_NORM, ROPE, GLU, ADD, MUL, SCA
 void cf_cases_attention(cf_suite *suite);  // KV_WRITE, ATTENTION
 void cf_cases_blocks(cf_suite *suite);     // composites, whole and decomposed
 void cf_cases_invariance(cf_suite *suite); // same bits in any batch, where declared
+void cf_cases_values(cf_suite *suite);     // NaN, infinities, very large and very small numbers
 
 // Row counts that every op is tried with.
 #define CF_ROW_COUNTS 7

@@ -122,8 +122,9 @@ static void team_barrier(const gr_worker *worker) {
 
 static void host_log(const gr_host *table, gr_log_level level, const char *line) {
     const cf_host *host = (const cf_host *)(const void *)table;
-    if (host->verbose || level == GR_LOG_ERROR)
-        fprintf(stderr, "  backend says: %s\n", line);
+    (void)level;
+    if (host->on_log)
+        host->on_log(host->log_context, line);
 }
 
 static uint64_t now_ns(const gr_host *table) {

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# What `gregale backend test` says: verdicts, JSON, lists of known failures, seeds. Usage: backend-test.sh BUILD_FOLDER
+set -u
+build=$(cd "$1" && pwd)
+gregale=$build/bin/gregale
+mutants=$build/tests/mutants hostile=$build/tests/plugins/hostile
+ref=$build/backends/gregale-backend-ref.so
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+bad=0
+
+# expect CODE "what" ARGUMENT...: runs `gregale backend test`; its exit code must be CODE.
+expect() {
+  local code=$1 what=$2 got
+  shift 2
+  "$gregale" backend test "$@" >"$work/out" 2>"$work/err"
+  got=$?
+  [ $got -eq "$code" ] || { echo "$what: exit code $got, expected $code"; tail -n 5 "$work/out" "$work/err"; bad=1; }
+}
+contains() { grep -q -- "$2" "$work/$1" || { echo "expected '$2' in:"; head -n 20 "$work/$1"; bad=1; }; }
+
+expect 0 "one part" "$ref" --op SOFTMAX --verbose
+contains out "^ref: device ref .* cases, seed "
+contains out "^pass  SOFTMAX"
+expect 0 "json" "$ref" --op ADD --json --level ops
+python3 - "$work/out" <<'PY' || bad=1
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+assert lines[0]["type"] == "device" and lines[0]["backend"] == "ref" and lines[0]["cases"] == len(lines) - 2, lines[0]
+assert all(c["type"] == "case" and c["verdict"] == "pass" and c["level"] == "ops" for c in lines[1:-1])
+assert lines[-1]["type"] == "done" and lines[-1]["good"] and lines[-1]["pass"] == len(lines) - 2, lines[-1]
+PY
+
+echo "usage"
+expect 2 "no file"
+expect 2 "unknown level" "$ref" --level deep
+expect 2 "unknown defect" "$ref" --plant rust
+expect 2 "no such case" "$ref" --only "no such case"
+expect 3 "no such list" "$ref" --known "$work/none"
+expect 1 "no such device" "$ref" --device 7 --level abi
+contains out "fail  LOAD: no device 7"
+
+echo "a seed repeats a run"
+for seed in 5 5 6; do
+  expect 0 "seed $seed" "$ref" --op MATMUL --only "Q4_0 M=3" --json --seed $seed
+  grep -o '"name":.*"worst":[^,]*' "$work/out" >"$work/seed$seed.new"
+  [ -f "$work/seed$seed" ] && { cmp -s "$work/seed$seed" "$work/seed$seed.new" || { echo "seed $seed gave two runs"; bad=1; }; }
+  mv "$work/seed$seed.new" "$work/seed$seed"
+done
+cmp -s "$work/seed5" "$work/seed6" && { echo "two seeds gave one run"; bad=1; }
+
+echo "known failures"
+expect 1 "as it is" "$mutants/mutant-abort.so" --op ADD
+contains out "^crash ADD T=17 D=1: killed by signal 6"
+contains out ", 0 failed, 3 crashed, 0 hung"
+printf '# until ADD is mended\nADD T=17*\n' >"$work/known"
+expect 0 "known" "$mutants/mutant-abort.so" --op ADD --known "$work/known"
+contains out "3 known failures, 0 passed unexpectedly"
+echo "ADD T=3 D=67" >>"$work/known"
+expect 1 "mended meanwhile" "$mutants/mutant-abort.so" --op ADD --known "$work/known"
+contains out "^unexpected pass ADD T=3 D=67"
+
+echo "batches give the same verdicts"
+expect 1 "a batch" "$mutants/mutant-abort.so" --op ADD --batch 8
+contains out ", 0 failed, 3 crashed, 0 hung"
+
+echo "claiming nothing"
+expect 1 "claims nothing" "$mutants/mutant-silent.so" --level ops --op ADD
+contains out "it claims nothing"
+expect 1 "incomplete" "$build/tests/template/gregale-backend-template.so" --op COPY --complete
+contains out "incomplete: "
+
+echo "plugins that cannot be judged"
+# said PLUGIN "text": the case LOAD ends so.
+said() {
+  expect 1 "$1" "$hostile/gregale-backend-$1.so" --level abi --timeout 2
+  contains out "$2"
+}
+said crash "crash LOAD: killed by signal 11"
+said abort "crash LOAD: killed by signal 6"
+said exit "crash LOAD: the process ended too early"
+said hang "hang  LOAD: "
+said endless "fail  LOAD: it reports 4294967295 devices"
+said fails "fail  LOAD: probe: driver ?\[31mmissing?second line"
+said unended "fail  LOAD: a device whose name"
+said silent "fail  LOAD: "
+said no_symbol "fail  LOAD: it exports no gregale_plugin_entry"
+said null "fail  LOAD: it cannot work with plugin interface"
+said major "fail  LOAD: made for plugin interface"
+said short "fail  LOAD: its table has 64 bytes"
+said huge "fail  LOAD: its table claims"
+said tail "fail  LOAD: its table is longer"
+said lacks "fail  LOAD: its table lacks the function kv_resize"
+said bad_name "fail  LOAD: its name is not"
+said flags "fail  LOAD: asks for something"
+head -c 3000 "$ref" >"$work/cut.so"
+expect 1 "cut off" "$work/cut.so"
+contains out "fail  LOAD: the file is cut off"
+exit $bad
