@@ -38,13 +38,14 @@ static const struct part {
     uint32_t level;
     void (*cases)(cf_suite *suite);
 } parts[] = {
-    {GR_LEVEL_ABI, cf_cases_table},      {GR_LEVEL_ABI, cf_cases_memory},
-    {GR_LEVEL_ABI, cf_cases_cache},      {GR_LEVEL_ABI, cf_cases_programs},
-    {GR_LEVEL_OPS, cf_cases_rows},       {GR_LEVEL_OPS, cf_cases_pointwise},
-    {GR_LEVEL_OPS, cf_cases_steps},      {GR_LEVEL_OPS, cf_cases_golden},
-    {GR_LEVEL_OPS, cf_cases_matmul},     {GR_LEVEL_OPS, cf_cases_attention},
-    {GR_LEVEL_OPS, cf_cases_values},     {GR_LEVEL_OPS, cf_cases_blocks},
-    {GR_LEVEL_OPS, cf_cases_invariance},
+    {GR_LEVEL_ABI, cf_cases_table},     {GR_LEVEL_ABI, cf_cases_memory},
+    {GR_LEVEL_ABI, cf_cases_cache},     {GR_LEVEL_ABI, cf_cases_programs},
+    {GR_LEVEL_ABI, cf_cases_versions},  {GR_LEVEL_OPS, cf_cases_rows},
+    {GR_LEVEL_OPS, cf_cases_pointwise}, {GR_LEVEL_OPS, cf_cases_steps},
+    {GR_LEVEL_OPS, cf_cases_golden},    {GR_LEVEL_OPS, cf_cases_matmul},
+    {GR_LEVEL_OPS, cf_cases_attention}, {GR_LEVEL_OPS, cf_cases_values},
+    {GR_LEVEL_OPS, cf_cases_blocks},    {GR_LEVEL_OPS, cf_cases_invariance},
+    {GR_LEVEL_LIVE, cf_cases_live},
 };
 
 // ---- What cases say ----
@@ -221,6 +222,20 @@ static void close_device(cf_suite *suite) {
         cf_team_destroy(suite->teams[i]);
 }
 
+bool cf_suite_reload(cf_suite *suite, char *why, size_t capacity) {
+    close_device(suite);
+    suite->device = NULL;
+    dlclose(suite->library);
+    void *still = dlopen(suite->path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    if (still) {
+        dlclose(still);
+        snprintf(why, capacity, "it stays loaded: then it must be GR_BACKEND_PINNED");
+    }
+    return load(suite, suite->path, why + strlen(why), capacity - strlen(why)) &&
+           open_device(suite, suite->device_wanted, why + strlen(why), capacity - strlen(why)) &&
+           !still;
+}
+
 // ---- The process ----
 
 // No core files, signals as the system has them, no life beyond the parent's; what the plugin
@@ -258,6 +273,8 @@ _Noreturn void cf_child_main(const cf_order *order, int pipe) {
     cf_host_init(&suite.host);
     suite.host.on_log = on_log;
     suite.host.log_context = &suite;
+    suite.path = options->plugin;
+    suite.device_wanted = options->device;
     if (!load(&suite, options->plugin, why, sizeof why) ||
         !open_device(&suite, options->device, why, sizeof why)) {
         tell(&suite, CF_UNLOADED, 0, why);

@@ -196,6 +196,75 @@ bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window) {
            whole_pool(rig, rig->kv_before, false);
 }
 
+// Copies one part of one position between the rig's pool and place `index` of another, whose pages
+// hold `tokens` positions.
+static bool carry(cf_rig *rig, gr_device *device, gr_kv *other, uint32_t tokens, uint32_t index,
+                  uint32_t seq, int64_t position, uint32_t part, bool back, uint8_t *values) {
+    const gr_backend *backend = rig->suite->backend;
+    uint32_t page, slot;
+    uint64_t size = region_bytes(&rig->cache.desc, rig->cache.desc.dtype, part, 1);
+    if (!cf_rig_cache_slot(rig, seq, position, &page, &slot))
+        return false;
+    gr_kv_region here = region_of(rig->cache.layer, part, page, slot, 1);
+    gr_kv_region there = region_of(0, part, index / tokens, index % tokens, 1);
+    gr_dtype dtype = rig->cache.desc.dtype;
+    if (back)
+        return !backend->kv_read(device, NULL, other, &there, dtype, values, size, NULL) &&
+               !backend->kv_write(rig->suite->device, NULL, rig->cache.kv, &here, dtype, values,
+                                  size, NULL);
+    return !backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &here, dtype, values, size,
+                             NULL) &&
+           !backend->kv_write(device, NULL, other, &there, dtype, values, size, NULL);
+}
+
+// All positions, there or back; -1 when one is refused, else how many there are.
+static int64_t carry_all(cf_rig *rig, gr_device *device, gr_kv *other, uint32_t tokens, bool back) {
+    const gr_kv_desc *desc = &rig->cache.desc;
+    uint8_t *values = cf_rig_alloc(rig, region_bytes(desc, GR_DTYPE_F32, 0, 1) +
+                                            region_bytes(desc, GR_DTYPE_F32, 1, 1));
+    uint32_t index = 0;
+    for (uint32_t s = 0; s < rig->step.seqs; s++) {
+        for (int64_t p = lowest(rig, s); p < rig->past[s]; p++, index++) {
+            for (uint32_t part = 0; part < 2 && other; part++) {
+                if (!carry(rig, device, other, tokens, index, s, p, part, back, values))
+                    return -1;
+            }
+        }
+    }
+    return index;
+}
+
+bool cf_rig_cache_move(cf_rig *rig) {
+    enum { TOKENS = 4 };
+    const gr_backend *backend = rig->suite->backend;
+    gr_device *device = NULL;
+    gr_kv *other = NULL;
+    gr_kv_desc desc = rig->cache.desc;
+    int64_t count = carry_all(rig, NULL, NULL, TOKENS, false);
+    uint64_t bytes = layer_bytes(&desc) * desc.layers * desc.pages;
+    uint8_t *now = cf_rig_alloc(rig, bytes), *kept = rig->kv_before;
+    desc.layers = 1;
+    desc.page_tokens = TOKENS;
+    desc.pages = (uint32_t)count / TOKENS + 1;
+    bool good = !backend->open(&rig->suite->host.table, rig->suite->ordinal, &device, NULL) &&
+                !backend->kv_create(device, &desc, &other, NULL) &&
+                carry_all(rig, device, other, TOKENS, false) == count;
+    memset(now, 0xff, bytes);
+    rig->kv_before = now;
+    good = good && cf_rig_cache_restore(rig); // nothing is left behind
+    rig->kv_before = kept;
+    good =
+        good && carry_all(rig, device, other, TOKENS, true) == count && whole_pool(rig, now, false);
+    if (device) {
+        backend->kv_destroy(device, other);
+        backend->close(device);
+    }
+    if (good && !memcmp(now, kept, bytes))
+        return true;
+    cf_fail(rig->suite, rig->name, good ? "a bit changed on the way" : "a copy was refused");
+    return false;
+}
+
 // Which sequence and position of the step's own rows lie in a slot; false when none.
 static bool row_in_slot(const cf_rig *rig, uint32_t page, uint32_t slot, uint32_t *out_row) {
     for (uint32_t t = 0; t < rig->step.rows; t++) {

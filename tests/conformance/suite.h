@@ -103,6 +103,7 @@ typedef struct cf_turn {
 typedef struct cf_suite {
     const gr_backend *backend;
     void *library;
+    const char *path, *device_wanted;
     gr_device *device;
     uint32_t ordinal;
     gr_device_facts facts;
@@ -125,6 +126,8 @@ bool cf_wanted(const cf_suite *suite, const char *op);
 // Nothing may touch the backend outside.
 bool cf_case_begin(cf_suite *suite, const char *name);
 void cf_case_end(cf_suite *suite);
+// Closes the device, unloads the plugin, loads and opens it again; false with the reason in `why`.
+bool cf_suite_reload(cf_suite *suite, char *why, size_t capacity);
 // Within a case. A case with a failure has failed; one with skips and no pass is skipped.
 void cf_pass(cf_suite *suite, const char *name);
 GR_PRINTF(3, 4) void cf_fail(cf_suite *suite, const char *name, const char *format, ...);
@@ -237,6 +240,9 @@ bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t pa
 bool cf_rig_cache_snapshot(cf_rig *rig);
 // Lets the pool hold again what it held before the run.
 bool cf_rig_cache_restore(cf_rig *rig);
+// Moves every position that the sequences hold to a pool with other pages, on a device of its own, and
+// back. False when it is refused or a bit changed (said).
+bool cf_rig_cache_move(cf_rig *rig);
 // Whether position p of a sequence has a page; gives page and slot.
 bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32_t *out_page,
                        uint32_t *out_slot);
@@ -278,6 +284,8 @@ void cf_cases_table(cf_suite *suite);    // the descriptor, devices
 void cf_cases_memory(cf_suite *suite);   // buffers, weights, fences, hostile descriptions
 void cf_cases_cache(cf_suite *suite);    // pools
 void cf_cases_programs(cf_suite *suite); // compile and submit refuse what they must
+void cf_cases_live(cf_suite *suite);     // beside and after other work
+void cf_cases_versions(cf_suite *suite); // structs of newer and older hosts
 void cf_cases_golden(cf_suite *suite);   // dtypes against the gguf package
 void cf_cases_steps(cf_suite *suite);    // step blocks that lie: the reference refuses them
 void cf_cases_matmul(cf_suite *suite);

@@ -41,9 +41,12 @@ static void take_operand(const gr_program_desc *desc, far_program *program, uint
     }
     if (value->kind == GR_VALUE_STATE && value->index < program->layer_count) {
         gr_cache_layer *layer = &program->layers[value->index];
-        gr_struct_read((const char *)desc->cache_layers +
-                           (size_t)value->index * desc->cache_layer_stride,
-                       sizeof *layer, layer);
+        const void *from =
+            (const char *)desc->cache_layers + (size_t)value->index * desc->cache_layer_stride;
+        if (!gr_struct_ok(from, offsetof(gr_cache_layer, reserved), sizeof *layer,
+                          desc->cache_layer_stride))
+            return; // no pool: the inner backend refuses
+        gr_struct_read(from, sizeof *layer, layer);
         far_kv *kv = far_find(layer->kv, FAR_KV);
         program->kvs[value->index] = kv;
         layer->kv = kv ? kv->inner : NULL;
