@@ -17,11 +17,11 @@ static int embed(FILE *out, int number, const char *root, const char *name) {
     FILE *in = fopen(path, "rb");
     if (!in)
         return fail("open", path);
-    fprintf(out, "static const unsigned char file_%d[] = {", number);
-    int byte, count = 0;
-    while ((byte = getc(in)) != EOF)
-        fprintf(out, "%s%d,", count++ % 32 ? "" : "\n", byte);
-    fprintf(out, "0};\n"); // ends text, and keeps an empty file from being an empty array
+    // A string literal, with the zero behind it, compiles many times faster than a list of numbers.
+    fprintf(out, "static const unsigned char file_%d[] = \"", number);
+    for (int byte, count = 0; (byte = getc(in)) != EOF; count++)
+        fprintf(out, "%s\\%03o", count % 64 ? "" : "\"\n\"", (unsigned)byte);
+    fprintf(out, "\";\n");
     int bad = ferror(in);
     fclose(in);
     return bad ? fail("read", path) : 0;

@@ -45,7 +45,7 @@ static const struct part {
     {GR_LEVEL_OPS, cf_cases_golden},    {GR_LEVEL_OPS, cf_cases_matmul},
     {GR_LEVEL_OPS, cf_cases_attention}, {GR_LEVEL_OPS, cf_cases_values},
     {GR_LEVEL_OPS, cf_cases_blocks},    {GR_LEVEL_OPS, cf_cases_invariance},
-    {GR_LEVEL_LIVE, cf_cases_live},
+    {GR_LEVEL_MODEL, cf_cases_model},   {GR_LEVEL_LIVE, cf_cases_live},
 };
 
 // ---- What cases say ----
@@ -274,6 +274,7 @@ _Noreturn void cf_child_main(const cf_order *order, int pipe) {
     suite.host.on_log = on_log;
     suite.host.log_context = &suite;
     suite.path = options->plugin;
+    suite.scratch = order->scratch;
     suite.device_wanted = options->device;
     if (!load(&suite, options->plugin, why, sizeof why) ||
         !open_device(&suite, options->device, why, sizeof why)) {

@@ -21,6 +21,7 @@ typedef struct cf_message {
 typedef struct cf_order {
     const gr_conformance_options *options;
     const uint8_t *wanted;        // [cases]; NULL: list the cases
+    const char *scratch;          // a folder for files
     uint32_t cases, first, limit; // runs at most `limit` of the wanted ones, from `first` on
 } cf_order;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // runner.c: lists the cases in one child process, then runs each in its own, and gives verdicts.
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -39,6 +40,7 @@ typedef struct runner {
     uint8_t *wanted;
     uint32_t count, capacity;
     char device[sizeof((cf_message *)0)->text];
+    char scratch[256];
     bool failed; // out of memory
 } runner;
 
@@ -50,6 +52,32 @@ static double seconds_now(void) {
 
 static double time_limit(const gr_conformance_options *options) {
     return options->timeout_s ? options->timeout_s : 60;
+}
+
+// ---- A folder for the children's files ----
+
+static gr_status scratch_make(runner *r, gr_error *error) {
+    const char *folder = getenv("TMPDIR");
+    snprintf(r->scratch, sizeof r->scratch, "%.200s/gregale-XXXXXX",
+             folder && *folder ? folder : "/tmp");
+    if (mkdtemp(r->scratch))
+        return GR_OK;
+    gr_fail(error, GR_ERROR_IO, "conformance", "%s: %s", r->scratch, strerror(errno));
+    r->scratch[0] = '\0';
+    return GR_ERROR_IO;
+}
+
+static void scratch_remove(const runner *r) {
+    DIR *entries = r->scratch[0] ? opendir(r->scratch) : NULL;
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/%s", r->scratch, entry->d_name);
+        unlink(path); // not "." and "..", which are folders
+    }
+    if (entries)
+        closedir(entries);
+    if (r->scratch[0])
+        rmdir(r->scratch);
 }
 
 // ---- A child process ----
@@ -195,7 +223,7 @@ static void load_case(runner *r, gr_verdict verdict, const char *message) {
 
 // Lists the cases; false when the plugin cannot be loaded, which is told as a case.
 static gr_status list(runner *r, bool *out_loaded, gr_error *error) {
-    const cf_order order = {.options = r->options};
+    const cf_order order = {.options = r->options, .scratch = r->scratch};
     cf_message message;
     char how[160] = "the process ended too early";
     child c;
@@ -328,6 +356,7 @@ static void hear(runner *r, current *now, const cf_message *message) {
 static gr_status run_some(runner *r, uint32_t *next, gr_error *error) {
     const cf_order order = {.options = r->options,
                             .wanted = r->wanted,
+                            .scratch = r->scratch,
                             .cases = r->count,
                             .first = *next,
                             .limit = r->options->batch ? r->options->batch : 1};
@@ -380,13 +409,15 @@ static gr_status run_all(runner *r, gr_error *error) {
 gr_status gr_conformance_run(const gr_conformance_options *options, gr_conformance_tally *out_tally,
                              gr_error *error) {
     runner r = {.options = options, .tally = out_tally};
-    bool loaded;
+    bool loaded = false;
     cf_plant plant;
     memset(out_tally, 0, sizeof *out_tally);
     if (options->plant && !cf_plant_find(options->plant, &plant))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "conformance", "no defect is called '%s'",
                        options->plant);
-    gr_status status = list(&r, &loaded, error);
+    gr_status status = scratch_make(&r, error);
+    if (status == GR_OK)
+        status = list(&r, &loaded, error);
     if (status == GR_OK && loaded)
         status = choose(&r, error);
     if (status == GR_OK && loaded)
@@ -395,5 +426,6 @@ gr_status gr_conformance_run(const gr_conformance_options *options, gr_conforman
         free(r.cases[i].name);
     free(r.cases);
     free(r.wanted);
+    scratch_remove(&r);
     return status;
 }

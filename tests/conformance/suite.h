@@ -104,6 +104,7 @@ typedef struct cf_suite {
     const gr_backend *backend;
     void *library;
     const char *path, *device_wanted;
+    const char *scratch; // a folder for files; removed by the runner
     gr_device *device;
     uint32_t ordinal;
     gr_device_facts facts;
@@ -284,6 +285,7 @@ void cf_cases_table(cf_suite *suite);    // the descriptor, devices
 void cf_cases_memory(cf_suite *suite);   // buffers, weights, fences, hostile descriptions
 void cf_cases_cache(cf_suite *suite);    // pools
 void cf_cases_programs(cf_suite *suite); // compile and submit refuse what they must
+void cf_cases_model(cf_suite *suite);    // whole small models, by the engine
 void cf_cases_live(cf_suite *suite);     // beside and after other work
 void cf_cases_versions(cf_suite *suite); // structs of newer and older hosts
 void cf_cases_golden(cf_suite *suite);   // dtypes against the gguf package

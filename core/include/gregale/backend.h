@@ -283,7 +283,8 @@ typedef struct gr_backend {
     // `capacity` elements, `stride` bytes apart, each with struct_size set.
     gr_status (*probe)(const gr_host *host, void *out_facts, uint32_t capacity, uint32_t stride,
                        uint32_t *out_count, gr_error *error);
-    // Opens device `ordinal` of the last probe. The host table is borrowed until close.
+    // Opens device `ordinal` of the last probe; may be called again while it is open, for a device apart
+    // from the first. The host table is borrowed until close.
     gr_status (*open)(const gr_host *host, uint32_t ordinal, gr_device **out_device, gr_error *error);
     // Closes it. Every object made from it has been destroyed. NULL is legal.
     void (*close)(gr_device *device);

@@ -3,8 +3,12 @@
 #ifndef MUTANTS_H
 #define MUTANTS_H
 
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gregale/backend.h"
 
@@ -12,6 +16,35 @@
 static inline void mutant_forget(gr_device *device, gr_weight *weight) {
     (void)device;
     (void)weight;
+}
+
+static inline void *mutant_sleep(void *argument) {
+    for (;;)
+        pause();
+    return argument;
+}
+
+// A thread that nobody joins.
+static inline void mutant_thread(void) {
+    pthread_t thread;
+    if (!pthread_create(&thread, NULL, mutant_sleep, NULL))
+        pthread_detach(thread);
+}
+
+// Memory of its own that is never freed: 4 MiB.
+static inline void mutant_hoard(void) {
+    static void *all[1024];
+    static unsigned count;
+    if (count < 1024 && (all[count] = malloc(4 << 20)))
+        memset(all[count++], 1, 4 << 20);
+}
+
+// Keeps itself loaded.
+static inline void mutant_stay(void) {
+    Dl_info info;
+    void *anchor = (void *)(uintptr_t)mutant_stay;
+    if (dladdr(anchor, &info))
+        dlopen(info.dli_fname, RTLD_NOW);
 }
 
 // Keeps the page tables of a program's first step, and uses them in every later one.
