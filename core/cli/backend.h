@@ -8,5 +8,6 @@
 // Each parses its own arguments (argv[0] is "gregale backend NAME") and returns an exit code.
 int gr_backend_new(int argc, char **argv);
 int gr_backend_test(int argc, char **argv);
+int gr_backend_bench(int argc, char **argv);
 
 #endif

@@ -25,6 +25,8 @@ typedef struct gr_bench_work {
 } gr_bench_work;
 gr_status gr_bench_count(const char *path, const gr_cli_options *options, const gr_bench_plan *plan, gr_bench_work *out_work,
                          gr_error *error);
+// The limit that holds for products with weights of this type.
+gr_limit_kind gr_bench_limit_kind(gr_dtype dtype);
 double gr_bench_prefill_products(const gr_bench_work *work); // of all types
 // The least seconds that the products of the prompt take within these limits; 0 when a limit is unknown.
 double gr_bench_least_seconds(const gr_bench_work *work, const gr_limits *limits);

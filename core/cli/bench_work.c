@@ -8,7 +8,7 @@ static double smaller(double a, double b) {
 }
 
 // Which limit holds for products with weights of this type and activations of 8 bits, or 16 where weights are floats.
-static gr_limit_kind kind_of(gr_dtype dtype) {
+gr_limit_kind gr_bench_limit_kind(gr_dtype dtype) {
     switch (dtype) {
     case GR_DTYPE_Q4_0:
     case GR_DTYPE_Q4_1:
@@ -47,7 +47,7 @@ static void add_products(const gr_segment *segment, uint32_t index, const gr_ben
     work->decode_products += (double)operations;
     gr_node_cost(segment, index, plan->prompt, 1, 0, &bytes, &operations);
     if (plan->prompt)
-        work->prefill_products[kind_of(weights->dtype)] += (double)operations;
+        work->prefill_products[gr_bench_limit_kind(weights->dtype)] += (double)operations;
 }
 
 // The sum over positions from `begin` of the keys each sees: itself and those before, at most `window` of them.

@@ -12,6 +12,7 @@ typedef struct part {
 static const part parts[] = {
     {"new", "write a project that builds a working backend", gr_backend_new},
     {"test", "judge a backend plugin", gr_backend_test},
+    {"bench", "measure one beside the machine's limits", gr_backend_bench},
 };
 
 static void print_help(FILE *stream) {
@@ -43,4 +44,4 @@ static int run(int argc, char **argv) {
                        argv[1]);
 }
 
-const gr_command gr_command_backend = {"backend", "for authors of backends: new, test", run};
+const gr_command gr_command_backend = {"backend", "for authors of backends: new, test, bench", run};

@@ -96,4 +96,21 @@ said flags "fail  LOAD: asks for something"
 head -c 3000 "$ref" >"$work/cut.so"
 expect 1 "cut off" "$work/cut.so"
 contains out "fail  LOAD: the file is cut off"
+
+echo "bench"
+"$gregale" backend bench "$build/tests/template/gregale-backend-template.so" --rows 8 --budget 0.001 --threads 2 --json >"$work/out" ||
+  { echo "bench failed"; bad=1; }
+python3 - "$work/out" <<'PY' || bad=1
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+kinds = [line["type"] for line in lines]
+assert kinds[0] == "limits" and kinds.count("product") == 6 and kinds.count("cache") == 1, kinds
+assert all(p["read_bytes_per_second"] > 0 and 0 < p["operations_per_second_of_limit"] < 2 for p in lines if p["type"] == "product")
+assert {n["name"] for n in lines if n["type"] == "node"} >= {"EMBED", "ROPE", "ATTENTION F16 of 4096"}
+assert {"name": "TOPK", "level": "no", "reason": "not written yet", "type": "claim"} in lines
+PY
+"$gregale" backend bench 2>"$work/err"
+[ $? -eq 2 ] || { echo "bench without a file: expected exit code 2"; bad=1; }
+"$gregale" backend bench "$hostile/gregale-backend-null.so" 2>"$work/err"
+[ $? -ne 0 ] && grep -q "cannot work with plugin interface" "$work/err" || { echo "bench of a plugin that refuses:"; cat "$work/err"; bad=1; }
 exit $bad
