@@ -23,6 +23,13 @@ names=$(nm -D --defined-only first_light/build/backends/*.so | awk '{print $3}')
 undefined=$(nm -D --undefined-only first_light/build/backends/*.so | awk '{print $2}' | grep '^gr' || true)
 [ -z "$undefined" ] || { echo "it needs symbols of the host: $undefined"; exit 1; }
 
+echo "by pkg-config, without CMake:"
+lib=$(dirname "$(find "$root" -name libgregale.so)")
+flags=$(PKG_CONFIG_PATH=$lib/pkgconfig pkg-config --define-variable=includedir="$root/include" --cflags gregale)
+# shellcheck disable=SC2086
+cc -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden $flags '-DFIRST_LIGHT_VERSION="0"' first_light/src/*.c -o plain.so -lm
+"$gregale" backend test plain.so --level abi | tail -n 1
+
 echo "installed:"
 cmake --install first_light/build --prefix "$root" >>"$work/install.log"
 "$gregale" devices | grep '^first_light '
