@@ -71,6 +71,13 @@ void gr_kv_seq_truncate(gr_kv_seq *seq, uint64_t length);
 // A second sequence with the same pages. `out_seq` is uninitialised memory.
 gr_status gr_kv_seq_fork(const gr_kv_seq *seq, gr_kv_seq *out_seq, gr_error *error);
 
+enum { GR_KV_STEP_SEQS = 64, GR_KV_STEP_RUNS = 3 * GR_KV_STEP_SEQS };
+
+// Finds the pages that neighbours among the first `seqs` sequences (at most GR_KV_STEP_SEQS) of a group
+// share: its page tables are filled, forks stand side by side. Takes time linear in the tables. Writes
+// `out_runs` [GR_KV_STEP_RUNS] and returns how many there are; a page of a sequence is in one at most.
+uint32_t gr_kv_runs(const gr_step_group *group, uint32_t seqs, gr_page_run *out_runs);
+
 typedef struct gr_kv_seq_stats {
     uint64_t resident_positions; // in the group that holds most
     uint64_t pages, shared_pages, evicted_pages;
