@@ -34,7 +34,7 @@ static void common(const gr_step_group *group, uint32_t s, int64_t *begin, int64
         ++*end;
 }
 
-static void close(walk *w, const open_run *run, int64_t begin, int64_t end, uint32_t s) {
+static void close_run(walk *w, const open_run *run, int64_t begin, int64_t end, uint32_t s) {
     if (begin >= end)
         return;
     w->runs[w->count++] = (gr_page_run){.struct_size = sizeof(gr_page_run),
@@ -51,11 +51,11 @@ static void clip(walk *w, int64_t begin, int64_t end, uint32_t s) {
         open_run run = w->open[i];
         int64_t low = run.begin > begin ? run.begin : begin, high = run.end < end ? run.end : end;
         if (low >= high) {
-            close(w, &run, run.begin, run.end, s);
+            close_run(w, &run, run.begin, run.end, s);
             continue;
         }
-        close(w, &run, run.begin, low, s);
-        close(w, &run, high, run.end, s);
+        close_run(w, &run, run.begin, low, s);
+        close_run(w, &run, high, run.end, s);
         w->open[kept++] = (open_run){run.seq, low, high};
     }
     w->open_count = kept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs of shared pages: worked out by hand for a tree of forks, and for random trees whose windows roll,
-// checked against the tables themselves. The seed is printed; GREGALE_TEST_SEED repeats a run.
+// Runs of shared pages: worked out by hand for a tree of forks, and for random trees whose windows
+// roll, checked against the tables themselves. The seed is printed; GREGALE_TEST_SEED repeats a
+// run.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +33,8 @@ static void find(tables *t) {
     t->group.run_count = gr_kv_runs(&t->group, t->seqs, t->runs);
 }
 
-// A sequence of logical pages [first, first + count), of which those below `shared` are its neighbour's.
+// A sequence of logical pages [first, first + count), of which those below `shared` are its
+// neighbour's.
 static void add(tables *t, int32_t first, int32_t count, int32_t shared) {
     uint32_t s = t->seqs++;
     t->first[s] = first;
@@ -43,13 +45,16 @@ static void add(tables *t, int32_t first, int32_t count, int32_t shared) {
     }
 }
 
-static void expect_run(const tables *t, uint32_t index, uint32_t seq, uint32_t seqs, uint32_t page, uint32_t pages) {
+static void expect_run(const tables *t, uint32_t index, uint32_t seq, uint32_t seqs, uint32_t page,
+                       uint32_t pages) {
     const gr_page_run *run = &t->runs[index];
     assert_true(index < t->group.run_count);
     assert_int_equal(run->struct_size, sizeof *run);
-    if (run->seq_first != seq || run->seq_count != seqs || run->page_first != page || run->page_count != pages)
-        fail_msg("run %u: sequences %u+%u, pages %u+%u; expected %u+%u, %u+%u", index, run->seq_first, run->seq_count,
-                 run->page_first, run->page_count, seq, seqs, page, pages);
+    if (run->seq_first != seq || run->seq_count != seqs || run->page_first != page ||
+        run->page_count != pages)
+        fail_msg("run %u: sequences %u+%u, pages %u+%u; expected %u+%u, %u+%u", index,
+                 run->seq_first, run->seq_count, run->page_first, run->page_count, seq, seqs, page,
+                 pages);
 }
 
 // Two forks of a prefix of 6 pages, each forked again at 9 and 8 pages: a root and two branches.
@@ -108,10 +113,13 @@ static void check_claims(const tables *t, uint8_t in_run[][PAGES]) {
     assert_true(t->group.run_count <= GR_KV_STEP_RUNS);
     for (uint32_t r = 0; r < t->group.run_count; r++) {
         const gr_page_run *run = &t->runs[r];
-        assert_true(run->seq_count >= 2 && run->page_count && run->seq_first + run->seq_count <= t->seqs);
+        assert_true(run->seq_count >= 2 && run->page_count &&
+                    run->seq_first + run->seq_count <= t->seqs);
         for (uint32_t s = run->seq_first; s < run->seq_first + run->seq_count; s++)
-            for (uint32_t page = run->page_first; page < run->page_first + run->page_count; page++) {
-                int32_t at = (int32_t)page - t->first[s], there = (int32_t)page - t->first[run->seq_first];
+            for (uint32_t page = run->page_first; page < run->page_first + run->page_count;
+                 page++) {
+                int32_t at = (int32_t)page - t->first[s],
+                        there = (int32_t)page - t->first[run->seq_first];
                 assert_true(at >= 0 && at < t->count[s]);
                 assert_int_equal(t->table[s][at], t->table[run->seq_first][there]);
                 assert_int_equal(++in_run[s][page], 1);
@@ -119,11 +127,13 @@ static void check_claims(const tables *t, uint8_t in_run[][PAGES]) {
     }
 }
 
-// Each page that neighbours share is in a run of both. `equal_starts`: nobody's window has rolled further.
+// Each page that neighbours share is in a run of both. `equal_starts`: nobody's window has rolled
+// further.
 static void check_coverage(const tables *t, uint8_t in_run[][PAGES]) {
     for (uint32_t s = 1; s < t->seqs; s++) {
         int32_t low = t->first[s] > t->first[s - 1] ? t->first[s] : t->first[s - 1];
-        for (int32_t p = low; p < t->first[s] + t->count[s] && p < t->first[s - 1] + t->count[s - 1]; p++) {
+        for (int32_t p = low;
+             p < t->first[s] + t->count[s] && p < t->first[s - 1] + t->count[s - 1]; p++) {
             if (t->table[s][p - t->first[s]] != t->table[s - 1][p - t->first[s - 1]])
                 break;
             assert_int_equal(in_run[s][p], 1);
@@ -143,7 +153,8 @@ static void random_trees(void **state) {
         bool equal_starts = round % 2;
         int32_t start = (int32_t)(next(&random) % 6);
         memset(&t, 0, sizeof t);
-        for (uint32_t s = 0, seqs = 1 + (uint32_t)(next(&random) % GR_KV_STEP_SEQS); s < seqs; s++) {
+        for (uint32_t s = 0, seqs = 1 + (uint32_t)(next(&random) % GR_KV_STEP_SEQS); s < seqs;
+             s++) {
             int32_t first = equal_starts ? start : (int32_t)(next(&random) % 6);
             int32_t count = (int32_t)(next(&random) % (PAGES - 6)), limit = 0;
             if (s && next(&random) % 8) // never more than the neighbour holds from where both begin
