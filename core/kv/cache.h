@@ -23,7 +23,7 @@ typedef struct gr_kv_layer_desc {
 typedef struct gr_kv_cache_options {
     uint32_t page_tokens;  // a power of two
     uint32_t reserve;      // positions a sequence can always go back
-    gr_dtype dtype;
+    gr_dtype dtype;        // F32, F16, BF16 or Q8_0; heads are whole blocks of it
     uint64_t limit_bytes;  // for all pages; 0: none
 } gr_kv_cache_options;
 
@@ -39,6 +39,7 @@ const gr_cache_layer *gr_kv_cache_layers(const gr_kv_cache *cache, uint32_t *out
 uint32_t gr_kv_cache_group_count(const gr_kv_cache *cache);
 uint32_t gr_kv_cache_group_window(const gr_kv_cache *cache, uint32_t group);
 uint32_t gr_kv_cache_page_tokens(const gr_kv_cache *cache);
+gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache);
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache); // of pages somebody refers to
 
 // The pages of one sequence in one group.
