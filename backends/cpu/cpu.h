@@ -60,13 +60,14 @@ struct gr_weight {
     int64_t dims[GR_MAX_RANK];
 };
 
-// A page is [layer][K then V][kv head][slot][dim]: the keys of one head lie side by side.
+// page.c says how a page is laid out.
 struct gr_kv {
     uint8_t *data; // mmap: pages that were never written take no memory
     uint64_t mapped_bytes;
     uint64_t page_bytes, layer_bytes;
     uint64_t part_bytes[2]; // K, V of one layer in a page
-    uint64_t head_bytes[2]; // one head of one position
+    uint64_t slab_bytes[2]; // of one head
+    uint64_t head_bytes[2]; // of one head of one position, in canonical form
     uint32_t dim[2];
     uint32_t layers, page_tokens, kv_heads, pages;
     gr_dtype dtype;
@@ -368,6 +369,33 @@ void cpu_encode_row(const cpu_kernels *kernels, gr_dtype dtype, const float *sou
                     uint8_t *out);
 bool cpu_can_encode(gr_dtype dtype);
 
+// ---- page.c: the layout of a page ----
+
+typedef struct cpu_place {
+    uint32_t layer, page, head, slot;
+} cpu_place;
+
+// Fills the sizes of `kv` from its dtype and geometry; returns NULL, or why such a pool cannot be.
+const char *cpu_page_measure(gr_kv *kv);
+// The panel of sixteen keys that `at.slot` is in; panels of the page's next keys stand behind it.
+uint8_t *cpu_page_keys(const gr_kv *kv, cpu_place at);
+uint64_t cpu_page_panel_bytes(const gr_kv *kv);
+// The row of `at.slot` in the panel of values' dimensions [dim, dim + 16), and which half of a block of
+// Q8_0 that is; the rows of the page's next slots stand behind it.
+uint8_t *cpu_page_values(const gr_kv *kv, cpu_place at, uint32_t dim, uint32_t *out_half);
+// Values [first, first + n) (whole blocks) of a key (part 0) or value (1), in canonical form.
+void cpu_page_put(const gr_kv *kv, cpu_place at, uint32_t part, uint32_t first, uint32_t n,
+                  const uint8_t *row);
+void cpu_page_get(const gr_kv *kv, cpu_place at, uint32_t part, uint32_t first, uint32_t n,
+                  uint8_t *row);
+// The whole of it, as F32.
+void cpu_page_encode(const cpu_kernels *kernels, const gr_kv *kv, cpu_place at, uint32_t part,
+                     const float *values);
+void cpu_page_decode(const cpu_kernels *kernels, const gr_kv *kv, cpu_place at, uint32_t part,
+                     float *out_values);
+// Slots [0, slots) of one layer and head; the places' own slots are ignored.
+void cpu_page_copy_slots(const gr_kv *kv, cpu_place from, cpu_place to, uint32_t slots);
+
 // ---- paging.c: page tables ----
 
 // The page tables of one call in one step.
@@ -382,10 +410,9 @@ gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *o
 // OK when positions [first, last] of `seq` lie in pages of the pool that the table holds.
 gr_status cpu_pages_admit(const cpu_pages *pages, const cpu_call *call, uint32_t seq, int64_t first,
                           int64_t last, gr_error *error);
-// Address of one head at one position, which must have been admitted; part 0 is K, 1 is V. The
-// following positions of the page stand behind it.
-uint8_t *cpu_pages_row(const cpu_pages *pages, const cpu_call *call, uint32_t part, uint32_t seq,
-                       uint32_t head, int64_t position);
+// Where one head at one position lies, which must have been admitted.
+cpu_place cpu_pages_place(const cpu_pages *pages, const cpu_call *call, uint32_t seq, uint32_t head,
+                          int64_t position);
 
 // ---- The table's calls ----
 
@@ -421,9 +448,6 @@ gr_status cpu_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv
                       gr_dtype dtype, void *values, uint64_t bytes, gr_error *error);
 gr_status cpu_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
                        gr_dtype dtype, const void *values, uint64_t bytes, gr_error *error);
-// Address of one head at one slot; the slots after it follow. Arguments must be in range.
-uint8_t *cpu_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t page, uint32_t head,
-                    uint32_t slot);
 
 gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
                               gr_program **out_program, gr_program_info *out_info, gr_error *error);

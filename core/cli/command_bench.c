@@ -240,12 +240,12 @@ static void print_bench(const bench *b) {
     bool json = b->options->json;
     uint32_t threads = gr_engine_threads(b->cli->engine);
     if (json)
-        printf("{\"type\":\"bench\",\"version\":\"%s\",\"device\":\"%s\",\"threads\":%u,\"prompt\":%u,\"gen\":%u,\"batch\":%u,"
+        printf("{\"type\":\"bench\",\"version\":\"%s\",\"device\":\"%s\",\"cache_type\":\"%s\",\"threads\":%u,\"prompt\":%u,\"gen\":%u,\"batch\":%u,"
                "\"depth\":%u,\"repeat\":%u",
-               gr_version(), b->info.device, threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
+               gr_version(), b->info.device, gr_dtype_name(b->options->cache_type), threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
     else
-        printf("device %s, %u threads, prompt %u, gen %u, batch %u, depth %u; median of %u rounds (least to most)\n",
-               b->info.device, threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
+        printf("device %s, cache of %s, %u threads, prompt %u, gen %u, batch %u, depth %u; median of %u rounds (least to most)\n",
+               b->info.device, gr_dtype_name(b->options->cache_type), threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
     print_figure(b, "prefill_tokens_per_second", offsetof(sample, prefill), false);
     print_figure(b, "decode_tokens_per_second", offsetof(sample, decode), false);
     print_work(b);

@@ -31,10 +31,16 @@ static const cpu_kernels baseline = {
     .rope_half = rope_half_f32_baseline,
     .rope_interleaved = rope_interleaved_f32_baseline,
     .glu_silu = glu_silu_f32_baseline,
-    .attend_scores = attend_scores_f32_baseline,
+    .attend_keys = {[GR_DTYPE_F32] = attend_keys_f32_baseline,
+                    [GR_DTYPE_F16] = attend_keys_f16_baseline,
+                    [GR_DTYPE_BF16] = attend_keys_bf16_baseline,
+                    [GR_DTYPE_Q8_0] = attend_keys_q8_0_baseline},
+    .attend_values = {[GR_DTYPE_F32] = attend_values_f32_baseline,
+                      [GR_DTYPE_F16] = attend_values_f16_baseline,
+                      [GR_DTYPE_BF16] = attend_values_bf16_baseline,
+                      [GR_DTYPE_Q8_0] = attend_values_q8_0_baseline},
     .attend_largest = attend_largest_f32_baseline,
     .attend_exp = attend_exp_f32_baseline,
-    .attend_values = attend_values_f32_baseline,
 };
 
 #if defined(__x86_64__)
@@ -64,10 +70,9 @@ static void fill_avx2(cpu_kernels *k) {
     k->rope_half = rope_half_f32_avx2;
     k->rope_interleaved = rope_interleaved_f32_avx2;
     k->glu_silu = glu_silu_f32_avx2;
-    k->attend_scores = attend_scores_f32_avx2;
+    cpu_attend_avx2(k);
     k->attend_largest = attend_largest_f32_avx2;
     k->attend_exp = attend_exp_f32_avx2;
-    k->attend_values = attend_values_f32_avx2;
 }
 
 static void fill_avx512(cpu_kernels *k) {
@@ -79,9 +84,8 @@ static void fill_avx512(cpu_kernels *k) {
     k->f16_to_f32 = f16_to_f32_avx512;
     k->bf16_to_f32 = bf16_to_f32_avx512;
     k->glu_silu = glu_silu_f32_avx512;
-    k->attend_scores = attend_scores_f32_avx512;
+    cpu_attend_avx512(k);
     k->attend_exp = attend_exp_f32_avx512;
-    k->attend_values = attend_values_f32_avx512;
 }
 #endif
 

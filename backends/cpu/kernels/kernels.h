@@ -24,6 +24,7 @@
 
 #define CPU_PANEL 16       // weight rows in a panel
 #define CPU_CHUNK 256      // values of a row at once
+#define CPU_COLUMNS 16     // positions, or dimensions, in a panel of the cache
 #define CPU_FLOAT_ROWS 4   // weight rows and
 #define CPU_FLOAT_TOKENS 4 // activation rows in one dot_float call
 
@@ -166,6 +167,18 @@ typedef struct cpu_mul_float_args {
     float *sums; // [tokens][16][8], added to
 } cpu_mul_float_args;
 
+// A panel of the cache (../page.c) and what it is multiplied with. Its sixteen columns are positions of keys,
+// its rows their dimensions; or columns are dimensions of values, rows their positions:
+//   F32, F16, BF16   [row][16]
+//   Q8_0 keys        for 32 dimensions: [16] scales, then [32][16] bytes
+//   Q8_0 values      [row] blocks of 32 dimensions, of which `half` says which sixteen
+typedef struct cpu_attend_args {
+    const uint8_t *panel;
+    const float *x; // [queries][x_stride]
+    float *sums;    // [queries][sums_stride]
+    uint32_t queries, rows, x_stride, sums_stride, half;
+} cpu_attend_args;
+
 typedef struct cpu_kernels {
     const char *isa;     // of most of them: "baseline", "avx2", "avx512"
     const char *dot_isa; // of products: "avx512vnni"; NULL: none, weights are expanded to F32
@@ -207,17 +220,14 @@ typedef struct cpu_kernels {
                              float *out);
     void (*glu_silu)(const float *gate, const float *up, uint64_t n, float *out);
 
-    // Attention over keys and values expanded to F32, dim a multiple of 16.
-    // s[i*stride + j] = q[i] . k[j] * scale
-    void (*attend_scores)(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                          uint32_t dim, float scale, float *s, uint32_t stride);
+    // Attention, by the cache's dtype. sums[i][c] = the sum over rows j of x[i][j] * panel[j][c], in
+    // ascending order; of values, added to what sums[i][c] was.
+    void (*attend_keys[GR_DTYPE_LIMIT])(const cpu_attend_args *args);
+    void (*attend_values[GR_DTYPE_LIMIT])(const cpu_attend_args *args);
     // The largest of n scores, -infinity when n is 0; NaN when one is.
     float (*attend_largest)(const float *s, uint32_t n);
     // s[i] = exp(s[i] - largest); returns the sum.
     float (*attend_exp)(float *s, uint32_t n, float largest);
-    // sums[i] += sum over j in [0, keys) of p[i*stride + j] * v[j]
-    void (*attend_values)(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                          uint32_t keys, uint32_t dim, float *sums);
 } cpu_kernels;
 
 // Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL:
@@ -297,24 +307,23 @@ void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float 
 void glu_silu_f32_baseline(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx2(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx512(const float *gate, const float *up, uint64_t n, float *out);
-void attend_scores_f32_baseline(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                                uint32_t dim, float scale, float *s, uint32_t stride);
-void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                            uint32_t dim, float scale, float *s, uint32_t stride);
-void attend_scores_f32_avx512(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                              uint32_t dim, float scale, float *s, uint32_t stride);
+void attend_keys_f32_baseline(const cpu_attend_args *args);
+void attend_keys_f16_baseline(const cpu_attend_args *args);
+void attend_keys_bf16_baseline(const cpu_attend_args *args);
+void attend_keys_q8_0_baseline(const cpu_attend_args *args);
+void attend_values_f32_baseline(const cpu_attend_args *args);
+void attend_values_f16_baseline(const cpu_attend_args *args);
+void attend_values_bf16_baseline(const cpu_attend_args *args);
+void attend_values_q8_0_baseline(const cpu_attend_args *args);
+// attend_keys and attend_values of one ISA, from the template in attend.h.
+void cpu_attend_avx2(cpu_kernels *kernels);
+void cpu_attend_avx512(cpu_kernels *kernels);
+void cpu_attend_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
 float attend_largest_f32_baseline(const float *s, uint32_t n);
 float attend_largest_f32_avx2(const float *s, uint32_t n);
 float attend_exp_f32_baseline(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx2(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx512(float *s, uint32_t n, float largest);
-void attend_values_f32_baseline(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                                uint32_t keys, uint32_t dim, float *sums);
-void attend_values_f32_avx2(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                            uint32_t keys, uint32_t dim, float *sums);
-void attend_values_f32_avx512(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                              uint32_t keys, uint32_t dim, float *sums);
-
 // ---- half.h's numbers, for anyone ----
 float cpu_half_to_float(uint16_t half);
 uint16_t cpu_float_to_half(float value);

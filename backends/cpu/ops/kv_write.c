@@ -41,12 +41,12 @@ static void run(const cpu_call *call, const cpu_task *task) {
     for (uint64_t unit = begin; unit < end; unit++) {
         uint64_t t = unit / kv->kv_heads;
         uint32_t head = (uint32_t)(unit % kv->kv_heads);
+        cpu_place at =
+            cpu_pages_place(&pages, call, (uint32_t)step->row_seq[t], head, step->positions[t]);
         for (uint32_t part = 0; part < 2; part++) {
             if (kv->dim[part])
-                cpu_encode_row(call->kernels, kv->dtype,
-                               cpu_in_f32(call, part) + unit * kv->dim[part], kv->dim[part],
-                               cpu_pages_row(&pages, call, part, (uint32_t)step->row_seq[t], head,
-                                             step->positions[t]));
+                cpu_page_encode(call->kernels, kv, at, part,
+                                cpu_in_f32(call, part) + unit * kv->dim[part]);
         }
     }
 }

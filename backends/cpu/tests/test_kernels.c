@@ -113,8 +113,7 @@ static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
         unsigned long g = i % 8;
         expect(p->scale[g] == q->scale[g] || (isnan(p->scale[g]) && isnan(q->scale[g])), k->isa,
                "scale", i, 0);
-        expect(p->sum32[g] == q->sum32[g] &&
-                   (p->total32[g] == q->total32[g] || isnan(p->scale[g])),
+        expect(p->sum32[g] == q->sum32[g] && (p->total32[g] == q->total32[g] || isnan(p->scale[g])),
                k->isa, "sums", i, 0);
         expect(!memcmp(p->sum16 + 2 * g, q->sum16 + 2 * g, 4), k->isa, "sums of 16", i, 0);
         expect(!memcmp(p->q + 32 * g, q->q + 32 * g, 32), k->isa, "quantised values", i, 0);
@@ -177,13 +176,13 @@ static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, bool 
     for (uint64_t at = 0; at + block <= bytes; at += block) { // finite scales
         static const uint8_t one[2] = {0, 0x3c};
         memcpy(weights + at, one, 2);
-        memcpy(weights + at + 2, gr_dtype_block(dtype) == 256 || dtype == GR_DTYPE_Q4_1 ||
-                                         dtype == GR_DTYPE_Q5_1
-                                     ? one
-                                     : weights + at + 2,
+        memcpy(weights + at + 2,
+               gr_dtype_block(dtype) == 256 || dtype == GR_DTYPE_Q4_1 || dtype == GR_DTYPE_Q5_1
+                   ? one
+                   : weights + at + 2,
                2);
-        memcpy(weights + at + block - 2, gr_dtype_block(dtype) == 256 ? one : weights + at + block - 2,
-               2);
+        memcpy(weights + at + block - 2,
+               gr_dtype_block(dtype) == 256 ? one : weights + at + block - 2, 2);
         if (dtype == GR_DTYPE_Q2_K)
             memcpy(weights + at + 80, one, 2);
     }
@@ -262,8 +261,8 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
             for (uint32_t r = 0; r < CPU_PANEL && !way; r++)
                 k->expand[dtype](from + r * row_bytes, n, rows + r * CPU_CHUNK, tile.s + r,
                                  tile.c + r);
-            const cpu_weave_args args = {
-                from, row_bytes, way > 1 ? panel : NULL, at / CPU_CHUNK, n / 32};
+            const cpu_weave_args args = {from, row_bytes, way > 1 ? panel : NULL, at / CPU_CHUNK,
+                                         n / 32};
             if (way)
                 k->weave[dtype](&args, &tile);
             else
@@ -278,8 +277,7 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
     }
     if (k->dot_packed[dtype] && tokens <= CPU_ROWS_TOKENS) {
         memset(sums, 0x55, sizeof sums);
-        k->dot_packed[dtype](
-            &(cpu_dot_packed_args){panel, values, tokens, x, sums});
+        k->dot_packed[dtype](&(cpu_dot_packed_args){panel, values, tokens, x, sums});
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "packed",
                gr_dtype_name(dtype), values, tokens);
     }
@@ -457,38 +455,102 @@ static void test_exp(const cpu_kernels *k) {
     }
 }
 
+// A panel of `rows` rows of sixteen, random in the cache's dtype, and what it says.
+static void random_cache_panel(gr_dtype dtype, bool keys, uint32_t half, uint32_t rows,
+                               uint8_t *panel, float *out) {
+    if (dtype != GR_DTYPE_Q8_0) {
+        for (uint32_t i = 0; i < rows * CPU_COLUMNS; i++) {
+            float value = uniform();
+            if (dtype == GR_DTYPE_F32)
+                memcpy(panel + i * 4, &value, 4);
+            else if (dtype == GR_DTYPE_F16)
+                f32_to_f16_baseline(&value, 1, (uint16_t *)(void *)panel + i);
+            else
+                f32_to_bf16_baseline(&value, 1, (uint16_t *)(void *)panel + i);
+            out[i] = value;
+            if (dtype == GR_DTYPE_F16)
+                out[i] = cpu_half_to_float(((uint16_t *)(void *)panel)[i]);
+            else if (dtype == GR_DTYPE_BF16)
+                bf16_to_f32_baseline((uint16_t *)(void *)panel + i, 1, &out[i]);
+        }
+        return;
+    }
+    uint32_t blocks = keys ? rows / 32 * CPU_COLUMNS : rows;
+    for (uint32_t b = 0; b < blocks; b++) { // of 32 dimensions of one position
+        uint32_t group = b / CPU_COLUMNS, lane = b % CPU_COLUMNS;
+        uint8_t *base = keys ? panel + group * CPU_COLUMNS * 34 : panel + b * 34;
+        uint16_t scale = cpu_float_to_half(0.01f + 0.001f * (float)(next() % 16));
+        memcpy(keys ? base + lane * 2 : base, &scale, 2);
+        for (uint32_t d = 0; d < 32; d++) {
+            int8_t q = (int8_t)next();
+            base[keys ? CPU_COLUMNS * 2 + d * CPU_COLUMNS + lane : 2 + d] = (uint8_t)q;
+            if (keys)
+                out[(group * 32 + d) * CPU_COLUMNS + lane] = (float)q * cpu_half_to_float(scale);
+            else if (d / CPU_COLUMNS == half)
+                out[b * CPU_COLUMNS + d % CPU_COLUMNS] = (float)q * cpu_half_to_float(scale);
+        }
+    }
+}
+
+enum { QUERIES = 29, ROWS = 96, X_STRIDE = 101, SUMS_STRIDE = 35 };
+
+// All queries in one call; each alone; of values, also row by row: the same bits.
+static void test_attend_panel(const cpu_kernels *k, gr_dtype dtype, bool keys, uint32_t half,
+                              uint32_t rows) {
+    static uint8_t panel[ROWS * CPU_COLUMNS * 4];
+    static float exact[ROWS * CPU_COLUMNS], x[QUERIES * X_STRIDE], was[QUERIES * SUMS_STRIDE],
+        sums[QUERIES * SUMS_STRIDE], alone[CPU_COLUMNS];
+    void (*run)(const cpu_attend_args *) = keys ? k->attend_keys[dtype] : k->attend_values[dtype];
+    uint32_t step = dtype == GR_DTYPE_Q8_0 ? 34 : CPU_COLUMNS * gr_dtype_block_bytes(dtype);
+    random_cache_panel(dtype, keys, half, rows, panel, exact);
+    for (uint32_t i = 0; i < QUERIES * X_STRIDE; i++)
+        x[i] = uniform();
+    for (uint32_t i = 0; i < QUERIES * SUMS_STRIDE; i++)
+        sums[i] = was[i] = uniform();
+    cpu_attend_args args = {.panel = panel,
+                            .x = x,
+                            .sums = sums,
+                            .queries = QUERIES,
+                            .rows = rows,
+                            .x_stride = X_STRIDE,
+                            .sums_stride = SUMS_STRIDE,
+                            .half = half};
+    run(&args);
+    for (uint32_t i = 0; i < QUERIES; i++) {
+        float *got = sums + i * SUMS_STRIDE, *before = was + i * SUMS_STRIDE;
+        for (uint32_t c = 0; c < CPU_COLUMNS; c++) {
+            double sum = keys ? 0.0 : (double)before[c], size = fabs(sum);
+            for (uint32_t j = 0; j < rows; j++) {
+                double term = (double)x[i * X_STRIDE + j] * (double)exact[j * CPU_COLUMNS + c];
+                sum += term;
+                size += fabs(term);
+            }
+            expect(close_to(got[c], sum, size), k->isa, keys ? "keys" : "values", dtype, i);
+        }
+        expect(!memcmp(got + CPU_COLUMNS, before + CPU_COLUMNS,
+                       (SUMS_STRIDE - CPU_COLUMNS) * sizeof *got),
+               k->isa, "beside the sums", dtype, i);
+        memcpy(alone, before, sizeof alone);
+        cpu_attend_args one = args;
+        one.x = x + i * X_STRIDE;
+        one.sums = alone;
+        one.queries = 1;
+        for (uint32_t j = 0, n = keys ? rows : 1; j < rows; j += n, one.x += n, one.panel += step) {
+            one.rows = n;
+            run(&one);
+        }
+        expect(!memcmp(alone, got, sizeof alone), k->isa, keys ? "keys alone" : "values alone",
+               dtype, i);
+    }
+}
+
 static void test_attend(const cpu_kernels *k) {
-    enum { QUERIES = 7, KEYS = 13 };
-    static float q[QUERIES * 256], keys[KEYS * 256], s[QUERIES * 32], sums[QUERIES * 256],
-        alone[256];
-    for (uint32_t dim = 16; dim <= 256; dim += 16) {
-        for (uint32_t i = 0; i < QUERIES * dim; i++)
-            q[i] = uniform(), sums[i] = 1.0f;
-        for (uint32_t i = 0; i < KEYS * dim; i++)
-            keys[i] = uniform();
-        k->attend_scores(q, QUERIES, keys, KEYS, dim, 0.5f, s, 32);
-        k->attend_values(s, QUERIES, 32, keys, KEYS, dim, sums);
-        for (uint32_t i = 0; i < QUERIES; i++) {
-            for (uint32_t j = 0; j < KEYS; j++) {
-                double exact = 0.0;
-                float one;
-                for (uint32_t d = 0; d < dim; d++)
-                    exact += (double)q[i * dim + d] * (double)keys[j * dim + d];
-                expect(close_to(s[i * 32 + j], exact * 0.5, 10.0), k->isa, "score", dim, j);
-                k->attend_scores(q + i * dim, 1, keys + j * dim, 1, dim, 0.5f, &one, 1);
-                expect(one == s[i * 32 + j], k->isa, "score alone", dim, j);
-            }
-            for (uint32_t d = 0; d < dim; d++) {
-                double exact = 1.0;
-                for (uint32_t j = 0; j < KEYS; j++)
-                    exact += (double)s[i * 32 + j] * (double)keys[j * dim + d];
-                expect(close_to(sums[i * dim + d], exact, 20.0), k->isa, "weighted sum", dim, d);
-                alone[d] = 1.0f;
-            }
-            for (uint32_t j = 0; j < KEYS; j++) // key by key, the sums stored in between
-                k->attend_values(s + i * 32 + j, 1, 32, keys + j * dim, 1, dim, alone);
-            expect(!memcmp(alone, sums + i * dim, dim * sizeof *alone), k->isa,
-                   "weighted sum alone", dim, i);
+    static const gr_dtype dtypes[] = {GR_DTYPE_F32, GR_DTYPE_F16, GR_DTYPE_BF16, GR_DTYPE_Q8_0};
+    for (uint32_t d = 0; d < 4; d++) {
+        for (uint32_t rows = 32; rows <= ROWS; rows += 32) {
+            test_attend_panel(k, dtypes[d], true, 0, rows);
+            test_attend_panel(k, dtypes[d], false, 0, rows);
+            test_attend_panel(k, dtypes[d], false, dtypes[d] == GR_DTYPE_Q8_0, rows - 7);
         }
     }
 }
@@ -518,8 +580,10 @@ int main(int argc, char **argv) {
 #ifdef GREGALE_CPU_EMULATED
     if (features_here() & GR_CPU_AVX2) {
         cpu_products_emulated(&k);
+        cpu_attend_emulated(&k);
         puts("AVX-512 products, emulated");
         test_products(&k, &c);
+        test_attend(&k);
     }
 #endif
     printf("seed %llu: %u checks, %u failed\n", (unsigned long long)seed, checks, failures);
