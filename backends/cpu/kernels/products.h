@@ -8,15 +8,18 @@
 
 #include "kernels/kernels.h"
 
+#define CPU_PARTS (CPU_PANEL / CPU_LANES) // vectors side by side in a panel
+
 // Exact dots of one group: w[step][part] with x[t][4*step..], into dots[t][part]. A product is added
 // CPU_DELAY activation rows after it was started: this order keeps the multipliers busy.
 CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_t *const *x,
-                              const uint32_t tokens, const cpu_dtype_form form, cpu_vi dots[][2]) {
+                              const uint32_t tokens, const cpu_dtype_form form,
+                              cpu_vi dots[][CPU_PARTS]) {
     const uint32_t steps = form.group / 4, planes = cpu_planes(form.bits);
     const uint32_t run = cpu_run(form.bits) < steps ? cpu_run(form.bits) : steps;
     CPU_UNROLL
     for (uint32_t plane = 0; plane < planes; plane++) {
-        cpu_vi sums[CPU_TILE_TOKENS][2], products[CPU_DELAY + 1][2], v[2];
+        cpu_vi sums[CPU_TILE_TOKENS][CPU_PARTS], products[CPU_DELAY + 1][CPU_PARTS], v[CPU_PARTS];
         CPU_UNROLL
         for (uint32_t i = 0; i < steps * tokens + CPU_DELAY; i++) {
             const uint32_t s = i / tokens, t = i % tokens;
@@ -70,15 +73,16 @@ CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cp
     const uint32_t block = form.group == 32 ? group : group / 2;
     const int32_t sum = form.group == 32 ? a->sum32[block] : a->sum16[group];
     const cpu_vf scale = cpu_setf(a->scale[block]);
+    const uint32_t bias = cpu_zero(form.zero);
     cpu_vi zero = cpu_set32(sum);
     cpu_vf total = scale;
-    if (form.zero)
-        zero = cpu_sll(zero, __builtin_ctz(form.zero));
+    if (bias)
+        zero = cpu_sll(zero, __builtin_ctz(bias));
     if (form.offset)
         total = cpu_setf(form.group == 32 ? a->total32[block] : a->scale[block] * (float)sum);
     CPU_UNROLL
     for (uint32_t p = 0; p < parts; p++) {
-        cpu_vi dot = form.zero ? cpu_sub32(dots[p], zero) : dots[p];
+        cpu_vi dot = bias ? cpu_sub32(dots[p], zero) : dots[p];
         sums[p] = cpu_fma(cpu_mulf(cpu_to_float(dot), scale), s[p], sums[p]);
         if (form.offset)
             sums[p] = cpu_fma(total, c[p], sums[p]);
@@ -89,12 +93,12 @@ CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cp
 
 CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *sums,
                               const uint32_t tokens, const cpu_dtype_form form) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES, groups = args->blocks * 32 / form.group;
+    const uint32_t parts = CPU_PARTS, groups = args->blocks * 32 / form.group;
     const cpu_vi *w = (const cpu_vi *)(const void *)args->tile->q;
     for (uint32_t g = 0; g < groups; g++, w += form.group / 4 * parts) {
         const int8_t *x[CPU_TILE_TOKENS];
-        cpu_vi dots[CPU_TILE_TOKENS][2];
-        cpu_vf s[2], c[2];
+        cpu_vi dots[CPU_TILE_TOKENS][CPU_PARTS];
+        cpu_vf s[CPU_PARTS], c[CPU_PARTS];
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
             x[t] = a[t].q + g * form.group;
@@ -107,7 +111,7 @@ CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             float *at = sums + t * CPU_PANEL;
-            cpu_vf v[2];
+            cpu_vf v[CPU_PARTS];
             CPU_UNROLL
             for (uint32_t p = 0; p < parts; p++)
                 v[p] = cpu_loadf(at + p * CPU_LANES);
@@ -194,7 +198,7 @@ CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_quantised *a,
             for (uint32_t h = 0; h < 32 / form.group; h++) {
                 const uint32_t g = (first + which) * (32 / form.group) + h;
                 const int8_t *x[CPU_ROWS_TOKENS];
-                cpu_vi dots[CPU_ROWS_TOKENS][2];
+                cpu_vi dots[CPU_ROWS_TOKENS][CPU_PARTS];
                 CPU_UNROLL
                 for (uint32_t t = 0; t < tokens; t++)
                     x[t] = a[t].q + g * form.group;
@@ -263,7 +267,7 @@ CPU_INLINE void cpu_pack_panel(const uint8_t *rows, uint64_t stride, uint64_t k,
 
 CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const bool packed,
                                const cpu_unpacker *u, gr_dtype dtype) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES;
+    const uint32_t parts = CPU_PARTS;
     cpu_vi *q = (cpu_vi *)(void *)tile->q;
     for (uint32_t part = 0; part < parts; part++) {
         const uint32_t lane = part * CPU_LANES;
@@ -289,8 +293,8 @@ CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const
 
 // The same from rows that an expander has made: q + zero, [16][CPU_CHUNK].
 CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, int zero, uint8_t *tile) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES;
-    const cpu_vi bias = cpu_set8((char)zero);
+    const uint32_t parts = CPU_PARTS;
+    const cpu_vi bias = cpu_set8((char)cpu_zero((uint32_t)zero));
     cpu_vi *q = (cpu_vi *)(void *)tile;
     CPU_UNROLL
     for (uint32_t part = 0; part < parts; part++) {
