@@ -136,7 +136,7 @@ typedef struct cpu_mul_float_args {
 } cpu_mul_float_args;
 
 typedef struct cpu_kernels {
-    const char *isa;     // of most of them: "baseline", "avx2", "avx512"
+    const char *isa;     // of most of them: "baseline", "avx2", "avx512", "neon"
     const char *dot_isa; // of products: "avx512vnni"; NULL: none, weights are expanded to F32
     gr_cpu_features features;
 
@@ -188,9 +188,10 @@ typedef struct cpu_kernels {
                           uint32_t keys, uint32_t dim, float *sums);
 } cpu_kernels;
 
-// Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL:
-// the best) allow.
+// Fills the table for what `features` and `isa` (a name below; NULL: the best) allow.
 void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels);
+// The names of this architecture, "baseline" first, the best last; NULL after it.
+const char *cpu_isa_name(unsigned level);
 // Whether `isa` is one of those names, empty or NULL.
 bool cpu_isa_known(const char *isa);
 
@@ -228,6 +229,8 @@ void quantise_f32_avx2(const float *x, uint64_t k, cpu_quantised *row, uint64_t 
 void cpu_products_avx2(cpu_kernels *kernels);
 void cpu_products_avxvnni(cpu_kernels *kernels);
 void cpu_products_avx512vnni(cpu_kernels *kernels);
+void cpu_products_neon(cpu_kernels *kernels);
+void cpu_products_neondot(cpu_kernels *kernels);
 void cpu_products_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
 void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);
