@@ -89,6 +89,23 @@ static void fill_avx512(cpu_kernels *k) {
 static void fill_neon(cpu_kernels *k) {
     k->isa = "neon";
     cpu_products_neon(k);
+    k->quantise = quantise_f32_neon;
+    k->dot_f32 = dot_f32_neon;
+    k->dot_f16 = dot_f16_neon;
+    k->dot_bf16 = dot_bf16_neon;
+    k->mul_float = mul_float_neon;
+    k->add_lanes = add_lanes_neon;
+    k->f16_to_f32 = f16_to_f32_neon;
+    k->i8_to_f32 = i8_to_f32_neon;
+    k->f32_to_f16 = f32_to_f16_neon;
+    k->rms_norm = rms_norm_f32_neon;
+    k->rope_half = rope_half_f32_neon;
+    k->rope_interleaved = rope_interleaved_f32_neon;
+    k->glu_silu = glu_silu_f32_neon;
+    k->attend_scores = attend_scores_f32_neon;
+    k->attend_largest = attend_largest_f32_neon;
+    k->attend_exp = attend_exp_f32_neon;
+    k->attend_values = attend_values_f32_neon;
 }
 #endif
 

@@ -225,6 +225,7 @@ CPU_DECLARE_EXPAND(expand_iq4_xs_avx2);
 
 void quantise_f32_baseline(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
 void quantise_f32_avx2(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
+void quantise_f32_neon(const float *x, uint64_t k, cpu_quantised *row, uint64_t stride);
 // weave, weave_bytes, pack, dot_tile, dot_packed and dot_isa of one ISA, from the templates in products.h.
 void cpu_products_avx2(cpu_kernels *kernels);
 void cpu_products_avxvnni(cpu_kernels *kernels);
@@ -236,50 +237,70 @@ void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);
 void dot_bf16_baseline(const cpu_dot_float_args *args);
 void dot_f32_avx2(const cpu_dot_float_args *args);
+void dot_f32_neon(const cpu_dot_float_args *args);
 void dot_f16_avx2(const cpu_dot_float_args *args);
+void dot_f16_neon(const cpu_dot_float_args *args);
 void dot_bf16_avx2(const cpu_dot_float_args *args);
+void dot_bf16_neon(const cpu_dot_float_args *args);
 void mul_float_avx2(const cpu_mul_float_args *args);
+void mul_float_neon(const cpu_mul_float_args *args);
 void add_lanes_avx2(const float *sums, uint32_t count, float *out);
+void add_lanes_neon(const float *sums, uint32_t count, float *out);
 void dot_f32_avx512(const cpu_dot_float_args *args);
 void dot_f16_avx512(const cpu_dot_float_args *args);
 void dot_bf16_avx512(const cpu_dot_float_args *args);
 void f16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to);
+void f16_to_f32_neon(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void i8_to_f32_baseline(const int8_t *from, uint32_t n, float s, float c, float *to);
 void i8_to_f32_avx2(const int8_t *from, uint32_t n, float s, float c, float *to);
+void i8_to_f32_neon(const int8_t *from, uint32_t n, float s, float c, float *to);
 void f32_to_f16_baseline(const float *from, uint64_t n, uint16_t *to);
 void f32_to_f16_avx2(const float *from, uint64_t n, uint16_t *to);
+void f32_to_f16_neon(const float *from, uint64_t n, uint16_t *to);
 void f32_to_bf16_baseline(const float *from, uint64_t n, uint16_t *to);
 void rms_norm_f32_baseline(const float *x, const float *weight, uint64_t n, float eps, float *out);
 void rms_norm_f32_avx2(const float *x, const float *weight, uint64_t n, float eps, float *out);
+void rms_norm_f32_neon(const float *x, const float *weight, uint64_t n, float eps, float *out);
 void rope_half_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                             float *out);
 void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine,
                                    uint32_t pairs, float *out);
 void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                         float *out);
+void rope_half_f32_neon(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                        float *out);
 void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine,
+                               uint32_t pairs, float *out);
+void rope_interleaved_f32_neon(const float *x, const float *cosine, const float *sine,
                                uint32_t pairs, float *out);
 void glu_silu_f32_baseline(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx2(const float *gate, const float *up, uint64_t n, float *out);
+void glu_silu_f32_neon(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx512(const float *gate, const float *up, uint64_t n, float *out);
 void attend_scores_f32_baseline(const float *q, uint32_t queries, const float *k, uint32_t keys,
                                 uint32_t dim, float scale, float *s, uint32_t stride);
 void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys,
                             uint32_t dim, float scale, float *s, uint32_t stride);
+void attend_scores_f32_neon(const float *q, uint32_t queries, const float *k, uint32_t keys,
+                            uint32_t dim, float scale, float *s, uint32_t stride);
 void attend_scores_f32_avx512(const float *q, uint32_t queries, const float *k, uint32_t keys,
                               uint32_t dim, float scale, float *s, uint32_t stride);
 float attend_largest_f32_baseline(const float *s, uint32_t n);
 float attend_largest_f32_avx2(const float *s, uint32_t n);
+float attend_largest_f32_neon(const float *s, uint32_t n);
 float attend_exp_f32_baseline(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx2(float *s, uint32_t n, float largest);
+float attend_exp_f32_neon(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx512(float *s, uint32_t n, float largest);
 void attend_values_f32_baseline(const float *p, uint32_t queries, uint32_t stride, const float *v,
                                 uint32_t keys, uint32_t dim, float *sums);
 void attend_values_f32_avx2(const float *p, uint32_t queries, uint32_t stride, const float *v,
+                            uint32_t keys, uint32_t dim, float *sums);
+void attend_values_f32_neon(const float *p, uint32_t queries, uint32_t stride, const float *v,
                             uint32_t keys, uint32_t dim, float *sums);
 void attend_values_f32_avx512(const float *p, uint32_t queries, uint32_t stride, const float *v,
                               uint32_t keys, uint32_t dim, float *sums);

@@ -7,13 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(CPU_EMULATED) || defined(CPU_SANITIZED) // slow anyway, and quicker to compile
-#define CPU_INLINE static inline
-#define CPU_UNROLL
-#else
-#define CPU_INLINE static inline __attribute__((always_inline))
-#define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
-#endif
+#include "kernels/inline.h"
 
 #if defined(__x86_64__)
 CPU_INLINE __m128i cpu_load16(const uint8_t *from) {

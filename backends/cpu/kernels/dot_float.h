@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// dot_float.h: dot products of float weights, in the words of f32x8_avx2.h or f32x8_neon.h, which
+// come first: up to 4 weight rows against up to 2 activation rows at a time, eight running sums
+// each.
+#ifndef GREGALE_BACKENDS_CPU_DOT_FLOAT_H
+#define GREGALE_BACKENDS_CPU_DOT_FLOAT_H
+
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+// Reads values [i, i+8) of a weight row as F32; and value i alone.
+typedef cpu_f32x8 (*cpu_load_float)(const uint8_t *row, uint64_t i);
+typedef float (*cpu_load_one)(const uint8_t *row, uint64_t i);
+
+CPU_INLINE cpu_f32x8 cpu_load_f32(const uint8_t *row, uint64_t i) {
+    return f32x8_load((const float *)(const void *)row + i);
+}
+CPU_INLINE float cpu_one_f32(const uint8_t *row, uint64_t i) {
+    return ((const float *)(const void *)row)[i];
+}
+CPU_INLINE cpu_f32x8 cpu_load_f16(const uint8_t *row, uint64_t i) {
+    return f32x8_load_f16((const uint16_t *)(const void *)row + i);
+}
+CPU_INLINE float cpu_one_f16(const uint8_t *row, uint64_t i) {
+    return cpu_half_to_float(((const uint16_t *)(const void *)row)[i]);
+}
+CPU_INLINE cpu_f32x8 cpu_load_bf16(const uint8_t *row, uint64_t i) {
+    return f32x8_load_bf16((const uint16_t *)(const void *)row + i);
+}
+CPU_INLINE float cpu_one_bf16(const uint8_t *row, uint64_t i) {
+    uint32_t bits = (uint32_t)((const uint16_t *)(const void *)row)[i] << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+CPU_INLINE void cpu_dot_block(const cpu_dot_float_args *a, uint32_t first, const uint32_t rows,
+                              const uint32_t tokens, cpu_load_float load, cpu_load_one one) {
+    cpu_f32x8 sums[2][CPU_FLOAT_ROWS];
+    uint64_t i = 0;
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        CPU_UNROLL
+        for (uint32_t r = 0; r < rows; r++)
+            sums[t][r] = f32x8_zero();
+    }
+    for (; i + 8 <= a->k; i += 8) {
+        cpu_f32x8 x[2];
+        CPU_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            x[t] = f32x8_load(a->x + (first + t) * a->x_stride + i);
+        CPU_UNROLL
+        for (uint32_t r = 0; r < rows; r++) {
+            const cpu_f32x8 w = load(a->weights + r * a->weight_stride, i);
+            CPU_UNROLL
+            for (uint32_t t = 0; t < tokens; t++)
+                sums[t][r] = f32x8_fma(w, x[t], sums[t][r]);
+        }
+    }
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        CPU_UNROLL
+        for (uint32_t r = 0; r < rows; r++) {
+            float sum = f32x8_sum(sums[t][r]);
+            for (uint64_t j = i; j < a->k; j++)
+                sum +=
+                    one(a->weights + r * a->weight_stride, j) * a->x[(first + t) * a->x_stride + j];
+            a->out[(first + t) * a->out_stride + r] = sum;
+        }
+    }
+}
+
+CPU_INLINE void cpu_dot_rows(const cpu_dot_float_args *a, uint32_t first, const uint32_t tokens,
+                             cpu_load_float load, cpu_load_one one) {
+    switch (a->rows) {
+    case 1: cpu_dot_block(a, first, 1, tokens, load, one); break;
+    case 2: cpu_dot_block(a, first, 2, tokens, load, one); break;
+    case 3: cpu_dot_block(a, first, 3, tokens, load, one); break;
+    default: cpu_dot_block(a, first, 4, tokens, load, one); break;
+    }
+}
+
+CPU_INLINE void cpu_dot_float(const cpu_dot_float_args *a, cpu_load_float load, cpu_load_one one) {
+    for (uint32_t first = 0; first < a->tokens; first += 2) {
+        if (a->tokens - first >= 2)
+            cpu_dot_rows(a, first, 2, load, one);
+        else
+            cpu_dot_rows(a, first, 1, load, one);
+    }
+}
+
+#endif
