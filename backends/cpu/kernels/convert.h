@@ -11,7 +11,7 @@ CPU_INLINE void cpu_f16_to_f32(const uint16_t *from, uint64_t n, float *to) {
     for (; i + 8 <= n; i += 8)
         f32x8_store(to + i, f32x8_load_f16(from + i));
     for (; i < n; i++)
-        to[i] = cpu_half_to_float(from[i]);
+        to[i] = f32_of_f16(from[i]);
 }
 
 CPU_INLINE void cpu_f32_to_f16(const float *from, uint64_t n, uint16_t *to) {

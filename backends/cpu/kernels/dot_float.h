@@ -23,7 +23,7 @@ CPU_INLINE cpu_f32x8 cpu_load_f16(const uint8_t *row, uint64_t i) {
     return f32x8_load_f16((const uint16_t *)(const void *)row + i);
 }
 CPU_INLINE float cpu_one_f16(const uint8_t *row, uint64_t i) {
-    return cpu_half_to_float(((const uint16_t *)(const void *)row)[i]);
+    return f32_of_f16(((const uint16_t *)(const void *)row)[i]);
 }
 CPU_INLINE cpu_f32x8 cpu_load_bf16(const uint8_t *row, uint64_t i) {
     return f32x8_load_bf16((const uint16_t *)(const void *)row + i);

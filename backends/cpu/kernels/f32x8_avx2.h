@@ -25,6 +25,9 @@ CPU_INLINE void f32x8_store(float *to, cpu_f32x8 v) {
 CPU_INLINE cpu_f32x8 f32x8_load_f16(const uint16_t *from) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)from));
 }
+CPU_INLINE float f32_of_f16(uint16_t half) {
+    return _cvtsh_ss(half);
+}
 CPU_INLINE void f32x8_store_f16(uint16_t *to, cpu_f32x8 v) {
     _mm_storeu_si128((__m128i *)(void *)to, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }

@@ -27,6 +27,9 @@ CPU_INLINE cpu_f32x8 f32x8_load_f16(const uint16_t *from) {
     const float16x8_t half = vreinterpretq_f16_u16(vld1q_u16(from));
     return (cpu_f32x8){vcvt_f32_f16(vget_low_f16(half)), vcvt_high_f32_f16(half)};
 }
+CPU_INLINE float f32_of_f16(uint16_t half) {
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half))), 0);
+}
 CPU_INLINE void f32x8_store_f16(uint16_t *to, cpu_f32x8 v) {
     vst1q_u16(to, vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(v.low), v.high)));
 }
