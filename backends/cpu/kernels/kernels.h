@@ -233,6 +233,7 @@ void cpu_products_avx512vnni(cpu_kernels *kernels);
 void cpu_products_neon(cpu_kernels *kernels);
 void cpu_products_neondot(cpu_kernels *kernels);
 void cpu_products_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
+void cpu_products_avxvnni_emulated(cpu_kernels *kernels);
 void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);
 void dot_bf16_baseline(const cpu_dot_float_args *args);

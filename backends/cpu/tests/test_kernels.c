@@ -462,11 +462,16 @@ int main(int argc, char **argv) {
         test_exp(&k);
         test_attend(&k);
     }
-#ifdef GREGALE_CPU_EMULATED
+#if defined(__x86_64__)
     if (features_here() & GR_CPU_AVX2) {
+        cpu_products_avxvnni_emulated(&k);
+        puts("AVX-VNNI products, emulated");
+        test_products(&k, &c);
+#ifdef GREGALE_CPU_EMULATED
         cpu_products_emulated(&k);
         puts("AVX-512 products, emulated");
         test_products(&k, &c);
+#endif
     }
 #endif
     printf("seed %llu: %u checks, %u failed\n", (unsigned long long)seed, checks, failures);
