@@ -49,8 +49,9 @@ CPU_INLINE void f32x8_load_pairs(const float *from, cpu_f32x8 *first, cpu_f32x8 
     *second = (cpu_f32x8){a.val[1], b.val[1]};
 }
 CPU_INLINE void f32x8_store_pairs(float *to, cpu_f32x8 first, cpu_f32x8 second) {
-    vst2q_f32(to, (float32x4x2_t){{first.low, second.low}});
-    vst2q_f32(to + 8, (float32x4x2_t){{first.high, second.high}});
+    const float32x4x2_t a = {{first.low, second.low}}, b = {{first.high, second.high}};
+    vst2q_f32(to, a);
+    vst2q_f32(to + 8, b);
 }
 CPU_INLINE cpu_f32x8 f32x8_set(float v) {
     return (cpu_f32x8){vdupq_n_f32(v), vdupq_n_f32(v)};

@@ -8,7 +8,11 @@
 #define CPU_UNROLL
 #else
 #define CPU_INLINE static inline __attribute__((always_inline))
-#define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
+#ifdef __clang__ // loops whose bounds are constants once inlined
+#define CPU_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define CPU_UNROLL _Pragma("GCC unroll 64")
+#endif
 #endif
 
 #endif
