@@ -180,7 +180,7 @@ typedef struct cpu_attend_args {
 } cpu_attend_args;
 
 typedef struct cpu_kernels {
-    const char *isa;     // of most of them: "baseline", "avx2", "avx512"
+    const char *isa;     // of most of them: "baseline", "avx2", "avx512", "neon"
     const char *dot_isa; // of products: "avx512vnni"; NULL: none, weights are expanded to F32
     gr_cpu_features features;
 
@@ -230,9 +230,10 @@ typedef struct cpu_kernels {
     float (*attend_exp)(float *s, uint32_t n, float largest);
 } cpu_kernels;
 
-// Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL:
-// the best) allow.
+// Fills the table for what `features` and `isa` (a name below; NULL: the best) allow.
 void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels);
+// The names of this architecture, "baseline" first, the best last; NULL after it.
+const char *cpu_isa_name(unsigned level);
 // Whether `isa` is one of those names, empty or NULL.
 bool cpu_isa_known(const char *isa);
 
@@ -268,44 +269,63 @@ void quantise_f32_baseline(const float *x, uint64_t first, uint64_t n, cpu_quant
                            uint64_t stride);
 void quantise_f32_avx2(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
                        uint64_t stride);
+void quantise_f32_neon(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
+                       uint64_t stride);
 // weave, weave_bytes, pack, dot_tile, dot_packed and dot_isa of one ISA, from the templates in products.h.
 void cpu_products_avx2(cpu_kernels *kernels);
 void cpu_products_avxvnni(cpu_kernels *kernels);
 void cpu_products_avx512vnni(cpu_kernels *kernels);
+void cpu_products_neon(cpu_kernels *kernels);
+void cpu_products_neondot(cpu_kernels *kernels);
 void cpu_products_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
+void cpu_products_avxvnni_emulated(cpu_kernels *kernels);
 void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);
 void dot_bf16_baseline(const cpu_dot_float_args *args);
 void dot_f32_avx2(const cpu_dot_float_args *args);
+void dot_f32_neon(const cpu_dot_float_args *args);
 void dot_f16_avx2(const cpu_dot_float_args *args);
+void dot_f16_neon(const cpu_dot_float_args *args);
 void dot_bf16_avx2(const cpu_dot_float_args *args);
+void dot_bf16_neon(const cpu_dot_float_args *args);
 void mul_float_avx2(const cpu_mul_float_args *args);
+void mul_float_neon(const cpu_mul_float_args *args);
 void add_lanes_avx2(const float *sums, uint32_t count, float *out);
+void add_lanes_neon(const float *sums, uint32_t count, float *out);
 void dot_f32_avx512(const cpu_dot_float_args *args);
 void dot_f16_avx512(const cpu_dot_float_args *args);
 void dot_bf16_avx512(const cpu_dot_float_args *args);
 void f16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to);
+void f16_to_f32_neon(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void i8_to_f32_baseline(const int8_t *from, uint32_t n, float s, float c, float *to);
 void i8_to_f32_avx2(const int8_t *from, uint32_t n, float s, float c, float *to);
+void i8_to_f32_neon(const int8_t *from, uint32_t n, float s, float c, float *to);
 void f32_to_f16_baseline(const float *from, uint64_t n, uint16_t *to);
 void f32_to_f16_avx2(const float *from, uint64_t n, uint16_t *to);
+void f32_to_f16_neon(const float *from, uint64_t n, uint16_t *to);
 void f32_to_bf16_baseline(const float *from, uint64_t n, uint16_t *to);
 void rms_norm_f32_baseline(const float *x, const float *weight, uint64_t n, float eps, float *out);
 void rms_norm_f32_avx2(const float *x, const float *weight, uint64_t n, float eps, float *out);
+void rms_norm_f32_neon(const float *x, const float *weight, uint64_t n, float eps, float *out);
 void rope_half_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                             float *out);
 void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine,
                                    uint32_t pairs, float *out);
 void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                         float *out);
+void rope_half_f32_neon(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                        float *out);
 void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine,
+                               uint32_t pairs, float *out);
+void rope_interleaved_f32_neon(const float *x, const float *cosine, const float *sine,
                                uint32_t pairs, float *out);
 void glu_silu_f32_baseline(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx2(const float *gate, const float *up, uint64_t n, float *out);
+void glu_silu_f32_neon(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx512(const float *gate, const float *up, uint64_t n, float *out);
 void attend_keys_f32_baseline(const cpu_attend_args *args);
 void attend_keys_f16_baseline(const cpu_attend_args *args);
@@ -317,12 +337,15 @@ void attend_values_bf16_baseline(const cpu_attend_args *args);
 void attend_values_q8_0_baseline(const cpu_attend_args *args);
 // attend_keys and attend_values of one ISA, from the template in attend.h.
 void cpu_attend_avx2(cpu_kernels *kernels);
+void cpu_attend_neon(cpu_kernels *kernels);
 void cpu_attend_avx512(cpu_kernels *kernels);
 void cpu_attend_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
 float attend_largest_f32_baseline(const float *s, uint32_t n);
 float attend_largest_f32_avx2(const float *s, uint32_t n);
+float attend_largest_f32_neon(const float *s, uint32_t n);
 float attend_exp_f32_baseline(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx2(float *s, uint32_t n, float largest);
+float attend_exp_f32_neon(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx512(float *s, uint32_t n, float largest);
 // ---- half.h's numbers, for anyone ----
 float cpu_half_to_float(uint16_t half);

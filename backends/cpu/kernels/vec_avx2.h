@@ -37,9 +37,6 @@ CPU_INLINE cpu_vi cpu_and(cpu_vi a, cpu_vi b) {
 CPU_INLINE cpu_vi cpu_or(cpu_vi a, cpu_vi b) {
     return _mm256_or_si256(a, b);
 }
-CPU_INLINE cpu_vi cpu_xor(cpu_vi a, cpu_vi b) {
-    return _mm256_xor_si256(a, b);
-}
 CPU_INLINE cpu_vi cpu_add8(cpu_vi a, cpu_vi b) {
     return _mm256_add_epi8(a, b);
 }

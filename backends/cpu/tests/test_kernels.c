@@ -9,6 +9,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include "kernels/kernels.h"
@@ -51,6 +53,13 @@ static gr_cpu_features features_here(void) {
         found |= GR_CPU_AVX512;
     if (found & GR_CPU_AVX512 && __builtin_cpu_supports("avx512vnni"))
         found |= GR_CPU_AVX512_VNNI;
+#elif defined(__aarch64__)
+    found |= GR_CPU_NEON;
+#if defined(__linux__)
+    found |= getauxval(AT_HWCAP) >> 20 & 1 ? GR_CPU_NEON_DOTPROD : 0; // ASIMDDP
+#elif defined(__ARM_FEATURE_DOTPROD)
+    found |= GR_CPU_NEON_DOTPROD;
+#endif
 #endif
     return found;
 }
@@ -166,12 +175,13 @@ static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *
 
 enum { TOKENS = 13, MOST_TOKENS = 70 }; // past the widest kernel; past a list of remainders
 
-// Panels of extreme values too: all bits set makes every product as large as it can be.
-static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, bool extreme) {
+// Panels of extreme values too, made of the byte `fill` where it is not negative: 0xff is the
+// largest of unsigned weights, 0x7f and 0x80 are the ends of signed ones.
+static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, int fill) {
     random_row(dtype, weights, bytes);
-    if (!extreme)
+    if (fill < 0)
         return;
-    memset(weights, 0xff, bytes);
+    memset(weights, fill, bytes);
     uint32_t block = gr_dtype_block_bytes(dtype);
     for (uint64_t at = 0; at + block <= bytes; at += block) { // finite scales
         static const uint8_t one[2] = {0, 0x3c};
@@ -223,7 +233,7 @@ static void gather(const uint8_t *marks, const cpu_remainder *rest, uint32_t tok
 
 // One panel by each way there is, against `product`.
 static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values,
-                       uint32_t tokens, bool extreme) {
+                       uint32_t tokens, int fill) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = tokens + 1;
     static cpu_quantised records[4 * (MOST_TOKENS + 1)];
@@ -235,10 +245,10 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
     static int8_t rows[CPU_PANEL * CPU_CHUNK];
     uint8_t *weights = malloc(CPU_PANEL * row_bytes);
     float line[1024], sums[MOST_TOKENS * CPU_PANEL], exact[MOST_TOKENS * CPU_PANEL];
-    random_panel(dtype, weights, CPU_PANEL * row_bytes, extreme);
+    random_panel(dtype, weights, CPU_PANEL * row_bytes, fill);
     for (uint32_t t = 0; t < tokens; t++) {
         for (uint64_t i = 0; i < values; i++)
-            line[i] = extreme ? (t % 2 ? -1.0f : 1.0f) : uniform();
+            line[i] = fill >= 0 ? (t % 2 ? -1.0f : 1.0f) : uniform();
         c->quantise(line, 0, values, records + t, stride);
         for (uint64_t at = 0; at < values; at += CPU_CHUNK) {
             marks[at / CPU_CHUNK * stride + t] = remainder_marks(t, values - at);
@@ -291,11 +301,12 @@ static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
         for (uint64_t values = gr_dtype_block(dtype); c->expand[dtype] && values <= 1024;
              values += gr_dtype_block(dtype) * 3) {
             for (uint32_t tokens = 1; tokens <= TOKENS; tokens++) {
-                test_panel(k, c, dtype, values, tokens, false);
-                test_panel(k, c, dtype, values, tokens, true);
+                static const int fills[] = {-1, 0xff, 0x7f, 0x80};
+                for (unsigned i = 0; i < sizeof fills / sizeof *fills; i++)
+                    test_panel(k, c, dtype, values, tokens, fills[i]);
             }
             if (values <= 256)
-                test_panel(k, c, dtype, values, MOST_TOKENS, false);
+                test_panel(k, c, dtype, values, MOST_TOKENS, -1);
         }
     }
 }
@@ -556,14 +567,13 @@ static void test_attend(const cpu_kernels *k) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const names[] = {"baseline", "avx2", "avx2vnni", "avx512"};
     cpu_kernels c, k;
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 20240901;
     state = seed * 2654435761u + 1;
     cpu_kernels_init(0, "baseline", &c);
-    for (int i = 0; i < 4; i++) {
-        cpu_kernels_init(features_here(), names[i], &k);
-        printf("%s: %s kernels, 8-bit products by %s\n", names[i], k.isa,
+    for (unsigned i = 0; cpu_isa_name(i); i++) {
+        cpu_kernels_init(features_here(), cpu_isa_name(i), &k);
+        printf("%s: %s kernels, 8-bit products by %s\n", cpu_isa_name(i), k.isa,
                k.dot_isa ? k.dot_isa : "none");
         test_expand(&k, &c);
         test_quantise(&k, &c);
@@ -577,13 +587,18 @@ int main(int argc, char **argv) {
         test_exp(&k);
         test_attend(&k);
     }
-#ifdef GREGALE_CPU_EMULATED
+#if defined(__x86_64__)
     if (features_here() & GR_CPU_AVX2) {
+        cpu_products_avxvnni_emulated(&k);
+        puts("AVX-VNNI products, emulated");
+        test_products(&k, &c);
+#ifdef GREGALE_CPU_EMULATED
         cpu_products_emulated(&k);
         cpu_attend_emulated(&k);
         puts("AVX-512 products, emulated");
         test_products(&k, &c);
         test_attend(&k);
+#endif
     }
 #endif
     printf("seed %llu: %u checks, %u failed\n", (unsigned long long)seed, checks, failures);
