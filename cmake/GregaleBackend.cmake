@@ -13,7 +13,7 @@ function(gregale_add_backend name)
   else()
     target_link_libraries(gregale-backend-${name} PRIVATE gregale::sdk)
   endif()
-  target_link_libraries(gregale-backend-${name} PRIVATE m)
+  target_link_libraries(gregale-backend-${name} PRIVATE Threads::Threads m)
   install(TARGETS gregale-backend-${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/gregale/backends)
 endfunction()
 

@@ -8,17 +8,22 @@ add_library(sdk INTERFACE)
 target_include_directories(sdk INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 install(TARGETS gregale sdk EXPORT gregale-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(EXPORT gregale-targets NAMESPACE gregale:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
 if(TARGET gregale-cli)
-  install(TARGETS gregale-cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  set_target_properties(gregale-cli PROPERTIES EXPORT_NAME cli)
+  install(TARGETS gregale-cli EXPORT gregale-targets RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+
+install(EXPORT gregale-targets NAMESPACE gregale:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
 
 file(GLOB public_headers ${PROJECT_SOURCE_DIR}/core/include/gregale/*.h ${PROJECT_SOURCE_DIR}/core/include/gregale/*.def)
 install(FILES ${public_headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gregale)
+install(DIRECTORY core/include/gregale/sdk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gregale)
+install(FILES configs/models/breeze/breeze-q8_0.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale/models)
 install(DIRECTORY scripts/pipelines scripts/lib DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
 
 configure_package_config_file(cmake/gregale-config.cmake.in ${PROJECT_BINARY_DIR}/gregale-config.cmake
-                              INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
+                              INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale
+                              PATH_VARS CMAKE_INSTALL_DATADIR)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/gregale-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/gregale-config.cmake ${PROJECT_BINARY_DIR}/gregale-config-version.cmake
         cmake/GregaleBackend.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)

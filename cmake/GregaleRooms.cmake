@@ -164,6 +164,39 @@ function(gregale_link_core target)
                         gregale_kv gregale_model gregale_engine gregale_plugins -Wl,--end-group gregale_options)
 endfunction()
 
+# gregale_embed(TARGET SYMBOL ROOT FILES...): compiles files into TARGET as the table SYMBOL of
+# core/base/embedded.h; names are relative to ROOT.
+function(gregale_embed target symbol root)
+  if(NOT TARGET gregale-embed)
+    add_executable(gregale-embed ${PROJECT_SOURCE_DIR}/cmake/embed.c)
+    target_compile_options(gregale-embed PRIVATE -Wall -Wextra)
+  endif()
+  set(names "")
+  foreach(file ${ARGN})
+    file(RELATIVE_PATH name ${root} ${file})
+    list(APPEND names ${name})
+  endforeach()
+  set(table ${PROJECT_BINARY_DIR}/generated/${symbol}.c)
+  add_custom_command(OUTPUT ${table} COMMAND gregale-embed ${table} ${symbol} ${root} ${names}
+                     DEPENDS gregale-embed ${ARGN} VERBATIM)
+  target_sources(${target} PRIVATE ${table})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/core)
+endfunction()
+
+# What `gregale backend` needs beside the rooms.
+function(gregale_sdk)
+  file(GLOB suite CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/conformance/*.c)
+  add_library(gregale_sdk STATIC ${suite})
+  target_include_directories(gregale_sdk PUBLIC ${PROJECT_SOURCE_DIR}/tests
+                             PRIVATE ${PROJECT_SOURCE_DIR}/core/include)
+  target_compile_definitions(gregale_sdk PRIVATE
+    GREGALE_CONFORMANCE_GOLDEN="${PROJECT_SOURCE_DIR}/tests/golden/dtypes.gguf")
+  target_compile_options(gregale_sdk PRIVATE -ffp-contract=off)
+  target_link_libraries(gregale_sdk PUBLIC gregale_options Threads::Threads ${CMAKE_DL_LIBS} m)
+  file(GLOB_RECURSE template CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sdk/template/*)
+  gregale_embed(gregale_sdk gr_embedded_template ${PROJECT_SOURCE_DIR}/sdk/template ${template})
+endfunction()
+
 function(gregale_program)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/cli/*.c)
   if(NOT sources)
@@ -184,6 +217,6 @@ function(gregale_program)
   add_executable(gregale-cli ${sources} ${PROJECT_BINARY_DIR}/generated/commands.c)
   target_include_directories(gregale-cli PRIVATE ${PROJECT_SOURCE_DIR}/core ${PROJECT_SOURCE_DIR}/core/include)
   set_target_properties(gregale-cli PROPERTIES OUTPUT_NAME gregale RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
-  target_link_libraries(gregale-cli PRIVATE gregale_script PkgConfig::EDIT PkgConfig::JANSSON)
+  target_link_libraries(gregale-cli PRIVATE gregale_script gregale_sdk PkgConfig::EDIT PkgConfig::JANSSON)
   gregale_link_core(gregale-cli)
 endfunction()

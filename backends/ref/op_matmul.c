@@ -6,52 +6,24 @@
 
 enum { X, W, BIAS, INDEX };
 
-static const char *check(const ref_node *node) {
-    const gr_value *x = &node->in[X], *w = &node->in[W], *y = &node->out[0],
-                   *bias = &node->in[BIAS];
-    bool indexed = node->has_in[INDEX];
-    if (w->kind != GR_VALUE_WEIGHT || w->rank != (indexed ? 3u : 2u))
-        return indexed ? "W must be a weight [E,N,K]" : "W must be a weight [N,K]";
-    int64_t n = w->dims[w->rank - 2], k = w->dims[w->rank - 1];
-    if (!ref_is_matrix(x, GR_DTYPE_F32) || x->dims[1] != k)
-        return "x must be F32 [M,K]";
-    if (!ref_is_matrix(y, GR_DTYPE_F32) || y->dims[0] != x->dims[0] || y->dims[1] != n)
-        return "the output must be F32 [M,N]";
-    if (indexed && !ref_is_index(&node->in[INDEX], x->dims[0]))
-        return "the index must be I32 [M]";
-    if (!node->has_in[BIAS])
-        return NULL;
-    if (bias->kind == GR_VALUE_WEIGHT && bias->dtype == GR_DTYPE_F32 && indexed &&
-        bias->rank == 2 && bias->dims[0] == w->dims[0] && bias->dims[1] == n)
-        return NULL;
-    return !indexed && ref_is_vector(bias, n) ? NULL
-                                              : "the bias must be F32 [N], or [E,N] with an index";
-}
-
-static uint64_t scratch(const ref_node *node) {
-    return ref_width(&node->in[W]) * sizeof(float);
-}
-
-static gr_status admit(const ref_call *call, const ref_run *run, gr_error *error) {
-    if (!call->node.has_in[INDEX])
-        return GR_OK;
-    return ref_admit_index(call, INDEX, (uint64_t)call->node.in[W].dims[0], run, error);
+static uint64_t scratch(const gr_node_view *node) {
+    return gr_value_width(&node->in[W]) * sizeof(float);
 }
 
 // Columns [begin, end) of all rows that use matrix `e`.
-static void columns(const ref_call *call, const ref_task *task, uint64_t e, const int32_t *index,
+static void columns(const gr_call *call, const ref_task *task, uint64_t e, const int32_t *index,
                     uint64_t begin, uint64_t end) {
     const gr_weight *w = call->weight[W];
-    const float *x = (const float *)(const void *)call->in[X];
-    const float *bias = (const float *)(const void *)call->in[BIAS];
-    float *y = (float *)(void *)call->out[0];
-    uint64_t rows = ref_rows(&call->node.in[X], task->run);
-    uint64_t k = ref_width(&call->node.in[W]), n_all = ref_width(&call->node.out[0]);
+    const float *x = gr_call_in(call, X);
+    const float *bias = gr_call_in(call, BIAS);
+    float *y = gr_call_out(call, 0);
+    uint64_t rows = gr_value_rows(&call->node.in[X], task->step);
+    uint64_t k = gr_value_width(&call->node.in[W]), n_all = gr_value_width(&call->node.out[0]);
     for (uint64_t n = begin; n < end; n++) {
         const uint8_t *source = w->data + (e * n_all + n) * w->row_bytes;
         const float *row = (const float *)(const void *)source;
         if (w->dtype != GR_DTYPE_F32) {
-            ref_decode_row(w->dtype, source, k, task->scratch);
+            gr_row_decode(w->dtype, source, k, task->scratch);
             row = task->scratch;
         }
         double add = bias ? (double)bias[e * n_all + n] : 0.0;
@@ -63,10 +35,11 @@ static void columns(const ref_call *call, const ref_task *task, uint64_t e, cons
 }
 
 // Columns [begin, end) of rows whose index names no matrix.
-static void unmatched(const ref_call *call, const ref_task *task, const int32_t *index,
+static void unmatched(const gr_call *call, const ref_task *task, const int32_t *index,
                       uint64_t begin, uint64_t end) {
-    float *y = (float *)(void *)call->out[0];
-    uint64_t rows = ref_rows(&call->node.in[X], task->run), n_all = ref_width(&call->node.out[0]);
+    float *y = gr_call_out(call, 0);
+    uint64_t rows = gr_value_rows(&call->node.in[X], task->step),
+             n_all = gr_value_width(&call->node.out[0]);
     for (uint64_t m = 0; m < rows; m++) {
         if (index[m] >= 0 && index[m] < call->node.in[W].dims[0])
             continue;
@@ -75,14 +48,14 @@ static void unmatched(const ref_call *call, const ref_task *task, const int32_t 
     }
 }
 
-static void run(const ref_call *call, const ref_task *task) {
-    uint64_t begin, end, rows = ref_rows(&call->node.in[X], task->run);
-    ref_slice(ref_width(&call->node.out[0]), task, &begin, &end);
+static void run(const gr_call *call, const ref_task *task) {
+    uint64_t begin, end, rows = gr_value_rows(&call->node.in[X], task->step);
+    ref_slice(gr_value_width(&call->node.out[0]), task, &begin, &end);
     if (!call->node.has_in[INDEX]) {
         columns(call, task, 0, NULL, begin, end);
         return;
     }
-    const int32_t *index = ref_index_data(call, INDEX, &task->run->step);
+    const int32_t *index = gr_call_index(call, INDEX, task->step);
     unmatched(call, task, index, begin, end);
     for (int64_t e = 0; e < call->node.in[W].dims[0]; e++) {
         bool used = false;
@@ -93,9 +66,8 @@ static void run(const ref_call *call, const ref_task *task) {
     }
 }
 
-static uint64_t operations(const ref_call *call, const ref_run *run_) {
-    return 2 * ref_count(&call->node.out[0], run_) * ref_width(&call->node.in[W]);
+static uint64_t operations(const gr_call *call, const gr_step *step) {
+    return 2 * gr_value_count(&call->node.out[0], step) * gr_value_width(&call->node.in[W]);
 }
 
-const ref_op ref_op_matmul = {GR_OP_MATMUL, "MATMUL",  sizeof(gr_attrs_none), check, scratch, admit,
-                              run,          operations};
+const ref_op ref_op_matmul = {GR_OP_MATMUL, scratch, run, operations};

@@ -3,19 +3,6 @@
 // everything.
 #include "ref.h"
 
-static const char *check(const ref_node *node) {
-    const gr_value *x = &node->in[0], *values = &node->out[0], *indices = &node->out[1];
-    int64_t k = node->attrs.topk.k;
-    if (!ref_is_matrix(x, GR_DTYPE_F32))
-        return "x must be F32 [M,N]";
-    if (k > x->dims[1] || x->dims[1] > INT32_MAX)
-        return "k is beyond the row's length";
-    if (!ref_is_matrix(values, GR_DTYPE_F32) || !ref_is_matrix(indices, GR_DTYPE_I32) ||
-        !ref_same_shape(values, indices) || values->dims[0] != x->dims[0] || values->dims[1] != k)
-        return "the outputs must be F32 [M,k] and I32 [M,k]";
-    return NULL;
-}
-
 static bool above(float a, float b) {
     return a > b || (isnan(b) && !isnan(a));
 }
@@ -36,19 +23,18 @@ static void topk_row(const float *x, uint64_t n, uint64_t k, float *values, int3
     }
 }
 
-static void run(const ref_call *call, const ref_task *task) {
-    const float *x = (const float *)(const void *)call->in[0];
-    float *values = (float *)(void *)call->out[0];
+static void run(const gr_call *call, const ref_task *task) {
+    const float *x = gr_call_in(call, 0);
+    float *values = gr_call_out(call, 0);
     int32_t *indices = (int32_t *)(void *)call->out[1];
-    uint64_t n = ref_width(&call->node.in[0]), k = call->node.attrs.topk.k, begin, end;
-    ref_slice(ref_rows(&call->node.in[0], task->run), task, &begin, &end);
+    uint64_t n = gr_value_width(&call->node.in[0]), k = call->node.attrs.topk.k, begin, end;
+    ref_slice(gr_value_rows(&call->node.in[0], task->step), task, &begin, &end);
     for (uint64_t m = begin; m < end && k; m++)
         topk_row(x + m * n, n, k, values + m * k, indices + m * k);
 }
 
-static uint64_t operations(const ref_call *call, const ref_run *run_) {
-    return ref_count(&call->node.in[0], run_);
+static uint64_t operations(const gr_call *call, const gr_step *step) {
+    return gr_value_count(&call->node.in[0], step);
 }
 
-const ref_op ref_op_topk = {GR_OP_TOPK, "TOPK",    sizeof(gr_attrs_topk), check, NULL, NULL,
-                            run,        operations};
+const ref_op ref_op_topk = {GR_OP_TOPK, NULL, run, operations};

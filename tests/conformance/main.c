@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// main.c: gregale-conformance PLUGIN.so [options]: loads a plugin, runs the cases, counts.
+// main.c: gregale backend test PLUGIN.so [options]: loads a plugin, runs the cases, counts.
 #include <dlfcn.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "conformance.h"
 #include "suite.h"
 
 const char *const cf_plant_names[CF_PLANT_LIMIT] = {
@@ -15,9 +16,9 @@ const char *const cf_plant_names[CF_PLANT_LIMIT] = {
 };
 
 static const char usage[] =
-    "usage: gregale-conformance PLUGIN.so [--op NAME] [--seed N] [--deep] [--complete] "
+    "usage: gregale backend test PLUGIN.so [--op NAME] [--seed N] [--deep] [--complete] "
     "[--verbose]\n"
-    "                           [--device N] [--golden FILE] [--plant DEFECT]\n"
+    "                                    [--device N] [--golden FILE] [--plant DEFECT]\n"
     "  --op NAME       only cases of this op (MATMUL, ATTENTION, TABLE, MEMORY, CACHE, "
     "PROGRAM...)\n"
     "  --seed N        random values; printed when not given\n"
@@ -61,7 +62,7 @@ void cf_skip(cf_suite *suite, const char *name, bool required, const char *reaso
 static const gr_backend *load(const char *path) {
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
-        fprintf(stderr, "gregale-conformance: %s\n", dlerror());
+        fprintf(stderr, "gregale: backend test: %s\n", dlerror());
         return NULL;
     }
     gr_plugin_entry entry;
@@ -69,7 +70,7 @@ static const gr_backend *load(const char *path) {
     memcpy(&entry, &symbol, sizeof entry);
     const gr_backend *backend = entry ? entry(GR_ABI_MAJOR, GR_ABI_MINOR) : NULL;
     if (!backend)
-        fprintf(stderr, "gregale-conformance: %s: no backend for ABI %d.%d in it\n", path,
+        fprintf(stderr, "gregale: backend test: %s: no backend for ABI %d.%d in it\n", path,
                 GR_ABI_MAJOR, GR_ABI_MINOR);
     return backend;
 }
@@ -86,7 +87,7 @@ static bool open_device(cf_suite *suite, uint32_t ordinal) {
     if (backend->probe(&suite->host.table, facts, 8, sizeof facts[0], &count, &error) ||
         ordinal >= count || ordinal >= 8 ||
         backend->open(&suite->host.table, ordinal, &suite->device, &error)) {
-        fprintf(stderr, "gregale-conformance: no device %u: %s\n", ordinal, error.message);
+        fprintf(stderr, "gregale: backend test: no device %u: %s\n", ordinal, error.message);
         return false;
     }
     suite->facts = facts[ordinal];
@@ -153,7 +154,7 @@ static int judge_plant(const cf_suite *suite) {
     return found ? 0 : 1;
 }
 
-int main(int argc, char **argv) {
+int gr_conformance_main(int argc, char **argv) {
     static cf_suite suite;
     uint32_t device = 0;
     bool complete = false;

@@ -107,7 +107,9 @@ for temperature in 1e-6 1e-30 1e-300; do
   expect 0 "temperature $temperature" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature $temperature
   cmp -s "$work/out" "$work/greedy" || { echo "temperature $temperature is not greedy"; bad=1; }
 done
-for device in cpu ref; do
+GREGALE_PLUGIN_PATH=$(realpath "$(dirname "$gregale")/../tests/far" 2>/dev/null || true)
+export GREGALE_PLUGIN_PATH
+for device in cpu ref $([ -d "$GREGALE_PLUGIN_PATH" ] && echo far); do
   rm -f "$work/first"
   for way in "1 512" "2 512" "3 16"; do
     expect 0 "branches on $device, threads and chunk $way" "$gregale" script "$(dirname "$0")/branches.lua" "$model" $device $way

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "graph/graph.h"
 
 // ---- Files
@@ -39,9 +40,8 @@ const gr_tensor_info *golden_tensor(const gr_model_file *golden, gr_dtype dtype,
 // ---- Models
 
 gr_engine *golden_engine(bool trace) {
-    static const char *const directories[] = {GREGALE_BINARY_DIR "/backends", NULL};
     const gr_engine_options options = {
-        .struct_size = sizeof options, .plugin_directories = directories, .trace = trace};
+        .struct_size = sizeof options, .plugin_directories = test_directories, .trace = trace};
     gr_engine *engine = NULL;
     gr_error error;
     gr_error_init(&error);

@@ -107,7 +107,7 @@ static void run_way(const way *how, const char *device, const char *name,
 }
 
 static void run(const char *name) {
-    static const char *const devices[] = {"ref", "cpu"};
+    static const char *const devices[] = {"ref", "cpu", "far"};
     char path[512];
     snprintf(path, sizeof path, MODELS "%s.golden.gguf", name);
     gr_model_file *golden = golden_open(path);

@@ -65,7 +65,7 @@ static const struct {
                {"w64-gqa8", 64},
                {"linear-w16-gqa8", 16},
                {"yarn-w16-gqa2", 16}};
-static const char *const devices[] = {"ref", "cpu"};
+static const char *const devices[] = {"ref", "cpu", "far"};
 
 static void each(int change, const char *key) {
     for (size_t d = 0; d < sizeof devices / sizeof devices[0]; d++) {

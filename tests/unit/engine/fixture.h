@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "engine/internal.h"
 
 #define BREEZE GREGALE_SOURCE_DIR "/configs/models/breeze/breeze-q8_0.gguf"
@@ -29,9 +30,8 @@
 static gr_error ok_error, *const error = &ok_error;
 
 static inline gr_engine *open_engine(bool trace) {
-    static const char *const directories[] = {GREGALE_BINARY_DIR "/backends", NULL};
     const gr_engine_options options = {
-        .struct_size = sizeof options, .plugin_directories = directories, .trace = trace};
+        .struct_size = sizeof options, .plugin_directories = test_directories, .trace = trace};
     gr_engine *engine = NULL;
     OK(gr_engine_create(&options, &engine, error));
     return engine;
@@ -47,7 +47,7 @@ static inline gr_model *load(gr_engine *engine, const char *path, const gr_model
 static inline gr_model *load_alone(const char *path, gr_model_options options) {
     gr_engine *engine = open_engine(false);
     options.struct_size = sizeof options;
-    options.device = options.device ? options.device : "ref";
+    options.device = options.device ? options.device : test_device();
     gr_model *model = load(engine, path, &options);
     gr_engine_release(engine);
     return model;

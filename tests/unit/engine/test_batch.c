@@ -66,6 +66,11 @@ static void one_product_a_matrix_on_ref(void **state) {
     one_product_a_matrix("ref", SMALL("wlist-gqa2"));
 }
 
+static void one_product_a_matrix_on_far(void **state) {
+    (void)state;
+    one_product_a_matrix("far", SMALL("wlist-gqa2"));
+}
+
 static void one_product_a_matrix_on_cpu(void **state) {
     (void)state;
     one_product_a_matrix("cpu", BREEZE);
@@ -211,6 +216,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_product_a_matrix_on_ref),
         cmocka_unit_test(one_product_a_matrix_on_cpu),
+        cmocka_unit_test(one_product_a_matrix_on_far),
         cmocka_unit_test(company_changes_no_bit),
         cmocka_unit_test(decoding_goes_first),
         cmocka_unit_test(forks_share_pages_on_ref),

@@ -162,7 +162,7 @@ static void objects_go_in_any_order(void **state) {
     (void)state;
     for (uint32_t order = 0; order < 24; order++) {
         gr_engine *engine = open_engine(false);
-        const gr_model_options options = {.struct_size = sizeof options, .device = "ref"};
+        const gr_model_options options = {.struct_size = sizeof options, .device = test_device()};
         gr_model *model = load(engine, SMALL("w8-gqa4"), &options);
         int32_t tokens[20];
         fill_tokens(tokens, 20, 4, vocab_of(model));
@@ -194,7 +194,7 @@ static void objects_go_in_any_order(void **state) {
 // The session still works when only it is left.
 static void a_session_outlives_the_rest(void **state) {
     (void)state;
-    gr_model *model = load_alone(SMALL("w8-gqa4"), (gr_model_options){.device = "ref"});
+    gr_model *model = load_alone(SMALL("w8-gqa4"), (gr_model_options){.device = test_device()});
     int32_t tokens[20];
     fill_tokens(tokens, 20, 5, vocab_of(model));
     gr_session *session = begin(model, 64, tokens, 10), *fork = NULL;

@@ -13,7 +13,7 @@ function support.breeze(options)
 end
 
 function support.load(path, options)
-  local all = { path = path, device = "ref" }
+  local all = { path = path, device = DEVICE }
   for key, value in pairs(options or {}) do all[key] = value end
   return gregale.load(all)
 end

@@ -14,6 +14,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "devices.h"
 #include "gguf_writer.h"
 #include "script/script.h"
 
@@ -61,6 +62,8 @@ static lua_State *open_state(gr_script **out_script) {
         *out_script = script;
     lua_pushliteral(L, GREGALE_SOURCE_DIR);
     lua_setglobal(L, "SOURCE_DIR");
+    lua_pushstring(L, test_device());
+    lua_setglobal(L, "DEVICE");
     lua_pushstring(L, model_path);
     lua_setglobal(L, "MODEL");
     lua_pushstring(L, tool_model_path);
@@ -214,6 +217,6 @@ int main(void) {
         cmocka_unit_test(a_missing_file_is_said),
         cmocka_unit_test(interrupts_stop_loops_and_answers),
     };
-    setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends", 1);
+    setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends:" GREGALE_BINARY_DIR "/tests/far", 1);
     return cmocka_run_group_tests(tests, make_models, remove_models);
 }

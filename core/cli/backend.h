@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// backend.h: the parts of `gregale backend`. Inside the cli room.
+#ifndef GREGALE_CLI_BACKEND_H
+#define GREGALE_CLI_BACKEND_H
+
+#include "cli/cli.h"
+
+// Each parses its own arguments (argv[0] is "gregale backend NAME") and returns an exit code.
+int gr_backend_new(int argc, char **argv);
+int gr_backend_test(int argc, char **argv);
+
+#endif

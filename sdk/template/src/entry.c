@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// entry.c: the plugin's table, the devices there are, and what they can run.
+#include "mydevice.h"
+
+// Called twice: to count (capacity 0), then to describe.
+static gr_status mydevice_probe(const gr_host *host, void *out_facts, uint32_t capacity,
+                                uint32_t stride, uint32_t *out_count, gr_error *error) {
+    if (out_count)
+        *out_count = 0;
+    if (!gr_host_complete(host) || !out_count ||
+        (capacity && (!out_facts || stride < 2 * sizeof(uint32_t))))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, GR_SDK_ORIGIN,
+                       "probe: incomplete host or output");
+    *out_count = 1;
+    if (!capacity)
+        return GR_OK;
+    // Facts, not wishes: 0 means "unknown". Rates decide whether `--device auto` chooses the device;
+    // GR_DEVICE_FALLBACK says "correct, not fast": take it away when that is no longer so.
+    gr_device_facts facts = {.struct_size = sizeof facts,
+                             .kind = GR_DEVICE_CPU,
+                             .flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT |
+                                      GR_DEVICE_ALIASES_WEIGHTS | GR_DEVICE_BATCH_INVARIANT |
+                                      GR_DEVICE_FALLBACK,
+                             .numa_node = -1};
+    if (host->topology)
+        facts.memory_bytes = facts.memory_free_bytes = host->topology->memory_limit_bytes;
+    snprintf(facts.name, sizeof facts.name, "mydevice");
+    snprintf(facts.description, sizeof facts.description, "mydevice: plain C");
+    gr_struct_fill(out_facts, &facts, sizeof facts);
+    return GR_OK;
+}
+
+static gr_status mydevice_open(const gr_host *host, uint32_t ordinal, gr_device **out_device,
+                               gr_error *error) {
+    if (!out_device)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, GR_SDK_ORIGIN, "open: no output");
+    *out_device = NULL;
+    if (!gr_host_complete(host))
+        return gr_fail(error, GR_ERROR_INCOMPATIBLE, GR_SDK_ORIGIN, "open: incomplete host");
+    if (ordinal != 0)
+        return gr_fail(error, GR_ERROR_NOT_FOUND, GR_SDK_ORIGIN,
+                       "device %u: there is only device 0", ordinal);
+    gr_device *device = host->memory_alloc(host, sizeof *device);
+    if (!device)
+        return gr_no_memory(error, "a device");
+    device->host = host;
+    *out_device = device;
+    return GR_OK;
+}
+
+static void mydevice_close(gr_device *device) {
+    if (device)
+        device->host->memory_free(device->host, device, sizeof *device);
+}
+
+// A node that this refuses is computed by another device of the machine, or decomposed when it is a
+// composite. What it grants, program_compile must take.
+static void mydevice_node_support(gr_device *device, const gr_segment *segment, uint32_t index,
+                                  gr_support *out_support) {
+    (void)device;
+    gr_node_view node;
+    const char *why = mydevice_refusal(segment, index, &node);
+    gr_support support = {.struct_size = sizeof support,
+                          .level = why ? GR_SUPPORT_NO : GR_SUPPORT_NATIVE,
+                          .precision = GR_PRECISION_F32};
+    snprintf(support.reason, sizeof support.reason, "%s", why ? why : "");
+    gr_struct_fill(out_support, &support, sizeof support);
+}
+
+static const gr_backend table = {
+    .struct_size = sizeof table,
+    .abi_major = GR_ABI_MAJOR,
+    .abi_minor = GR_ABI_MINOR,
+    .name = "mydevice",
+    .version = MYDEVICE_VERSION,
+    .build_id = "mydevice-1", // change it whenever results or packed layouts may change
+    .op_limit = GR_OP_LIMIT,
+    .dtype_limit = GR_DTYPE_LIMIT,
+    .probe = mydevice_probe,
+    .open = mydevice_open,
+    .close = mydevice_close,
+    .node_support = mydevice_node_support,
+    .program_compile = mydevice_program_compile,
+    .program_destroy = mydevice_program_destroy,
+    .submit = mydevice_submit,
+    // Ready made, for a device that computes in host memory and is done when submit returns.
+    .buffer_alloc = gr_host_buffer_alloc,
+    .buffer_import = gr_host_buffer_import,
+    .buffer_destroy = gr_host_buffer_destroy,
+    .buffer_read = gr_host_buffer_read,
+    .buffer_write = gr_host_buffer_write,
+    .buffer_map = gr_host_buffer_map,
+    .weight_import = gr_host_weight_import,
+    .weight_destroy = gr_host_weight_destroy,
+    .kv_create = gr_host_kv_create,
+    .kv_destroy = gr_host_kv_destroy,
+    .kv_resize = gr_host_kv_resize,
+    .kv_page_bytes = gr_host_kv_page_bytes,
+    .kv_copy_page = gr_host_kv_copy_page,
+    .kv_read = gr_host_kv_read,
+    .kv_write = gr_host_kv_write,
+    .queue_create = gr_host_queue_create,
+    .queue_destroy = gr_host_queue_destroy,
+    .fence_create = gr_host_fence_create,
+    .fence_destroy = gr_host_fence_destroy,
+    .fence_wait = gr_host_fence_wait,
+};
+
+GR_PLUGIN_ENTRY(mydevice) {
+    (void)host_minor;
+    return host_major == GR_ABI_MAJOR ? &table : NULL;
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# A backend author's first day: nothing but an installed Gregale, in a scratch folder. Usage: backend-new.sh BUILD_FOLDER
+set -euo pipefail
+build=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+DESTDIR= cmake --install "$build" --prefix "$root" >"$work/install.log"
+gregale=$root/bin/gregale
+cd "$work"
+
+echo "a project:"
+"$gregale" backend new first_light
+[ -z "$(grep -ri mydevice first_light)" ] || { echo "the template's own name is left in it"; exit 1; }
+export CMAKE_PREFIX_PATH=$root CFLAGS=-Werror
+first_light/ci
+
+echo "its plugin, from the folder it was built in:"
+"$gregale" devices | grep -q first_light && { echo "it was found before it was installed"; exit 1; }
+GREGALE_PLUGIN_PATH=$work/first_light/build/backends "$gregale" devices | grep '^first_light '
+names=$(nm -D --defined-only first_light/build/backends/*.so | awk '{print $3}')
+[ "$names" = gregale_plugin_entry ] || { echo "it exports: $names"; exit 1; }
+undefined=$(nm -D --undefined-only first_light/build/backends/*.so | awk '{print $2}' | grep '^gr' || true)
+[ -z "$undefined" ] || { echo "it needs symbols of the host: $undefined"; exit 1; }
+
+echo "installed:"
+cmake --install first_light/build --prefix "$root" >>"$work/install.log"
+"$gregale" devices | grep '^first_light '
+
+echo "what is refused:"
+refuse() { # refuse CODE COMMAND...
+  local code=$1 got=0
+  shift
+  "$@" >out 2>err || got=$?
+  [ $got -eq "$code" ] && [ "$(wc -l <err)" -eq 1 ] || { echo "$*: exit code $got, expected $code"; cat err; exit 1; }
+  cat err
+}
+refuse 3 "$gregale" backend new first_light
+refuse 2 "$gregale" backend new 2nd
+refuse 2 "$gregale" backend new Upper
+refuse 2 "$gregale" backend new gr_mine
+refuse 2 "$gregale" backend new
+refuse 2 "$gregale" backend
+refuse 2 "$gregale" backend nosuch
+refuse 3 "$gregale" backend new fine --dir /proc/nowhere
