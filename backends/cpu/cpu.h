@@ -331,10 +331,20 @@ uint32_t cpu_group_of(const gr_queue *queue, uint32_t id);
 // The part of n units that a group owns when `working` workers take part.
 void cpu_group_share(const cpu_group *group, uint32_t working, uint64_t n, uint64_t *begin,
                      uint64_t *end);
-// Takes the next `each` of `count` units of a call, of the group's own share first; false when none
-// are left. Shares are cut at multiples of `each`.
-bool cpu_take(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
-              uint64_t *out_begin, uint64_t *out_end);
+// What one worker still finds of the units of a call.
+typedef struct cpu_allotment {
+    const cpu_task *task;
+    cpu_ticket *tickets; // one a group
+    uint32_t stamp;
+    uint32_t tried, group; // groups that have nothing left; the one looked at
+    uint64_t begin, end;   // its share, of blocks of `each`
+    uint64_t count, each;
+} cpu_allotment;
+// `count` units of a call, to be taken `each` at a time. Shares are cut at multiples of `each`.
+void cpu_allot(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
+               cpu_allotment *out_allotment);
+// Takes the next ones, of the group's own share first; false when none are left.
+bool cpu_take(cpu_allotment *allotment, uint64_t *out_begin, uint64_t *out_end);
 // How many panels of a matrix are taken at once.
 uint64_t cpu_panels_each(uint64_t panels, uint32_t workers);
 

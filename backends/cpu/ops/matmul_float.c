@@ -155,8 +155,10 @@ void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64
 }
 
 void cpu_matmul_float_run(const cpu_call *call, const cpu_task *task) {
-    uint64_t width = cpu_width(&call->node.out[0]), begin, end;
-    while (cpu_take(call, task, width, TAKE, &begin, &end))
+    uint64_t begin, end;
+    cpu_allotment columns;
+    cpu_allot(call, task, cpu_width(&call->node.out[0]), TAKE, &columns);
+    while (cpu_take(&columns, &begin, &end))
         cpu_matmul_float_columns(call, task, begin, end);
 }
 

@@ -168,7 +168,9 @@ static void run(const cpu_call *call, const cpu_task *task) {
                        .most_rows = rows,
                        .dtype = w->dtype,
                        .space = (workspace *)(void *)task->scratch};
-    while (cpu_take(call, task, panels, cpu_panels_each(panels, task->count), &begin, &end)) {
+    cpu_allotment allotted;
+    cpu_allot(call, task, panels, cpu_panels_each(panels, task->count), &allotted);
+    while (cpu_take(&allotted, &begin, &end)) {
         for (; begin < end; begin += TOGETHER) {
             uint32_t count = end - begin < TOGETHER ? (uint32_t)(end - begin) : TOGETHER;
             uint64_t n_end = (begin + count) * CPU_PANEL;
