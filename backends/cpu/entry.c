@@ -133,22 +133,36 @@ static void cpu_close(gr_device *device) {
     device->host->memory_free(device->host, device, sizeof *device);
 }
 
+// A composite is claimed when each of its parts is native; its precision is that of the worst.
+static void support_parts(const gr_device *device, const cpu_parts *parts, gr_support *support) {
+    support->level = GR_SUPPORT_NATIVE;
+    for (uint32_t i = 0; i < parts->count && support->level != GR_SUPPORT_NO; i++) {
+        const cpu_op *op = cpu_op_find(parts->nodes[i].op);
+        gr_support part = {.level = GR_SUPPORT_NATIVE, .precision = GR_PRECISION_F32};
+        if (op->support)
+            op->support(device, &parts->nodes[i], &part);
+        if (part.level < support->level)
+            support->level = parts->count > 1 ? GR_SUPPORT_NO : part.level;
+        if (part.precision > support->precision)
+            support->precision = part.precision;
+        if (part.reason[0])
+            memcpy(support->reason, part.reason, sizeof support->reason);
+    }
+}
+
 void cpu_node_support(gr_device *device, const gr_segment *segment, uint32_t index,
                       gr_support *out_support) {
-    gr_support support = {.struct_size = sizeof support, .level = GR_SUPPORT_NO};
-    cpu_node node;
+    gr_support support = {.struct_size = sizeof support,
+                          .level = GR_SUPPORT_NO,
+                          .precision = GR_PRECISION_F32};
+    cpu_parts parts;
     const char *why = "no segment, or no such node";
     if (cpu_segment_ok(segment) && index < segment->node_count)
-        why = cpu_node_read(segment, index, &node);
-    support.precision = GR_PRECISION_F32;
-    if (!why) {
-        const cpu_op *op = cpu_op_find(node.op);
-        support.level = GR_SUPPORT_NATIVE;
-        if (op->support)
-            op->support(device, &node, &support);
-    } else {
+        why = cpu_node_read(segment, index, &parts);
+    if (!why)
+        support_parts(device, &parts, &support);
+    else
         snprintf(support.reason, sizeof support.reason, "%s", why);
-    }
     cpu_struct_fill(out_support, &support, sizeof support);
 }
 

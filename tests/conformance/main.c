@@ -10,21 +10,24 @@
 #include "suite.h"
 
 const char *const cf_plant_names[CF_PLANT_LIMIT] = {
-    "none", "window+1", "window-1", "last-k", "gqa",  "pairing", "position", "softcap",
-    "bias", "expert",   "nibble",   "eps",    "ties", "mask",    "guard",    "unwritten",
+    "none", "window+1", "window-1", "last-k", "gqa",      "pairing", "position",
+    "softcap", "bias",  "expert",   "nibble", "eps",      "residual", "gate",
+    "ties", "mask",     "fusion",   "guard",  "unwritten",
     "row-scale", "block-scale",
 };
 
 static const char usage[] =
     "usage: gregale backend test PLUGIN.so [--op NAME] [--seed N] [--deep] [--complete] "
     "[--verbose]\n"
-    "                                    [--device N] [--golden FILE] [--plant DEFECT]\n"
+    "                           [--same-bits] [--whole] [--device N] [--golden FILE] [--plant DEFECT]\n"
     "  --op NAME       only cases of this op (MATMUL, ATTENTION, TABLE, MEMORY, CACHE, "
     "PROGRAM...)\n"
     "  --seed N        random values; printed when not given\n"
     "  --deep          more and larger cases (also by GREGALE_DEEP=1)\n"
     "  --golden FILE   tests/golden/dtypes.gguf, where it lies elsewhere\n"
     "  --complete      a skipped primitive is a failure\n"
+    "  --same-bits     fused composites must give the bits of their parts\n"
+    "  --whole         composites are not tried part by part\n"
     "  --plant DEFECT  plants a defect and succeeds when it is found\n"
     "GREGALE_CPU_FEATURES=HEX hides CPU features from the backend.\n";
 
@@ -119,6 +122,10 @@ static bool parse(cf_suite *suite, int argc, char **argv, uint32_t *out_device,
             suite->deep = true;
         } else if (!strcmp(argv[i], "--verbose")) {
             suite->verbose = true;
+        } else if (!strcmp(argv[i], "--same-bits")) {
+            suite->same_bits = true;
+        } else if (!strcmp(argv[i], "--whole")) {
+            suite->whole = true;
         } else if (!strcmp(argv[i], "--complete")) {
             *out_complete = true;
         } else if (!value) {

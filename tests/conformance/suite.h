@@ -63,8 +63,11 @@ enum {
     CF_PLANT_EXPERT,       // the next expert's matrix
     CF_PLANT_NIBBLE,       // the nibbles of Q4_0 swapped
     CF_PLANT_EPS,          // no epsilon in the norm
+    CF_PLANT_RESIDUAL,     // sums lose their first operand
+    CF_PLANT_GATE,         // gate and up change places
     CF_PLANT_TIES,         // equal values by higher index
     CF_PLANT_MASK,         // mask bits shifted by one
+    CF_PLANT_FUSION,       // one bit of a fused result changes
     CF_PLANT_GUARD,        // one byte beside an output changes
     CF_PLANT_UNWRITTEN,    // one output element is never written
     CF_PLANT_ROW_SCALE,    // activations of products in 8 bits with one scale a row, held to class Q8
@@ -86,6 +89,8 @@ typedef struct cf_suite {
     const char *golden;  // path of tests/golden/dtypes.gguf
     uint64_t seed;
     bool verbose, deep;
+    bool same_bits; // fused and unfused must agree to the last one
+    bool whole;     // composites are run whole alone
     cf_plant plant;
     uint32_t passed, failed, skipped, primitive_skips;
     double worst; // largest error as a multiple of its tolerance

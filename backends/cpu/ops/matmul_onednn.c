@@ -148,8 +148,9 @@ bool cpu_matmul_onednn_emit(cpu_builder *b, const cpu_call *bound, gr_status *ou
     cpu_call call = *bound;
     *out_status = GR_OK;
     if (dtype == GR_DTYPE_BF16) {
+        cpu_call helper = cpu_helper_of(bound, round_rows);
         *out_status =
-            cpu_build_form(b, bound, round_rows, k * sizeof(uint16_t), &b->rounded, &form, error);
+            cpu_build_form(b, &helper, k * sizeof(uint16_t), &b->rounded, &form, error);
         if (*out_status != GR_OK)
             return true;
         call.scratch = form.begin;

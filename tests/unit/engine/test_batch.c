@@ -14,14 +14,16 @@ static void count_event(void *context, const char *category, const char *op_name
     (void)category;
     if (count->seen++ < count->skip || strcmp(op_name, "MATMUL") != 0)
         return;
-    count->matmuls++;
+    // A product that gates another reads two matrices.
+    uint32_t matrices = strstr(event->implementation, "+glu") ? 2 : 1;
+    count->matmuls += matrices;
     if (event->layer < 0) {
         count->head++;
         count->head_rows = event->rows;
         return;
     }
     assert_true(event->layer < 64);
-    count->by_layer[event->layer]++;
+    count->by_layer[event->layer] += matrices;
     count->odd_rows += event->rows != count->rows;
 }
 
