@@ -443,9 +443,10 @@ const char *cpu_page_measure(gr_kv *kv);
 // The panel of sixteen keys that `at.slot` is in; panels of the page's next keys stand behind it.
 uint8_t *cpu_page_keys(const gr_kv *kv, cpu_place at);
 uint64_t cpu_page_panel_bytes(const gr_kv *kv);
-// The row of `at.slot` in the panel of values' dimensions [dim, dim + 16), and which half of a block of
-// Q8_0 that is; the rows of the page's next slots stand behind it.
-uint8_t *cpu_page_values(const gr_kv *kv, cpu_place at, uint32_t dim, uint32_t *out_half);
+// The row of `at.slot` in the panel of values' dimensions [dim, dim + 16) and, of Q8_0, its scale (else
+// NULL); those of the page's next slots stand behind them.
+void cpu_page_values(const gr_kv *kv, cpu_place at, uint32_t dim, uint8_t **out_panel,
+                     uint8_t **out_scales);
 // Values [first, first + n) (whole blocks) of a key (part 0) or value (1), in canonical form.
 void cpu_page_put(const gr_kv *kv, cpu_place at, uint32_t part, uint32_t first, uint32_t n,
                   const uint8_t *row);

@@ -57,11 +57,17 @@ uint8_t *cpu_page_keys(const gr_kv *kv, cpu_place at) {
     return slab(kv, at, 0) + cpu_page_panel_bytes(kv) * (at.slot / CPU_COLUMNS);
 }
 
-uint8_t *cpu_page_values(const gr_kv *kv, cpu_place at, uint32_t dim, uint32_t *out_half) {
+void cpu_page_values(const gr_kv *kv, cpu_place at, uint32_t dim, uint8_t **out_panel,
+                     uint8_t **out_scales) {
     uint32_t width = value_width(kv);
-    *out_half = dim % width / CPU_COLUMNS;
-    return slab(kv, at, 1) +
-           value_bytes(kv) * ((uint64_t)(dim / width) * kv->page_tokens + at.slot);
+    uint8_t *group = slab(kv, at, 1) + value_bytes(kv) * kv->page_tokens * (dim / width);
+    *out_scales = NULL;
+    if (kv->dtype == GR_DTYPE_Q8_0) {
+        *out_scales = group + (uint64_t)at.slot * 2;
+        *out_panel = group + (uint64_t)kv->page_tokens * 2 + (uint64_t)at.slot * 32 + dim % 32;
+    } else {
+        *out_panel = group + value_bytes(kv) * at.slot;
+    }
 }
 
 // Moves n elements between a row and every CPU_COLUMNS-th place of a panel.
@@ -89,14 +95,22 @@ static inline void move_key(const gr_kv *kv, cpu_place at, uint32_t first, uint3
     }
 }
 
+static inline void move_bytes(uint8_t *page, uint8_t *row, uint64_t n, const bool put) {
+    memcpy(put ? page : row, put ? row : page, n);
+}
+
 static inline void move_value(const gr_kv *kv, cpu_place at, uint32_t first, uint32_t n,
                               uint8_t *row, const bool put) {
-    uint32_t width = value_width(kv), half;
+    uint32_t width = value_width(kv);
+    uint8_t *panel, *scales;
     for (uint32_t d = first, here; d < first + n; d += here) {
         here = first + n - d < width ? first + n - d : width;
-        uint64_t bytes = gr_dtype_row_bytes(kv->dtype, here);
-        uint8_t *place = cpu_page_values(kv, at, d, &half);
-        memcpy(put ? place : row, put ? row : place, bytes);
+        uint64_t bytes = gr_dtype_row_bytes(kv->dtype, here),
+                 scale = kv->dtype == GR_DTYPE_Q8_0 ? 2 : 0;
+        cpu_page_values(kv, at, d, &panel, &scales);
+        if (scale)
+            move_bytes(scales, row, scale, put);
+        move_bytes(panel, row + scale, bytes - scale, put);
         row += bytes;
     }
 }
@@ -138,10 +152,24 @@ void cpu_page_decode(const cpu_kernels *kernels, const gr_kv *kv, cpu_place at, 
     }
 }
 
+static void copy_values(const gr_kv *kv, cpu_place from, cpu_place to, uint32_t slots) {
+    uint8_t *source, *target, *source_scales, *target_scales;
+    uint64_t scale = kv->dtype == GR_DTYPE_Q8_0 ? 2 : 0;
+    for (uint32_t d = 0; d < kv->dim[1]; d += value_width(kv)) {
+        cpu_page_values(kv, from, d, &source, &source_scales);
+        cpu_page_values(kv, to, d, &target, &target_scales);
+        memcpy(target, source, (value_bytes(kv) - scale) * slots);
+        if (scale)
+            memcpy(target_scales, source_scales, scale * slots);
+    }
+}
+
 // Slots that fill panels of K are copied at once, the rest one by one.
 void cpu_page_copy_slots(const gr_kv *kv, cpu_place from, cpu_place to, uint32_t slots) {
     uint8_t row[CPU_CHUNK * sizeof(float)];
-    uint32_t whole = slots / CPU_COLUMNS * CPU_COLUMNS, half;
+    uint32_t whole = slots / CPU_COLUMNS * CPU_COLUMNS;
+    from.slot = to.slot = 0;
+    copy_values(kv, from, to, slots);
     if (whole)
         memcpy(cpu_page_keys(kv, to), cpu_page_keys(kv, from),
                cpu_page_panel_bytes(kv) * (whole / CPU_COLUMNS));
@@ -152,8 +180,4 @@ void cpu_page_copy_slots(const gr_kv *kv, cpu_place from, cpu_place to, uint32_t
             cpu_page_put(kv, to, 0, d, n, row);
         }
     }
-    from.slot = to.slot = 0;
-    for (uint32_t d = 0; d < kv->dim[1]; d += value_width(kv))
-        memcpy(cpu_page_values(kv, to, d, &half), cpu_page_values(kv, from, d, &half),
-               value_bytes(kv) * slots);
 }

@@ -2,13 +2,18 @@
 // attention.c: gregale-bench-attention PLUGIN.so...: one ATTENTION node on one thread, several
 // builds of a backend in turn within each round. Time is the thread's own, so that neighbours on
 // the machine count for little. Prints the best round of each plugin: operations and bytes of cache
-// a second, and the ratio to the first plugin's.
+// a second, their share of what one thread can multiply and read (AVX2; sampled in the same
+// rounds), and the ratio to the first plugin's.
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "../conformance/suite.h"
 
@@ -232,6 +237,51 @@ static void time_round(subject *p) {
     p->best = fmin(p->best, (end - begin) / times);
 }
 
+// ---- Limits
+
+static double most_operations, most_bytes; // a second; 0: unknown
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) static void sample_limits(void) {
+    enum { TIMES = 1 << 20, BYTES = 1 << 28 };
+    static uint8_t *memory;
+    __m256 sums[12], x = _mm256_set1_ps(0.5f);
+    __m256i bits[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                       _mm256_setzero_si256()};
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return;
+    if (!memory && (memory = aligned_alloc(64, BYTES)))
+        memset(memory, 1, BYTES);
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; i++)
+        sums[i] = _mm256_set1_ps((float)i);
+    double begin = seconds();
+    for (int n = 0; n < TIMES; n++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < 12; i++)
+            sums[i] = _mm256_fmadd_ps(x, x, sums[i]);
+        __asm__ volatile("" : "+x"(x));
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; i++)
+        __asm__ volatile("" ::"x"(sums[i]));
+    double middle = seconds();
+    for (size_t i = 0; memory && i < BYTES; i += 128) {
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            bits[j] = _mm256_or_si256(bits[j], _mm256_load_si256((__m256i *)(memory + i) + j));
+        _mm_prefetch((const char *)memory + i + 2048, _MM_HINT_T0);
+    }
+    __asm__ volatile("" ::"x"(bits[0]), "x"(bits[1]), "x"(bits[2]), "x"(bits[3]));
+    double end = seconds();
+    most_operations = fmax(most_operations, 12.0 * 16 * TIMES / (middle - begin));
+    most_bytes = fmax(most_bytes, BYTES / (end - middle));
+}
+#else
+static void sample_limits(void) {
+}
+#endif
+
 static gr_dtype dtype_of(const char *name) {
     static const gr_dtype known[] = {GR_DTYPE_F32, GR_DTYPE_F16, GR_DTYPE_BF16, GR_DTYPE_Q8_0};
     for (uint32_t i = 0; i < 4; i++)
@@ -302,15 +352,20 @@ int main(int argc, char **argv) {
     uint64_t bytes = lay_segment(&s);
     for (uint32_t i = 0; i < count; i++)
         open_subject(&subjects[i], &host, &s, pages, bytes);
-    for (uint32_t r = 0; r < s.rounds; r++)
+    for (uint32_t r = 0; r < s.rounds; r++) {
+        sample_limits();
         for (uint32_t i = 0; i < count; i++)
             time_round(&subjects[r % 2 ? count - 1 - i : i]);
+    }
     double pairs, seen, row = (double)gr_dtype_row_bytes(s.dtype, s.dim);
     count_work(&s, &pairs, &seen);
-    for (uint32_t i = 0; i < count; i++)
-        printf("%9.3f ms %8.2f Gop/s %8.2f GB/s %6.2f x  %s\n", subjects[i].best * 1e3,
-               pairs * s.heads * s.dim * 4 / subjects[i].best * 1e-9,
-               seen * s.kv_heads * row * 2 / subjects[i].best * 1e-9,
-               subjects[0].best / subjects[i].best, subjects[i].path);
+    for (uint32_t i = 0; i < count; i++) {
+        double operations = pairs * s.heads * s.dim * 4 / subjects[i].best;
+        double read = seen * s.kv_heads * row * 2 / subjects[i].best;
+        printf("%9.3f ms %7.2f Gop/s (%3.0f %%) %6.2f GB/s (%3.0f %%) %5.2f x  %s\n",
+               subjects[i].best * 1e3, operations * 1e-9, 100 * operations / most_operations,
+               read * 1e-9, 100 * read / most_bytes, subjects[0].best / subjects[i].best,
+               subjects[i].path);
+    }
     return 0;
 }

@@ -11,12 +11,6 @@ CPU_INLINE cpu_vf cpu_attend_load_bytes(const uint8_t *from) {
     const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)from);
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
 }
-CPU_INLINE cpu_vf cpu_attend_set_half(const uint8_t *half) {
-    int16_t bits;
-    memcpy(&bits, half, 2);
-    return _mm256_cvtph_ps(_mm_set1_epi16(bits));
-}
-
 #include "kernels/attend.h"
 
 void cpu_attend_avx2(cpu_kernels *kernels) {

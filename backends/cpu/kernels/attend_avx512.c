@@ -11,12 +11,6 @@ CPU_INLINE cpu_vf cpu_attend_load_bf16(const uint8_t *from) {
 CPU_INLINE cpu_vf cpu_attend_load_bytes(const uint8_t *from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(cpu_load16(from)));
 }
-CPU_INLINE cpu_vf cpu_attend_set_half(const uint8_t *half) {
-    int16_t bits;
-    memcpy(&bits, half, 2);
-    return _mm512_cvtph_ps(_mm256_set1_epi16(bits));
-}
-
 #include "kernels/attend.h"
 
 void cpu_attend_avx512(cpu_kernels *kernels) {

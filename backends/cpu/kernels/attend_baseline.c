@@ -18,9 +18,9 @@ static void row_bf16(const cpu_attend_args *a, uint32_t j, float *out) {
                          out);
 }
 
-static float half_at(const uint8_t *from) {
+static float half_at(const uint8_t *halves, size_t i) {
     uint16_t half;
-    memcpy(&half, from, 2);
+    memcpy(&half, halves + i * 2, 2);
     return cpu_half_to_float(half);
 }
 
@@ -28,14 +28,13 @@ static void keys_row_q8_0(const cpu_attend_args *a, uint32_t j, float *out) {
     const uint8_t *group = a->panel + j / 32 * (CPU_COLUMNS * 34);
     const int8_t *bytes = (const int8_t *)group + CPU_COLUMNS * 2 + j % 32 * CPU_COLUMNS;
     for (uint32_t c = 0; c < CPU_COLUMNS; c++)
-        out[c] = (float)bytes[c] * half_at(group + c * 2);
+        out[c] = (float)bytes[c] * half_at(group, c);
 }
 
 static void values_row_q8_0(const cpu_attend_args *a, uint32_t j, float *out) {
-    const uint8_t *block = a->panel + j * 34;
-    const int8_t *bytes = (const int8_t *)block + 2 + a->half * CPU_COLUMNS;
+    const int8_t *bytes = (const int8_t *)a->panel + (size_t)j * 32;
     for (uint32_t c = 0; c < CPU_COLUMNS; c++)
-        out[c] = (float)bytes[c] * half_at(block);
+        out[c] = (float)bytes[c] * half_at(a->scales, j);
 }
 
 static void add_products(const cpu_attend_args *a,

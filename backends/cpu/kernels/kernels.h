@@ -167,16 +167,18 @@ typedef struct cpu_mul_float_args {
     float *sums; // [tokens][16][8], added to
 } cpu_mul_float_args;
 
-// A panel of the cache (../page.c) and what it is multiplied with. Its sixteen columns are positions of keys,
-// its rows their dimensions; or columns are dimensions of values, rows their positions:
+// A panel of the cache (../page.c) and what it is multiplied with. Its sixteen columns are positions
+// of keys, its rows their dimensions; or columns are dimensions of values, rows their positions:
 //   F32, F16, BF16   [row][16]
 //   Q8_0 keys        for 32 dimensions: [16] scales, then [32][16] bytes
-//   Q8_0 values      [row] blocks of 32 dimensions, of which `half` says which sixteen
+//   Q8_0 values      [row][32] bytes, of which 16 are meant; scales[row] stand apart
 typedef struct cpu_attend_args {
-    const uint8_t *panel;
-    const float *x; // [queries][x_stride]
+    const uint8_t *panel, *scales;
+    const float *x; // [queries][x_stride], of which up to 15 numbers behind a row may be read
     float *sums;    // [queries][sums_stride]
-    uint32_t queries, rows, x_stride, sums_stride, half;
+    uint32_t queries, rows, x_stride, sums_stride;
+    uint32_t ahead_step;  // bytes of it that are asked for with each row
+    const uint8_t *ahead; // what is read next; the panel itself when nobody knows
 } cpu_attend_args;
 
 typedef struct cpu_kernels {

@@ -102,6 +102,23 @@ static uint32_t page_tokens(const cpu_attention *a) {
     return a->dense ? CPU_DENSE : a->pages.group.page_tokens;
 }
 
+// The panel of keys at a position of the company's cache.
+static const uint8_t *paged_keys(const cpu_attention *a, const cpu_tile_rows *tile,
+                                 const company *c, int64_t position) {
+    return cpu_page_keys(a->call->kv,
+                         cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position));
+}
+
+// The first panel of values at a position.
+static const uint8_t *paged_values(const cpu_attention *a, const cpu_tile_rows *tile,
+                                   const company *c, int64_t position) {
+    uint8_t *panel, *scales;
+    cpu_page_values(a->call->kv,
+                    cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position), 0, &panel,
+                    &scales);
+    return panel;
+}
+
 // Whole panels of keys, also where only some of their positions are seen; the others' scores are
 // not used.
 static void scores(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
@@ -112,13 +129,16 @@ static void scores(const cpu_attention *a, const cpu_tile_rows *tile, const comp
                             .x_stride = a->attrs->k_dim,
                             .rows = a->attrs->k_dim,
                             .sums_stride = CPU_SCORES,
-                            .queries = c->count * tile->heads};
+                            .queries = c->count * tile->heads,
+                            .ahead_step = a->key_step};
     for (int64_t position = c->low / span * span; position <= c->high; position += span) {
-        if (a->dense)
-            args.panel = dense_keys(a, tile, c, position);
-        else
-            args.panel = cpu_page_keys(
-                a->call->kv, cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position));
+        if (a->dense) {
+            args.panel = args.ahead = dense_keys(a, tile, c, position);
+        } else {
+            args.panel = args.ahead ? args.ahead : paged_keys(a, tile, c, position);
+            args.ahead = position + span <= c->high ? paged_keys(a, tile, c, position + span)
+                                                    : paged_values(a, tile, c, c->low);
+        }
         args.sums = a->scores + query * CPU_SCORES + (position - base);
         a->keys(&args);
     }
@@ -153,12 +173,21 @@ static void weights(const cpu_attention *a, const cpu_tile_rows *tile, const com
     }
 }
 
+// The keys behind the company's positions, if its first row sees them too; else NULL.
+static const uint8_t *next_keys(const cpu_attention *a, const cpu_tile_rows *tile,
+                                const company *c) {
+    int64_t begin, end;
+    clip(a, tile, c->first, c->high + 1, tile->high, &begin, &end);
+    return begin == c->high + 1 && begin <= end ? paged_keys(a, tile, c, begin) : NULL;
+}
+
 // ---- Weighted sums
 
 // Values of positions from `first` on, all in one page.
 typedef struct piece {
     int64_t first, base; // base: of the chunk
     cpu_place at;        // of the first
+    const uint8_t *next; // what is read behind it; NULL: nothing
     float *sums;         // of all queries of the tile
 } piece;
 
@@ -166,6 +195,7 @@ typedef struct piece {
 static void add_values(const cpu_attention *a, const cpu_tile_rows *tile, const piece *p,
                        uint32_t i, uint32_t count, int64_t begin, int64_t end) {
     uint64_t query = (uint64_t)i * tile->heads, skipped = (uint64_t)(begin - p->first);
+    uint8_t *panel, *scales = NULL;
     if (begin > end)
         return;
     cpu_attend_args args = {.x = a->scores + query * CPU_SCORES + (begin - p->base),
@@ -173,15 +203,20 @@ static void add_values(const cpu_attention *a, const cpu_tile_rows *tile, const 
                             .rows = (uint32_t)(end - begin + 1),
                             .sums = p->sums + query * a->v_pad,
                             .sums_stride = a->v_pad,
-                            .queries = count * tile->heads};
+                            .queries = count * tile->heads,
+                            .ahead_step = a->value_step};
     cpu_place at = p->at;
     at.slot += (uint32_t)skipped;
     for (uint32_t d = 0; d < a->v_pad; d += CPU_COLUMNS, args.sums += CPU_COLUMNS) {
         if (a->dense)
-            args.panel = (const uint8_t *)(a->panels +
-                                           (d / CPU_COLUMNS * CPU_DENSE + skipped) * CPU_COLUMNS);
+            panel = (uint8_t *)(a->panels + (d / CPU_COLUMNS * CPU_DENSE + skipped) * CPU_COLUMNS);
         else
-            args.panel = cpu_page_values(a->call->kv, at, d, &args.half);
+            cpu_page_values(a->call->kv, at, d, &panel, &scales);
+        args.panel = panel;
+        args.scales = scales;
+        args.ahead = p->next ? p->next : panel;
+        if (d + a->value_width < a->v_pad)
+            args.ahead = panel + (uint64_t)a->value_step * page_tokens(a);
         a->values(&args);
     }
 }
@@ -218,10 +253,12 @@ static void values(const cpu_attention *a, const cpu_tile_rows *tile, const comp
         piece p = {.first = position, .base = base, .sums = sums};
         last = position / tokens * tokens + tokens - 1;
         last = last < c->high ? last : c->high;
-        if (a->dense)
+        if (a->dense) {
             dense_values(a, tile, c, position, (uint32_t)(last - position + 1));
-        else
+        } else {
             p.at = cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position);
+            p.next = last < c->high ? paged_values(a, tile, c, last + 1) : next_keys(a, tile, c);
+        }
         add_piece(a, tile, c, &p, last);
     }
 }

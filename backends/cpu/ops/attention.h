@@ -27,11 +27,13 @@ typedef struct cpu_attention {
     const gr_attrs_attention *attrs;
     cpu_pages pages;
     bool dense;
-    uint32_t group; // query heads of a KV head
-    uint32_t heads; // of them in a tile
-    uint32_t rows;  // in a tile, at most
-    uint32_t parts; // tiles that the heads of one KV head make
-    uint32_t v_pad; // dimensions of values, rounded up to whole panels
+    uint32_t group;                // query heads of a KV head
+    uint32_t heads;                // of them in a tile
+    uint32_t rows;                 // in a tile, at most
+    uint32_t parts;                // tiles that the heads of one KV head make
+    uint32_t v_pad;                // dimensions of values, rounded up to whole panels
+    uint32_t key_step, value_step; // bytes that a row of keys' and values' panels takes
+    uint32_t value_width;          // dimensions in those
     void (*keys)(const cpu_attend_args *args);
     void (*values)(const cpu_attend_args *args);
     // The worker's scratch: queries and, one row a query, scores, weighted sums of a chunk and of

@@ -34,6 +34,10 @@ void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scr
     gr_dtype dtype = out->dense ? GR_DTYPE_F32 : call->kv->dtype;
     out->keys = call->kernels->attend_keys[dtype];
     out->values = call->kernels->attend_values[dtype];
+    out->value_width = dtype == GR_DTYPE_Q8_0 ? 32 : CPU_COLUMNS;
+    out->value_step = (uint32_t)gr_dtype_row_bytes(dtype, out->value_width);
+    if (!out->dense && attrs->k_dim)
+        out->key_step = (uint32_t)(cpu_page_panel_bytes(call->kv) / attrs->k_dim);
     out->q = (float *)(void *)scratch;
     if (!scratch)
         return;

@@ -466,7 +466,10 @@ static void test_exp(const cpu_kernels *k) {
     }
 }
 
-// A panel of `rows` rows of sixteen, random in the cache's dtype, and what it says.
+enum { QUERIES = 29, ROWS = 160, X_STRIDE = 177, SUMS_STRIDE = 35 };
+
+// A panel of `rows` rows of sixteen, random in the cache's dtype, and what it says. Of Q8_0 values,
+// the scales of ROWS rows come first.
 static void random_cache_panel(gr_dtype dtype, bool keys, uint32_t half, uint32_t rows,
                                uint8_t *panel, float *out) {
     if (dtype != GR_DTYPE_Q8_0) {
@@ -489,12 +492,12 @@ static void random_cache_panel(gr_dtype dtype, bool keys, uint32_t half, uint32_
     uint32_t blocks = keys ? rows / 32 * CPU_COLUMNS : rows;
     for (uint32_t b = 0; b < blocks; b++) { // of 32 dimensions of one position
         uint32_t group = b / CPU_COLUMNS, lane = b % CPU_COLUMNS;
-        uint8_t *base = keys ? panel + group * CPU_COLUMNS * 34 : panel + b * 34;
+        uint8_t *base = keys ? panel + group * CPU_COLUMNS * 34 : panel + ROWS * 2 + b * 32;
         uint16_t scale = cpu_float_to_half(0.01f + 0.001f * (float)(next() % 16));
-        memcpy(keys ? base + lane * 2 : base, &scale, 2);
+        memcpy(keys ? base + lane * 2 : panel + b * 2, &scale, 2);
         for (uint32_t d = 0; d < 32; d++) {
             int8_t q = (int8_t)next();
-            base[keys ? CPU_COLUMNS * 2 + d * CPU_COLUMNS + lane : 2 + d] = (uint8_t)q;
+            base[keys ? CPU_COLUMNS * 2 + d * CPU_COLUMNS + lane : d] = (uint8_t)q;
             if (keys)
                 out[(group * 32 + d) * CPU_COLUMNS + lane] = (float)q * cpu_half_to_float(scale);
             else if (d / CPU_COLUMNS == half)
@@ -503,8 +506,6 @@ static void random_cache_panel(gr_dtype dtype, bool keys, uint32_t half, uint32_
     }
 }
 
-enum { QUERIES = 29, ROWS = 96, X_STRIDE = 101, SUMS_STRIDE = 35 };
-
 // All queries in one call; each alone; of values, also row by row: the same bits.
 static void test_attend_panel(const cpu_kernels *k, gr_dtype dtype, bool keys, uint32_t half,
                               uint32_t rows) {
@@ -512,20 +513,22 @@ static void test_attend_panel(const cpu_kernels *k, gr_dtype dtype, bool keys, u
     static float exact[ROWS * CPU_COLUMNS], x[QUERIES * X_STRIDE], was[QUERIES * SUMS_STRIDE],
         sums[QUERIES * SUMS_STRIDE], alone[CPU_COLUMNS];
     void (*run)(const cpu_attend_args *) = keys ? k->attend_keys[dtype] : k->attend_values[dtype];
-    uint32_t step = dtype == GR_DTYPE_Q8_0 ? 34 : CPU_COLUMNS * gr_dtype_block_bytes(dtype);
+    bool bytes = dtype == GR_DTYPE_Q8_0 && !keys;
+    uint32_t step = bytes ? 32 : CPU_COLUMNS * gr_dtype_block_bytes(dtype);
     random_cache_panel(dtype, keys, half, rows, panel, exact);
     for (uint32_t i = 0; i < QUERIES * X_STRIDE; i++)
         x[i] = uniform();
     for (uint32_t i = 0; i < QUERIES * SUMS_STRIDE; i++)
         sums[i] = was[i] = uniform();
-    cpu_attend_args args = {.panel = panel,
+    cpu_attend_args args = {.panel = bytes ? panel + ROWS * 2 + half * CPU_COLUMNS : panel,
+                            .scales = panel,
+                            .ahead = panel,
                             .x = x,
                             .sums = sums,
                             .queries = QUERIES,
                             .rows = rows,
                             .x_stride = X_STRIDE,
-                            .sums_stride = SUMS_STRIDE,
-                            .half = half};
+                            .sums_stride = SUMS_STRIDE};
     run(&args);
     for (uint32_t i = 0; i < QUERIES; i++) {
         float *got = sums + i * SUMS_STRIDE, *before = was + i * SUMS_STRIDE;
@@ -543,11 +546,12 @@ static void test_attend_panel(const cpu_kernels *k, gr_dtype dtype, bool keys, u
                k->isa, "beside the sums", dtype, i);
         memcpy(alone, before, sizeof alone);
         cpu_attend_args one = args;
-        one.x = x + i * X_STRIDE;
         one.sums = alone;
         one.queries = 1;
-        for (uint32_t j = 0, n = keys ? rows : 1; j < rows; j += n, one.x += n, one.panel += step) {
-            one.rows = n;
+        one.rows = keys ? rows : 1;
+        for (uint32_t j = 0; j < rows; j += one.rows, one.panel += step) {
+            one.x = x + i * X_STRIDE + j;
+            one.scales = panel + j * 2;
             run(&one);
         }
         expect(!memcmp(alone, got, sizeof alone), k->isa, keys ? "keys alone" : "values alone",
