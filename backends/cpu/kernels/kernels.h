@@ -349,6 +349,7 @@ float attend_exp_f32_baseline(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx2(float *s, uint32_t n, float largest);
 float attend_exp_f32_neon(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx512(float *s, uint32_t n, float largest);
+
 // ---- half.h's numbers, for anyone ----
 float cpu_half_to_float(uint16_t half);
 uint16_t cpu_float_to_half(float value);
