@@ -57,7 +57,7 @@ static double row_distance(const float *a, const float *b, uint32_t count) {
 static double log_sum(const float *logits, uint32_t count) {
     double largest = -INFINITY, sum = 0;
     for (uint32_t i = 0; i < count; i++)
-        largest = fmax(largest, (double)logits[i]);
+        largest = (double)logits[i] > largest ? (double)logits[i] : largest;
     for (uint32_t i = 0; i < count; i++)
         sum += exp((double)logits[i] - largest);
     return largest + log(sum);
