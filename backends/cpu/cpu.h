@@ -325,7 +325,8 @@ typedef struct cpu_builder {
     gr_device *device;
     const gr_program_desc *desc;
     gr_program *program;
-    gr_step maxima; // the bucket's sizes
+    gr_step maxima;       // the bucket's sizes
+    uint32_t fused_nodes; // below composites
     uint32_t open_count;
     cpu_access open[CPU_OPEN_MAX]; // made since the last barrier
     // Values whose quantised rows, rows rounded to BF16, or rows laid by chunks stand in the

@@ -126,6 +126,7 @@ static gr_status emit_node(cpu_builder *b, uint32_t index, gr_error *error) {
     gr_status status = GR_OK;
     for (uint32_t i = 0; i < parts.count && status == GR_OK; i++)
         status = emit_part(b, index, &parts.nodes[i], error);
+    b->fused_nodes += gr_segment_node(b->desc->segment, index)->subtree;
     return status;
 }
 
@@ -188,6 +189,7 @@ gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
         cpu_program_destroy(device, program);
         return status;
     }
+    info.fused_nodes = builder.fused_nodes;
     info.scratch_shared_bytes = program->scratch_shared;
     info.scratch_per_thread_bytes = program->scratch_form + program->scratch_work;
     cpu_struct_fill(out_info, &info, sizeof info);

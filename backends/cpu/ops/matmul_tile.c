@@ -181,6 +181,8 @@ static void run(const cpu_call *call, const cpu_task *task) {
     uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step);
     uint64_t panels = (width + CPU_PANEL - 1) / CPU_PANEL, begin, end;
     const uint32_t most = call->weight[CPU_MATMUL_UP] ? TOGETHER / 2 : TOGETHER;
+    if (task->id >= task->count)
+        return;
     cpu_activations x = cpu_quantised_view(cpu_quantised_form(call, task), k, rows);
     panel p[TOGETHER];
     for (uint32_t i = 0; i < TOGETHER; i++)

@@ -71,14 +71,13 @@ uint8_t *cpu_quantised_form(const cpu_call *call, const cpu_task *task) {
 // A row on its way to 8 bits goes through the worker's scratch when it is normed first.
 static void quantise(const cpu_call *call, const cpu_task *task) {
     const float *norm = cpu_in_f32(call, 1);
-    uint64_t k = cpu_width(&call->node.in[0]), begin, end;
-    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step);
+    uint64_t k = cpu_width(&call->node.in[0]), begin = 0;
+    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step), end = rows;
+    if (task->id >= task->count)
+        return;
+    if (!call->own)
+        cpu_slice(rows, task, &begin, &end);
     cpu_activations x = cpu_quantised_view(cpu_quantised_form(call, task), k, rows);
-    cpu_slice(rows, task, &begin, &end);
-    if (call->own && task->id < task->count) { // all of them
-        begin = 0;
-        end = rows;
-    }
     for (uint64_t m = begin; m < end; m++) {
         cpu_activations row = cpu_quantised_at(&x, 0, m);
         const float *from = cpu_in_f32(call, 0) + m * k;
