@@ -12,12 +12,6 @@ CPU_INLINE cpu_vf cpu_attend_load_bytes(const uint8_t *from) {
     memcpy(&word, from, 4);
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word))))));
 }
-CPU_INLINE cpu_vf cpu_attend_set_half(const uint8_t *half) {
-    uint16_t bits;
-    memcpy(&bits, half, 2);
-    return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits)));
-}
-
 #include "kernels/attend.h"
 
 void cpu_attend_neon(cpu_kernels *kernels) {

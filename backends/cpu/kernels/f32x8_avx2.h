@@ -95,6 +95,10 @@ CPU_INLINE cpu_f32x8 f32x8_scale(cpu_f32x8 v, cpu_f32x8 n) {
     __m256 b = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
     return _mm256_mul_ps(_mm256_mul_ps(v, a), b);
 }
+// The powers of two whose exponents, 127 more, are the last bits of v.
+CPU_INLINE cpu_f32x8 f32x8_exponent(cpu_f32x8 v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));
+}
 // Whether any was NaN, gathered over many vectors.
 typedef __m256 cpu_nans;
 CPU_INLINE cpu_nans f32x8_nans_none(void) {

@@ -96,6 +96,12 @@ CPU_INLINE float32x4_t f32x4_shift(float32x4_t v, float32x4_t n) {
 CPU_INLINE cpu_f32x8 f32x8_scale(cpu_f32x8 v, cpu_f32x8 n) {
     return (cpu_f32x8){f32x4_shift(v.low, n.low), f32x4_shift(v.high, n.high)};
 }
+CPU_INLINE float32x4_t f32x4_exponent(float32x4_t v) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(v), 23));
+}
+CPU_INLINE cpu_f32x8 f32x8_exponent(cpu_f32x8 v) {
+    return (cpu_f32x8){f32x4_exponent(v.low), f32x4_exponent(v.high)};
+}
 typedef cpu_f32x8 cpu_nans; // the largest so far, NaN once there was one
 CPU_INLINE cpu_nans f32x8_nans_none(void) {
     return f32x8_zero();

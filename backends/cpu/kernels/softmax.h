@@ -35,13 +35,13 @@ CPU_INLINE float cpu_attend_exp(float *s, uint32_t n, float largest) {
     cpu_f32x8 sum = f32x8_zero();
     uint32_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        const cpu_f32x8 e = f32x8_exp(f32x8_sub(f32x8_load(s + i), top));
+        const cpu_f32x8 e = f32x8_exp_down(f32x8_sub(f32x8_load(s + i), top));
         f32x8_store(s + i, e);
         sum = f32x8_add(sum, e);
     }
     float total = f32x8_sum(sum), rest[8] = {0};
     memcpy(rest, s + i, (n - i) * sizeof *rest);
-    f32x8_store(rest, f32x8_exp(f32x8_sub(f32x8_load(rest), top)));
+    f32x8_store(rest, f32x8_exp_down(f32x8_sub(f32x8_load(rest), top)));
     memcpy(s + i, rest, (n - i) * sizeof *rest);
     for (; i < n; i++)
         total += s[i];
