@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// products.h: products of block-quantised weights and 8-bit activations, in the words of vec_avx2.h or
-// vec_avx512.h, which come first with unpack.h. Two kernels share every step below, so they give the
+// products.h: products of block-quantised weights and 8-bit activations, in the words of a
+// vec_ISA.h, which comes first with unpack.h. Two kernels share every step below, so they give the
 // same bits: one multiplies a tile in memory with any number of activation rows, the other unpacks
 // a packed panel in registers for up to four.
 #ifndef GREGALE_BACKENDS_CPU_PRODUCTS_H

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// unpack.h: one unpacker a dtype, in the words of vec_avx2.h or vec_avx512.h, which come first.
+// unpack.h: one unpacker a dtype, in the words of a vec_ISA.h, which comes first.
 //
 // An unpacker turns one vector's rows (CPU_LANES of them) into bytes, lane by lane: vector
 // w[j] of a block of 32 holds values 4j to 4j+3 of every row. It reads the file's own bytes, four a
