@@ -185,9 +185,9 @@ endfunction()
 
 # What `gregale backend` needs beside the rooms.
 function(gregale_sdk)
-  file(GLOB suite CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sdk/conformance/*.c ${PROJECT_SOURCE_DIR}/tests/conformance/*.c)
+  file(GLOB suite CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/sdk/conformance/*.c)
   add_library(gregale_sdk STATIC ${suite})
-  target_include_directories(gregale_sdk PUBLIC ${PROJECT_SOURCE_DIR}/sdk ${PROJECT_SOURCE_DIR}/tests PRIVATE
+  target_include_directories(gregale_sdk PUBLIC ${PROJECT_SOURCE_DIR}/sdk PRIVATE
                              ${PROJECT_SOURCE_DIR}/core/include)
   target_compile_options(gregale_sdk PRIVATE -ffp-contract=off)
   target_link_libraries(gregale_sdk PUBLIC gregale_engine gregale_options Threads::Threads ${CMAKE_DL_LIBS} m)

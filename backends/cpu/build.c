@@ -10,25 +10,29 @@ static bool overlap(const cpu_access *a, const cpu_access *b) {
     return a->space == b->space && a->begin < b->end && b->begin < a->end;
 }
 
-static cpu_access arena_access(const uint8_t *data, uint64_t bytes, bool write) {
-    uint64_t begin = (uint64_t)(uintptr_t)data;
-    return (cpu_access){
-        .space = CPU_SPACE_ARENA, .write = write, .begin = begin, .end = begin + bytes};
+// Bytes of a computed value, bound to `data` when it is in the arena.
+static cpu_access value_access(const cpu_builder *b, const gr_value *value, const uint8_t *data,
+                               bool write) {
+    bool inner = value->kind == CPU_VALUE_INNER;
+    uint64_t begin = inner ? value->offset : (uint64_t)(uintptr_t)data;
+    return (cpu_access){.space = inner ? CPU_SPACE_SCRATCH : CPU_SPACE_ARENA,
+                        .write = write,
+                        .begin = begin,
+                        .end = begin + cpu_value_bytes(value, &b->maxima)};
 }
 
 // What a call touches: its operands and what `scratch` lists. Returns how many.
 static uint32_t accesses_of(const cpu_builder *b, const cpu_call *call, const cpu_access *scratch,
                             uint32_t scratch_count, cpu_access *out) {
+    const cpu_node *node = &call->node;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < call->node.in_count; i++) {
-        if (call->in[i] && call->node.in[i].kind == GR_VALUE_ACTIVATION)
-            out[count++] =
-                arena_access(call->in[i], cpu_value_bytes(&call->node.in[i], &b->maxima), false);
+    for (uint32_t i = 0; i < node->in_count; i++) {
+        if (node->has_in[i] && cpu_is_computed(&node->in[i]))
+            out[count++] = value_access(b, &node->in[i], call->in[i], false);
     }
-    for (uint32_t i = 0; i < call->node.out_count; i++) {
-        if (call->out[i])
-            out[count++] =
-                arena_access(call->out[i], cpu_value_bytes(&call->node.out[i], &b->maxima), true);
+    for (uint32_t i = 0; i < node->out_count; i++) {
+        if (cpu_is_computed(&node->out[i]))
+            out[count++] = value_access(b, &node->out[i], call->out[i], true);
     }
     if (call->kv && call->op) { // one layer of a pool; a clash of two numbers only costs a barrier
         uint64_t begin = (uint64_t)(uintptr_t)call->kv + call->kv_layer;
@@ -56,9 +60,7 @@ static bool conflicts(const cpu_builder *b, const cpu_access *accesses, uint32_t
 
 // A kept form is worthless once its value is written anew.
 static void forget(cpu_kept_value *kept, const cpu_access *access) {
-    cpu_access value = arena_access(kept->data, kept->data_bytes, false);
-    if (kept->data && access->write && overlap(&value, access))
-        kept->data = NULL;
+    kept->stands = kept->stands && !(access->write && overlap(&kept->value, access));
 }
 
 static bool calls_grow(cpu_builder *b) {
@@ -95,6 +97,7 @@ cpu_call *cpu_build_call(cpu_builder *b, const cpu_call *call, const cpu_access 
         forget(&b->quantised, &accesses[i]);
         forget(&b->rounded, &accesses[i]);
         forget(&b->laid, &accesses[i]);
+        forget(&b->own, &accesses[i]);
     }
     cpu_call *place = &program->calls[program->call_count++];
     *place = *call;
@@ -109,8 +112,17 @@ uint64_t cpu_build_shared(cpu_builder *b, uint64_t bytes) {
 
 void cpu_build_private(cpu_builder *b, uint64_t bytes) {
     bytes = (bytes + 63) / 64 * 64;
-    if (bytes > b->program->scratch_per_thread)
-        b->program->scratch_per_thread = bytes;
+    if (bytes > b->program->scratch_work)
+        b->program->scratch_work = bytes;
+}
+
+void cpu_build_inner(cpu_builder *b, gr_value *value) {
+    uint64_t bytes = cpu_value_bytes(value, &b->maxima);
+    if (bytes > b->inner[value->index].capacity) {
+        b->inner[value->index].offset = cpu_build_shared(b, bytes);
+        b->inner[value->index].capacity = bytes;
+    }
+    value->offset = b->inner[value->index].offset;
 }
 
 const void *cpu_build_keep(cpu_builder *b, const void *data, uint64_t bytes) {
@@ -125,33 +137,60 @@ const void *cpu_build_keep(cpu_builder *b, const void *data, uint64_t bytes) {
     return kept + 1;
 }
 
-gr_status cpu_build_form(cpu_builder *b, const cpu_call *bound, cpu_call_function run,
-                         uint64_t row_bytes, cpu_kept_value *kept, cpu_access *out_access,
-                         gr_error *error) {
-    const gr_value *x = &bound->node.in[0];
-    uint64_t rows = cpu_rows(x, &b->maxima), bytes = rows * row_bytes, width = cpu_width(x);
-    bool stands = kept->data && kept->data == bound->in[0] && kept->width == width &&
-                  kept->data_bytes == cpu_value_bytes(x, &b->maxima);
-    if (!stands && bytes > kept->capacity) {
-        kept->offset = cpu_build_shared(b, bytes);
-        kept->capacity = bytes;
-    }
-    *out_access = (cpu_access){
-        .space = CPU_SPACE_SCRATCH, .begin = kept->offset, .end = kept->offset + bytes};
-    if (stands)
-        return GR_OK;
-    cpu_call helper = {.run = run, .kernels = bound->kernels, .scratch = kept->offset};
+cpu_call cpu_helper_of(const cpu_call *bound, cpu_call_function run) {
+    cpu_call helper = {.run = run, .kernels = bound->kernels};
     helper.node.in_count = 1;
     helper.node.layer = bound->node.layer;
     helper.node.has_in[0] = true;
-    helper.node.in[0] = *x;
+    helper.node.in[0] = bound->node.in[0];
     helper.in[0] = bound->in[0];
+    return helper;
+}
+
+// Whether the form that `kept` tells of is what `helper` would make of `value`.
+static bool still_stands(const cpu_builder *b, const cpu_kept_value *kept, const cpu_access *value,
+                         const cpu_call *helper) {
+    const cpu_call *made = &b->program->calls[kept->helper];
+    const cpu_access *at = &kept->value;
+    return kept->stands && at->space == value->space && at->begin == value->begin &&
+           at->end == value->end && kept->width == cpu_width(&helper->node.in[0]) &&
+           made->in[1] == helper->in[1] && made->node.attrs.norm.eps == helper->node.attrs.norm.eps;
+}
+
+// Bytes at each worker's own, or in the shared scratch.
+static void reserve(cpu_builder *b, cpu_kept_value *kept, uint64_t bytes, bool own) {
+    if (own && bytes > b->program->scratch_form)
+        b->program->scratch_form = (bytes + 63) / 64 * 64;
+    if (own || bytes <= kept->capacity)
+        return;
+    kept->offset = cpu_build_shared(b, bytes);
+    kept->capacity = bytes;
+}
+
+gr_status cpu_build_form(cpu_builder *b, const cpu_call *helper, uint64_t row_bytes,
+                         cpu_kept_value *kept, cpu_access *out_access, gr_error *error) {
+    const gr_value *x = &helper->node.in[0];
+    uint64_t bytes = cpu_rows(x, &b->maxima) * row_bytes;
+    cpu_access value = value_access(b, x, helper->in[0], false);
+    bool stands = still_stands(b, kept, &value, helper);
+    if (!stands)
+        reserve(b, kept, bytes, helper->own);
+    *out_access = (cpu_access){.space = CPU_SPACE_SCRATCH,
+                               .begin = kept->offset,
+                               .end = kept->offset + (helper->own ? 0 : bytes)};
+    if (stands)
+        return GR_OK;
     cpu_access write = *out_access;
     write.write = true;
-    if (!cpu_build_call(b, &helper, &write, 1))
+    cpu_call *call = cpu_build_call(b, helper, &write, 1);
+    if (!call)
         return cpu_no_memory(error);
-    kept->data = bound->in[0];
-    kept->data_bytes = cpu_value_bytes(x, &b->maxima);
-    kept->width = width;
+    call->scratch = kept->offset;
+    *kept = (cpu_kept_value){.stands = true,
+                             .value = value,
+                             .width = cpu_width(x),
+                             .offset = kept->offset,
+                             .capacity = kept->capacity,
+                             .helper = b->program->call_count - 1};
     return GR_OK;
 }

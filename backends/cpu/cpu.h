@@ -19,8 +19,9 @@
 #include "gregale/backend.h"
 #include "kernels/kernels.h"
 
-#define CPU_MAX_IN 4
+#define CPU_MAX_IN 7
 #define CPU_MAX_OUT 2
+#define CPU_MAX_PARTS 8 // of a composite
 #define CPU_ORIGIN "cpu"
 
 typedef struct cpu_onednn cpu_onednn; // onednn/onednn.h
@@ -60,13 +61,14 @@ struct gr_weight {
     int64_t dims[GR_MAX_RANK];
 };
 
-// A page is [layer][K then V][kv head][slot][dim]: the keys of one head lie side by side.
+// page.c says how a page is laid out.
 struct gr_kv {
     uint8_t *data; // mmap: pages that were never written take no memory
     uint64_t mapped_bytes;
     uint64_t page_bytes, layer_bytes;
     uint64_t part_bytes[2]; // K, V of one layer in a page
-    uint64_t head_bytes[2]; // one head of one position
+    uint64_t slab_bytes[2]; // of one head
+    uint64_t head_bytes[2]; // of one head of one position, in canonical form
     uint32_t dim[2];
     uint32_t layers, page_tokens, kv_heads, pages;
     gr_dtype dtype;
@@ -107,9 +109,19 @@ typedef union cpu_attrs {
     gr_attrs_scale scale;
     gr_attrs_topk topk;
     gr_attrs_cast cast;
+    gr_attrs_block block; // of a MATMUL in a composite: eps, activation
+    struct {
+        gr_attrs_attention attention;
+        gr_attrs_rope rope;
+    } write; // of a KV_WRITE in a composite
 } cpu_attrs;
 
-// A node as read from a segment: copies, with what a shorter struct lacks set to zero.
+// A value that only the parts of one composite share: in the shared scratch, at `offset`. `index`
+// tells it from the composite's others.
+#define CPU_VALUE_INNER ((gr_value_kind)100)
+
+// A node as read from a segment: copies, with what a shorter struct lacks set to zero; or a part of
+// a composite, a primitive that may have operands which no segment gives it.
 typedef struct cpu_node {
     gr_op op;
     uint32_t in_count, out_count;
@@ -119,6 +131,12 @@ typedef struct cpu_node {
     gr_value out[CPU_MAX_OUT];
     cpu_attrs attrs;
 } cpu_node;
+
+// What a node of a segment is run as: itself, or the parts of a composite in order.
+typedef struct cpu_parts {
+    uint32_t count;
+    cpu_node nodes[CPU_MAX_PARTS];
+} cpu_parts;
 
 struct cpu_call;
 struct cpu_task;
@@ -134,13 +152,14 @@ typedef struct cpu_call {
     const cpu_kernels *kernels; // the device's
     char implementation[32];    // for traces
     cpu_node node;
-    uint8_t *in[CPU_MAX_IN]; // NULL for absent, STEP and STATE operands
+    uint8_t *in[CPU_MAX_IN]; // NULL for absent, STEP and STATE operands; INNER ones: until submit
     uint8_t *out[CPU_MAX_OUT];
     const gr_weight *weight[CPU_MAX_IN];
     gr_kv *kv;
     uint32_t kv_layer, kv_group;
     bool barrier;              // others may only start the next call when all have done this one
     uint64_t scratch;          // offset of what it uses in the shared scratch
+    bool own;                  // the form it reads or makes is in each worker's own scratch
     _Atomic uint64_t *counter; // set to zero before each step
     uint32_t ticket;           // its place since the last barrier
     const void *onednn;        // ops/matmul_onednn.c's plan, or NULL
@@ -156,7 +175,9 @@ struct gr_program {
     const gr_step *step; // borrowed; read anew by every submit
     uint32_t rows_max, seqs_max, outputs_max;
     uint32_t threads;
-    uint64_t scratch_shared, scratch_per_thread;
+    uint64_t scratch_shared;
+    uint64_t scratch_form, scratch_work; // of each thread: its own form, and what a call needs
+    const uint8_t *bound;                // the scratch that INNER operands point to
     uint32_t call_count, call_capacity;
     cpu_call *calls;
     _Atomic uint64_t *counters; // one a call
@@ -185,7 +206,8 @@ typedef struct cpu_task {
     uint32_t id, count; // id >= count: this worker only keeps the barriers
     uint32_t group;     // of the queue
     uint64_t *pack_ns;  // left to spend on packing
-    uint8_t *scratch;   // its own, 64-byte aligned
+    uint8_t *form;      // its own, 64-byte aligned: for a form that calls share
+    uint8_t *scratch;   // and for the call in progress
 } cpu_task;
 
 // What an op must say for itself.
@@ -224,9 +246,28 @@ void cpu_struct_fill(void *object, const void *filled, size_t known);
 // ---- node.c, shape.c: reading segments ----
 
 const cpu_op *cpu_op_find(gr_op op);
-// Reads node `index` with its values and attributes. Returns NULL, or why it cannot be run.
-const char *cpu_node_read(const gr_segment *segment, uint32_t index, cpu_node *out_node);
+// Reads node `index` with its values and attributes into parts, all checked. Returns NULL, or why
+// it cannot be run.
+const char *cpu_node_read(const gr_segment *segment, uint32_t index, cpu_parts *out_parts);
 bool cpu_segment_ok(const gr_segment *segment);
+// Copies attributes to `out_attrs` of `bytes` bytes. Returns NULL, or what is wrong with them.
+const char *cpu_attrs_read(const void *attrs, size_t bytes, void *out_attrs);
+
+// ---- composite.c: composites as parts ----
+
+#define CPU_COMPOSITE_IN 14
+
+// A composite node as it stands in a segment.
+typedef struct cpu_composite {
+    gr_op op;
+    int32_t layer;
+    bool has_in[CPU_COMPOSITE_IN];
+    gr_value in[CPU_COMPOSITE_IN], out[2];
+    const void *attrs;
+} cpu_composite;
+
+// Fills the parts, which nobody has checked yet. Returns NULL, or why it is not fused.
+const char *cpu_composite_expand(const cpu_composite *composite, cpu_parts *out_parts);
 
 // Size of one dimension in a step.
 uint64_t cpu_dim(int64_t dim, const gr_step *step);
@@ -234,7 +275,9 @@ uint64_t cpu_dim(int64_t dim, const gr_step *step);
 uint64_t cpu_rows(const gr_value *value, const gr_step *step);
 uint64_t cpu_width(const gr_value *value);
 uint64_t cpu_count(const gr_value *value, const gr_step *step);
-// For `check`: an activation matrix of `dtype`; equal shapes; I32[rows] from the arena or the step;
+// Whether it is computed in a step: an activation, or an inner value.
+bool cpu_is_computed(const gr_value *value);
+// For `check`: a computed matrix of `dtype`; equal shapes; I32[rows] from the arena or the step;
 // a vector of n F32 values from a weight or the arena.
 bool cpu_is_matrix(const gr_value *value, gr_dtype dtype);
 bool cpu_same_shape(const gr_value *a, const gr_value *b);
@@ -266,11 +309,13 @@ typedef struct cpu_access {
     uint64_t begin, end;
 } cpu_access;
 
-// A form of an arena value that stands in the scratch, until the value is overwritten.
+// A form of a value that stands in the scratch, until the value is overwritten.
 typedef struct cpu_kept_value {
-    const uint8_t *data; // NULL: none
-    uint64_t data_bytes, width;
+    bool stands;
+    cpu_access value;
+    uint64_t width;
     uint64_t offset, capacity; // of the place in the scratch
+    uint32_t helper;           // place of the call that makes it
 } cpu_kept_value;
 
 #define CPU_OPEN_MAX 64
@@ -280,11 +325,17 @@ typedef struct cpu_builder {
     gr_device *device;
     const gr_program_desc *desc;
     gr_program *program;
-    gr_step maxima; // the bucket's sizes
+    gr_step maxima;       // the bucket's sizes
+    uint32_t fused_nodes; // below composites
     uint32_t open_count;
     cpu_access open[CPU_OPEN_MAX]; // made since the last barrier
-    // Values whose quantised rows, rows rounded to BF16, or rows laid by chunks stand in the scratch.
-    cpu_kept_value quantised, rounded, laid;
+    // Values whose quantised rows, rows rounded to BF16, or rows laid by chunks stand in the
+    // scratch; whose quantised rows each worker has in its own.
+    cpu_kept_value quantised, rounded, laid, own;
+    // Places of inner values, which the composites of a program use in turn.
+    struct {
+        uint64_t offset, capacity;
+    } inner[CPU_MAX_PARTS];
     // The tables of cosines and sines made for the step's positions.
     uint32_t rope_count;
     struct {
@@ -298,13 +349,17 @@ typedef struct cpu_builder {
 // NULL when out of memory.
 cpu_call *cpu_build_call(cpu_builder *builder, const cpu_call *call, const cpu_access *scratch,
                          uint32_t scratch_count);
-// Appends helper `run` of `bound`, which makes a form of operand 0 in the scratch, unless it stands
-// there. A row of the form takes `row_bytes`.
-gr_status cpu_build_form(cpu_builder *builder, const cpu_call *bound, cpu_call_function run,
-                         uint64_t row_bytes, cpu_kept_value *kept, cpu_access *out_access,
-                         gr_error *error);
+// A helper of `bound` that reads its operand 0.
+cpu_call cpu_helper_of(const cpu_call *bound, cpu_call_function run);
+// Appends a helper, which makes a form of its operand 0 (normed by operand 1 where it has one) in
+// the scratch, or with `own` in that of each worker, unless it stands there. A row takes
+// `row_bytes`.
+gr_status cpu_build_form(cpu_builder *builder, const cpu_call *helper, uint64_t row_bytes,
+                         cpu_kept_value *kept, cpu_access *out_access, gr_error *error);
 // Reserves `bytes` of shared scratch for the whole step; returns the offset.
 uint64_t cpu_build_shared(cpu_builder *builder, uint64_t bytes);
+// Gives an inner value its place.
+void cpu_build_inner(cpu_builder *builder, gr_value *value);
 // Makes each worker's scratch at least `bytes`.
 void cpu_build_private(cpu_builder *builder, uint64_t bytes);
 // Copies something that lives as long as the program; NULL when out of memory.
@@ -330,10 +385,20 @@ uint32_t cpu_group_of(const gr_queue *queue, uint32_t id);
 // The part of n units that a group owns when `working` workers take part.
 void cpu_group_share(const cpu_group *group, uint32_t working, uint64_t n, uint64_t *begin,
                      uint64_t *end);
-// Takes the next `each` of `count` units of a call, of the group's own share first; false when none
-// are left. Shares are cut at multiples of `each`.
-bool cpu_take(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
-              uint64_t *out_begin, uint64_t *out_end);
+// What one worker still finds of the units of a call.
+typedef struct cpu_allotment {
+    const cpu_task *task;
+    cpu_ticket *tickets; // one a group
+    uint32_t stamp;
+    uint32_t tried, group; // groups that have nothing left; the one looked at
+    uint64_t begin, end;   // its share, of blocks of `each`
+    uint64_t count, each;
+} cpu_allotment;
+// `count` units of a call, to be taken `each` at a time. Shares are cut at multiples of `each`.
+void cpu_allot(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
+               cpu_allotment *out_allotment);
+// Takes the next ones, of the group's own share first; false when none are left.
+bool cpu_take(cpu_allotment *allotment, uint64_t *out_begin, uint64_t *out_end);
 // How many panels of a matrix are taken at once.
 uint64_t cpu_panels_each(uint64_t panels, uint32_t workers);
 
@@ -368,6 +433,46 @@ void cpu_encode_row(const cpu_kernels *kernels, gr_dtype dtype, const float *sou
                     uint8_t *out);
 bool cpu_can_encode(gr_dtype dtype);
 
+// ---- page.c: the layout of a page ----
+
+typedef struct cpu_place {
+    uint32_t layer, page, head, slot;
+} cpu_place;
+
+// Fills the sizes of `kv` from its dtype and geometry; returns NULL, or why such a pool cannot be.
+const char *cpu_page_measure(gr_kv *kv);
+// The panel of sixteen keys that `at.slot` is in; panels of the page's next keys stand behind it.
+uint8_t *cpu_page_keys(const gr_kv *kv, cpu_place at);
+uint64_t cpu_page_panel_bytes(const gr_kv *kv);
+// The row of `at.slot` in the panel of values' dimensions [dim, dim + 16) and, of Q8_0, its scale (else
+// NULL); those of the page's next slots stand behind them.
+void cpu_page_values(const gr_kv *kv, cpu_place at, uint32_t dim, uint8_t **out_panel,
+                     uint8_t **out_scales);
+// Values [first, first + n) (whole blocks) of a key (part 0) or value (1), in canonical form.
+void cpu_page_put(const gr_kv *kv, cpu_place at, uint32_t part, uint32_t first, uint32_t n,
+                  const uint8_t *row);
+void cpu_page_get(const gr_kv *kv, cpu_place at, uint32_t part, uint32_t first, uint32_t n,
+                  uint8_t *row);
+// The whole of it, as F32.
+void cpu_page_encode(const cpu_kernels *kernels, const gr_kv *kv, cpu_place at, uint32_t part,
+                     const float *values);
+void cpu_page_decode(const cpu_kernels *kernels, const gr_kv *kv, cpu_place at, uint32_t part,
+                     float *out_values);
+// Slots [0, slots) of one layer and head; the places' own slots are ignored.
+void cpu_page_copy_slots(const gr_kv *kv, cpu_place from, cpu_place to, uint32_t slots);
+
+// ---- ops/rope.c: rotations ----
+
+// What is wrong with rotating `x` at `positions` to `out`, or NULL.
+const char *cpu_rope_check(const gr_attrs_rope *attrs, const gr_value *x, const gr_value *positions,
+                           const gr_value *out);
+// Sees to it that the table of the bound call's operand `positions` stands in the scratch.
+gr_status cpu_rope_table(cpu_builder *builder, const cpu_call *bound, const gr_attrs_rope *attrs,
+                         uint32_t positions, cpu_access *out_table, gr_error *error);
+// Rotates one head of row `row`.
+void cpu_rope_head(const cpu_kernels *kernels, const gr_attrs_rope *attrs, const float *table,
+                   uint64_t row, const float *x, float *out);
+
 // ---- paging.c: page tables ----
 
 // The page tables of one call in one step.
@@ -382,10 +487,9 @@ gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *o
 // OK when positions [first, last] of `seq` lie in pages of the pool that the table holds.
 gr_status cpu_pages_admit(const cpu_pages *pages, const cpu_call *call, uint32_t seq, int64_t first,
                           int64_t last, gr_error *error);
-// Address of one head at one position, which must have been admitted; part 0 is K, 1 is V. The
-// following positions of the page stand behind it.
-uint8_t *cpu_pages_row(const cpu_pages *pages, const cpu_call *call, uint32_t part, uint32_t seq,
-                       uint32_t head, int64_t position);
+// Where one head at one position lies, which must have been admitted.
+cpu_place cpu_pages_place(const cpu_pages *pages, const cpu_call *call, uint32_t seq, uint32_t head,
+                          int64_t position);
 
 // ---- The table's calls ----
 
@@ -421,9 +525,6 @@ gr_status cpu_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv
                       gr_dtype dtype, void *values, uint64_t bytes, gr_error *error);
 gr_status cpu_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
                        gr_dtype dtype, const void *values, uint64_t bytes, gr_error *error);
-// Address of one head at one slot; the slots after it follow. Arguments must be in range.
-uint8_t *cpu_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t page, uint32_t head,
-                    uint32_t slot);
 
 gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
                               gr_program **out_program, gr_program_info *out_info, gr_error *error);

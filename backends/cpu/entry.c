@@ -37,8 +37,9 @@ static void estimate(const cpu_kernels *kernels, const gr_topology *topology,
     if (kernels->features & GR_CPU_AVX512_BF16 && lanes == 16)
         facts->f16_operations_per_second *= 2;
     facts->int8_operations_per_second = facts->f32_operations_per_second;
-    if (kernels->dot_isa)
-        facts->int8_operations_per_second *= strcmp(kernels->dot_isa, "avx2") ? 4 : 2;
+    if (kernels->dot_isa) // without an instruction for four products and their sum, half as much
+        facts->int8_operations_per_second *=
+            strcmp(kernels->dot_isa, "avx2") && strcmp(kernels->dot_isa, "neon") ? 4 : 2;
     // One core draws some 20 GB/s; a node's memory gives out at about 4 such cores, more nodes add
     // up.
     uint64_t nodes = topology && topology->numa_count ? topology->numa_count : 1;
@@ -84,6 +85,14 @@ static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capaci
     return GR_OK;
 }
 
+static void warn_isa(const gr_host *host) {
+    char text[128];
+    size_t at = (size_t)snprintf(text, sizeof text, "GREGALE_CPU_ISA is ignored, being none of");
+    for (unsigned i = 0; cpu_isa_name(i) && at < sizeof text; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s %s", i ? "," : "", cpu_isa_name(i));
+    host->log(host, GR_LOG_WARN, text);
+}
+
 static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out_device,
                           gr_error *error) {
     if (!out_device)
@@ -100,8 +109,7 @@ static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out
         return cpu_no_memory(error);
     *device = (gr_device){.host = host, .deterministic = deterministic(host)};
     if (!cpu_isa_known(getenv("GREGALE_CPU_ISA")))
-        host->log(host, GR_LOG_WARN,
-                  "GREGALE_CPU_ISA is none of baseline, avx2, avx2vnni, avx512: ignored");
+        warn_isa(host);
     cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &device->kernels);
     pthread_mutex_init(&device->onednn_lock, NULL);
     *out_device = device;
@@ -125,22 +133,36 @@ static void cpu_close(gr_device *device) {
     device->host->memory_free(device->host, device, sizeof *device);
 }
 
+// A composite is claimed when each of its parts is native; its precision is that of the worst.
+static void support_parts(const gr_device *device, const cpu_parts *parts, gr_support *support) {
+    support->level = GR_SUPPORT_NATIVE;
+    for (uint32_t i = 0; i < parts->count && support->level != GR_SUPPORT_NO; i++) {
+        const cpu_op *op = cpu_op_find(parts->nodes[i].op);
+        gr_support part = {.level = GR_SUPPORT_NATIVE, .precision = GR_PRECISION_F32};
+        if (op->support)
+            op->support(device, &parts->nodes[i], &part);
+        if (part.level < support->level)
+            support->level = parts->count > 1 ? GR_SUPPORT_NO : part.level;
+        if (part.precision > support->precision)
+            support->precision = part.precision;
+        if (part.reason[0])
+            memcpy(support->reason, part.reason, sizeof support->reason);
+    }
+}
+
 void cpu_node_support(gr_device *device, const gr_segment *segment, uint32_t index,
                       gr_support *out_support) {
-    gr_support support = {.struct_size = sizeof support, .level = GR_SUPPORT_NO};
-    cpu_node node;
+    gr_support support = {.struct_size = sizeof support,
+                          .level = GR_SUPPORT_NO,
+                          .precision = GR_PRECISION_F32};
+    cpu_parts parts;
     const char *why = "no segment, or no such node";
     if (cpu_segment_ok(segment) && index < segment->node_count)
-        why = cpu_node_read(segment, index, &node);
-    support.precision = GR_PRECISION_F32;
-    if (!why) {
-        const cpu_op *op = cpu_op_find(node.op);
-        support.level = GR_SUPPORT_NATIVE;
-        if (op->support)
-            op->support(device, &node, &support);
-    } else {
+        why = cpu_node_read(segment, index, &parts);
+    if (!why)
+        support_parts(device, &parts, &support);
+    else
         snprintf(support.reason, sizeof support.reason, "%s", why);
-    }
     cpu_struct_fill(out_support, &support, sizeof support);
 }
 

@@ -15,18 +15,7 @@ static const char *kv_measure(const gr_kv_desc *desc, gr_kv *kv) {
                   .kv_heads = desc->kv_heads,
                   .dtype = desc->dtype,
                   .dim = {desc->k_dim, desc->v_dim}};
-    for (int part = 0; part < 2; part++) {
-        kv->head_bytes[part] = gr_dtype_row_bytes(desc->dtype, kv->dim[part]);
-        if (kv->dim[part] && !kv->head_bytes[part])
-            return "a head is not a whole number of blocks of that dtype";
-        if (__builtin_mul_overflow(kv->head_bytes[part], (uint64_t)kv->kv_heads * kv->page_tokens,
-                                   &kv->part_bytes[part]))
-            return "its size overflows";
-    }
-    if (__builtin_add_overflow(kv->part_bytes[0], kv->part_bytes[1], &kv->layer_bytes) ||
-        __builtin_mul_overflow(kv->layer_bytes, kv->layers, &kv->page_bytes))
-        return "its size overflows";
-    return NULL;
+    return cpu_page_measure(kv);
 }
 
 // Address space is free, so the machine's memory is the limit that counts.
@@ -127,13 +116,6 @@ uint64_t cpu_kv_page_bytes(gr_device *device, const gr_kv *kv) {
     return kv ? kv->page_bytes : 0;
 }
 
-uint8_t *cpu_kv_row(const gr_kv *kv, uint32_t layer, uint32_t part, uint32_t page, uint32_t head,
-                    uint32_t slot) {
-    return kv->data + kv->page_bytes * page + kv->layer_bytes * layer +
-           (part ? kv->part_bytes[0] : 0) +
-           kv->head_bytes[part] * ((uint64_t)head * kv->page_tokens + slot);
-}
-
 gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32_t from,
                            uint32_t to, uint32_t slots, gr_error *error) {
     (void)device;
@@ -143,11 +125,9 @@ gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32
                        "copy of %u slots, page %u to %u: %u pages of %u", slots, from, to,
                        kv->pages, kv->page_tokens);
     for (uint32_t layer = 0; layer < kv->layers && from != to && slots; layer++) {
-        for (uint32_t part = 0; part < 2; part++) {
-            for (uint32_t head = 0; head < kv->kv_heads && kv->head_bytes[part]; head++)
-                memcpy(cpu_kv_row(kv, layer, part, to, head, 0),
-                       cpu_kv_row(kv, layer, part, from, head, 0), kv->head_bytes[part] * slots);
-        }
+        for (uint32_t head = 0; head < kv->kv_heads; head++)
+            cpu_page_copy_slots(kv, (cpu_place){.layer = layer, .page = from, .head = head},
+                                (cpu_place){.layer = layer, .page = to, .head = head}, slots);
     }
     return GR_OK;
 }
@@ -193,12 +173,11 @@ gr_status cpu_kv_read(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv
     uint64_t each = gr_dtype_row_bytes(dtype, kv->dim[r.part]);
     for (uint32_t i = 0; i < r.count; i++) {
         for (uint32_t head = 0; head < kv->kv_heads; head++, to += each) {
-            const uint8_t *from = cpu_kv_row(kv, r.layer, r.part, r.page, head, r.slot + i);
+            cpu_place from = {r.layer, r.page, head, r.slot + i};
             if (dtype == kv->dtype)
-                memcpy(to, from, each);
+                cpu_page_get(kv, from, r.part, 0, kv->dim[r.part], to);
             else
-                cpu_decode_row(&device->kernels, kv->dtype, from, kv->dim[r.part],
-                               (float *)(void *)to);
+                cpu_page_decode(&device->kernels, kv, from, r.part, (float *)(void *)to);
         }
     }
     return GR_OK;
@@ -215,12 +194,12 @@ gr_status cpu_kv_write(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_k
     uint64_t each = gr_dtype_row_bytes(dtype, kv->dim[r.part]);
     for (uint32_t i = 0; i < r.count; i++) {
         for (uint32_t head = 0; head < kv->kv_heads; head++, from += each) {
-            uint8_t *to = cpu_kv_row(kv, r.layer, r.part, r.page, head, r.slot + i);
+            cpu_place to = {r.layer, r.page, head, r.slot + i};
             if (dtype == kv->dtype)
-                memcpy(to, from, each);
+                cpu_page_put(kv, to, r.part, 0, kv->dim[r.part], from);
             else
-                cpu_encode_row(&device->kernels, kv->dtype, (const float *)(const void *)from,
-                               kv->dim[r.part], to);
+                cpu_page_encode(&device->kernels, kv, to, r.part,
+                                (const float *)(const void *)from);
         }
     }
     return GR_OK;

@@ -91,60 +91,77 @@ static const char *operand_read(const gr_segment *segment, uint32_t index, gr_va
     return value_check(out_value);
 }
 
-static const char *attrs_read(const gr_node *node, const cpu_op *op, cpu_attrs *out_attrs) {
-    memset(out_attrs, 0, sizeof *out_attrs);
-    if (!node->attrs)
-        return op->attrs_bytes > sizeof(gr_attrs_none) ? "the node lacks its attributes" : NULL;
-    if (!cpu_struct_ok(node->attrs, sizeof(uint32_t), op->attrs_bytes, SIZE_MAX))
+const char *cpu_attrs_read(const void *attrs, size_t bytes, void *out_attrs) {
+    if (!attrs)
+        return bytes > sizeof(gr_attrs_none) ? "the node lacks its attributes" : NULL;
+    if (!cpu_struct_ok(attrs, sizeof(uint32_t), bytes, SIZE_MAX))
         return "the node has attributes that this backend does not know";
-    cpu_struct_read(node->attrs, op->attrs_bytes, out_attrs);
+    cpu_struct_read(attrs, bytes, out_attrs);
     return NULL;
 }
 
+// The node's operands and results, at most those that `row` allows.
 static const char *operands_read(const gr_segment *segment, const gr_node *node, const op_row *row,
-                                 cpu_node *out) {
+                                 bool *has_in, gr_value *in, gr_value *out) {
     const char *why = NULL;
     for (uint32_t i = 0; i < node->in_count && !why; i++) {
         if (node->in[i] == GR_VALUE_NONE) {
-            why = i < row->min_in ? "a required operand is absent" : NULL;
+            why = i < row->min_in && !row->composite ? "a required operand is absent" : NULL;
             continue;
         }
-        out->has_in[i] = true;
-        why = operand_read(segment, node->in[i], &out->in[i]);
+        has_in[i] = true;
+        why = operand_read(segment, node->in[i], &in[i]);
     }
     for (uint32_t i = 0; i < node->out_count && !why; i++) {
-        why = operand_read(segment, node->out[i], &out->out[i]);
-        if (!why && out->out[i].kind != GR_VALUE_ACTIVATION && out->out[i].kind != GR_VALUE_STATE)
+        why = operand_read(segment, node->out[i], &out[i]);
+        if (!why && out[i].kind != GR_VALUE_ACTIVATION && out[i].kind != GR_VALUE_STATE)
             why = "an output is neither an activation nor a state";
     }
     return why;
 }
 
-const char *cpu_node_read(const gr_segment *segment, uint32_t index, cpu_node *out_node) {
-    memset(out_node, 0, sizeof *out_node);
+static const char *primitive_read(const gr_segment *segment, const gr_node *node, const op_row *row,
+                                  cpu_parts *out) {
+    const cpu_op *op = cpu_op_find(node->op);
+    if (!op)
+        return "unknown op";
+    cpu_node *part = &out->nodes[0];
+    *part = (cpu_node){.op = node->op,
+                       .layer = node->layer,
+                       .in_count = node->in_count,
+                       .out_count = node->out_count};
+    out->count = 1;
+    const char *why = cpu_attrs_read(node->attrs, op->attrs_bytes, &part->attrs);
+    return why ? why : operands_read(segment, node, row, part->has_in, part->in, part->out);
+}
+
+static const char *composite_read(const gr_segment *segment, const gr_node *node, const op_row *row,
+                                  cpu_parts *out) {
+    cpu_composite composite = {.op = node->op, .layer = node->layer, .attrs = node->attrs};
+    const char *why =
+        operands_read(segment, node, row, composite.has_in, composite.in, composite.out);
+    return why ? why : cpu_composite_expand(&composite, out);
+}
+
+const char *cpu_node_read(const gr_segment *segment, uint32_t index, cpu_parts *out_parts) {
+    out_parts->count = 0;
     const gr_node *from = gr_segment_node(segment, index);
     if (!cpu_struct_ok(from, offsetof(gr_node, layer), sizeof *from, segment->node_stride))
         return "the node has fields that this backend does not know";
     gr_node node;
     cpu_struct_read(from, sizeof node, &node);
+    if (from->struct_size < offsetof(gr_node, reserved))
+        node.layer = -1;
     const op_row *row = op_row_find(node.op);
     if (!row)
-        return "unknown op";
-    if (row->composite)
-        return "decomposed";
-    const cpu_op *op = cpu_op_find(node.op);
-    if (!op)
         return "unknown op";
     if (node.in_count < row->min_in || node.in_count > row->max_in ||
         node.out_count < row->min_out || node.out_count > row->max_out || !node.in || !node.out ||
         (node.flags & ~(uint32_t)GR_NODE_RUN))
         return "operand count or flags are not the op's";
-    out_node->op = node.op;
-    out_node->in_count = node.in_count;
-    out_node->out_count = node.out_count;
-    out_node->layer = from->struct_size >= offsetof(gr_node, reserved) ? node.layer : -1;
-    const char *why = attrs_read(&node, op, &out_node->attrs);
-    if (!why)
-        why = operands_read(segment, &node, row, out_node);
-    return why ? why : op->check(out_node);
+    const char *why =
+        (row->composite ? composite_read : primitive_read)(segment, &node, row, out_parts);
+    for (uint32_t i = 0; i < out_parts->count && !why; i++)
+        why = cpu_op_find(out_parts->nodes[i].op)->check(&out_parts->nodes[i]);
+    return why;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// paging.c: from (sequence, position) to the address of a key or value, through the step's page
-// tables.
+// paging.c: from (sequence, position) to a place in the cache, through the step's page tables.
 #include "cpu.h"
 
 gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *out_pages,
@@ -26,6 +25,10 @@ gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *o
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "%s: group %u has pages of %u positions, the pool of %u, or lacks tables",
                        call->op->name, call->kv_group, group->page_tokens, call->kv->page_tokens);
+    if (group->run_count && (!group->runs || group->run_stride < sizeof(gr_page_run)))
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
+                       "%s: group %u lacks its %u runs of shared pages", call->op->name,
+                       call->kv_group, group->run_count);
     return GR_OK;
 }
 
@@ -55,12 +58,11 @@ gr_status cpu_pages_admit(const cpu_pages *pages, const cpu_call *call, uint32_t
     return GR_OK;
 }
 
-uint8_t *cpu_pages_row(const cpu_pages *pages, const cpu_call *call, uint32_t part, uint32_t seq,
-                       uint32_t head, int64_t position) {
+cpu_place cpu_pages_place(const cpu_pages *pages, const cpu_call *call, uint32_t seq, uint32_t head,
+                          int64_t position) {
     const gr_step_group *group = &pages->group;
     int64_t tokens = group->page_tokens;
     uint64_t entry = (uint64_t)(position / tokens - group->first_page[seq]);
     int32_t page = group->page_table[(uint64_t)seq * group->page_table_stride + entry];
-    return cpu_kv_row(call->kv, call->kv_layer, part, (uint32_t)page, head,
-                      (uint32_t)(position % tokens));
+    return (cpu_place){call->kv_layer, (uint32_t)page, head, (uint32_t)(position % tokens)};
 }

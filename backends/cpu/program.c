@@ -58,13 +58,15 @@ static const char *bind_state(const cpu_builder *b, const gr_value *value, cpu_c
     return NULL;
 }
 
-static const char *call_bind(const cpu_builder *b, cpu_call *call) {
+static const char *call_bind(cpu_builder *b, cpu_call *call) {
     cpu_node *node = &call->node;
     const char *why = NULL;
     for (uint32_t i = 0; i < node->in_count && !why; i++) {
         if (!node->has_in[i])
             continue;
-        if (node->in[i].kind == GR_VALUE_ACTIVATION)
+        if (node->in[i].kind == CPU_VALUE_INNER)
+            cpu_build_inner(b, &node->in[i]);
+        else if (node->in[i].kind == GR_VALUE_ACTIVATION)
             why = bind_activation(b, &node->in[i], &call->in[i]);
         else if (node->in[i].kind == GR_VALUE_WEIGHT)
             why = bind_weight(b, &node->in[i], &call->weight[i], &call->in[i]);
@@ -72,7 +74,9 @@ static const char *call_bind(const cpu_builder *b, cpu_call *call) {
             why = bind_state(b, &node->in[i], call);
     }
     for (uint32_t i = 0; i < node->out_count && !why; i++) {
-        if (node->out[i].kind == GR_VALUE_ACTIVATION)
+        if (node->out[i].kind == CPU_VALUE_INNER)
+            cpu_build_inner(b, &node->out[i]);
+        else if (node->out[i].kind == GR_VALUE_ACTIVATION)
             why = bind_activation(b, &node->out[i], &call->out[i]);
     }
     return why;
@@ -102,20 +106,28 @@ static bool next_run(const gr_segment *segment, uint32_t *index, uint32_t *out_n
     return false;
 }
 
-static gr_status emit_node(cpu_builder *b, uint32_t index, gr_error *error) {
-    cpu_call call = {.kernels = &b->device->kernels};
-    const gr_segment *segment = b->desc->segment;
-    const char *why = cpu_node_read(segment, index, &call.node);
-    if (why)
-        return node_fail(segment, GR_ERROR_UNSUPPORTED, index, why, error);
-    call.op = cpu_op_find(call.node.op);
+static gr_status emit_part(cpu_builder *b, uint32_t index, const cpu_node *part, gr_error *error) {
+    cpu_call call = {
+        .kernels = &b->device->kernels, .op = cpu_op_find(part->op), .node = *part};
     call.run = call.op->run;
-    why = call_bind(b, &call);
+    const char *why = call_bind(b, &call);
     if (why)
-        return node_fail(segment, GR_ERROR_INVALID_ARGUMENT, index, why, error);
+        return node_fail(b->desc->segment, GR_ERROR_INVALID_ARGUMENT, index, why, error);
     if (call.op->emit)
         return call.op->emit(b, &call, error);
     return cpu_build_call(b, &call, NULL, 0) ? GR_OK : cpu_no_memory(error);
+}
+
+static gr_status emit_node(cpu_builder *b, uint32_t index, gr_error *error) {
+    cpu_parts parts;
+    const char *why = cpu_node_read(b->desc->segment, index, &parts);
+    if (why)
+        return node_fail(b->desc->segment, GR_ERROR_UNSUPPORTED, index, why, error);
+    gr_status status = GR_OK;
+    for (uint32_t i = 0; i < parts.count && status == GR_OK; i++)
+        status = emit_part(b, index, &parts.nodes[i], error);
+    b->fused_nodes += gr_segment_node(b->desc->segment, index)->subtree;
+    return status;
 }
 
 static gr_status emit_nodes(cpu_builder *b, gr_error *error) {
@@ -177,8 +189,9 @@ gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
         cpu_program_destroy(device, program);
         return status;
     }
+    info.fused_nodes = builder.fused_nodes;
     info.scratch_shared_bytes = program->scratch_shared;
-    info.scratch_per_thread_bytes = program->scratch_per_thread;
+    info.scratch_per_thread_bytes = program->scratch_form + program->scratch_work;
     cpu_struct_fill(out_info, &info, sizeof info);
     *out_program = program;
     return GR_OK;

@@ -122,22 +122,38 @@ static bool take_one(cpu_ticket *ticket, uint32_t stamp, uint64_t count, uint64_
     return true;
 }
 
-bool cpu_take(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
-              uint64_t *out_begin, uint64_t *out_end) {
+// The share of the group that is `tried` places beyond the worker's own.
+static void look_at_share(cpu_allotment *a) {
+    a->group = (a->task->group + a->tried) % a->task->run->queue->group_count;
+    cpu_group_share(&a->task->run->queue->groups[a->group], a->task->count,
+                    (a->count + a->each - 1) / a->each, &a->begin, &a->end);
+}
+
+void cpu_allot(const cpu_call *call, const cpu_task *task, uint64_t count, uint64_t each,
+               cpu_allotment *out_allotment) {
     const cpu_run *run = task->run;
-    const gr_queue *queue = run->queue;
-    cpu_ticket *tickets = queue->tickets + (uint64_t)call->ticket * queue->group_count;
-    uint32_t stamp = run->stamp + (uint32_t)(call - run->program->calls);
-    for (uint32_t i = 0; i < queue->group_count && task->id < task->count; i++) {
-        uint32_t group = (task->group + i) % queue->group_count;
-        uint64_t begin, end, unit;
-        cpu_group_share(&queue->groups[group], task->count, (count + each - 1) / each, &begin,
-                        &end);
-        if (!take_one(&tickets[group], stamp, end - begin, &unit))
-            continue;
-        *out_begin = (begin + unit) * each;
-        *out_end = count - *out_begin < each ? count : *out_begin + each;
-        return true;
+    *out_allotment = (cpu_allotment){
+        .task = task,
+        .tickets = run->queue->tickets + (uint64_t)call->ticket * run->queue->group_count,
+        .stamp = run->stamp + (uint32_t)(call - run->program->calls),
+        .count = count,
+        .each = each};
+    if (task->id < task->count)
+        look_at_share(out_allotment);
+    else
+        out_allotment->tried = run->queue->group_count;
+}
+
+bool cpu_take(cpu_allotment *a, uint64_t *out_begin, uint64_t *out_end) {
+    uint64_t unit;
+    while (a->tried < a->task->run->queue->group_count) {
+        if (take_one(&a->tickets[a->group], a->stamp, a->end - a->begin, &unit)) {
+            *out_begin = (a->begin + unit) * a->each;
+            *out_end = a->count - *out_begin < a->each ? a->count : *out_begin + a->each;
+            return true;
+        }
+        a->tried++;
+        look_at_share(a);
     }
     return false;
 }

@@ -31,8 +31,12 @@ uint64_t cpu_value_bytes(const gr_value *value, const gr_step *maxima) {
     return cpu_rows(value, maxima) * gr_dtype_row_bytes(value->dtype, width);
 }
 
+bool cpu_is_computed(const gr_value *value) {
+    return value->kind == GR_VALUE_ACTIVATION || value->kind == CPU_VALUE_INNER;
+}
+
 bool cpu_is_matrix(const gr_value *value, gr_dtype dtype) {
-    return value->kind == GR_VALUE_ACTIVATION && value->dtype == dtype && value->rank == 2;
+    return cpu_is_computed(value) && value->dtype == dtype && value->rank == 2;
 }
 
 bool cpu_same_shape(const gr_value *a, const gr_value *b) {

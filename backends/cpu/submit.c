@@ -32,7 +32,7 @@ static void record(const cpu_run *run, const cpu_call *call, uint64_t start_ns) 
             event.bytes += value_traffic(&node->in[i], &run->step);
     }
     for (uint32_t i = 0; i < node->out_count; i++) {
-        if (node->out[i].kind == GR_VALUE_ACTIVATION)
+        if (cpu_is_computed(&node->out[i]))
             event.bytes += value_traffic(&node->out[i], &run->step);
     }
     if (call->op->cost)
@@ -50,9 +50,11 @@ static void work(const gr_worker *worker, void *argument) {
     cpu_task task = {.run = run, .worker = worker, .id = worker->id, .pack_ns = &pack_ns};
     task.group = cpu_group_of(run->queue, task.id);
     task.count = worker->count < program->threads ? worker->count : program->threads;
-    if (run->scratch && task.id < task.count)
-        task.scratch =
-            run->scratch + program->scratch_shared + program->scratch_per_thread * task.id;
+    if (run->scratch && task.id < task.count) {
+        task.form = run->scratch + program->scratch_shared +
+                    (program->scratch_form + program->scratch_work) * task.id;
+        task.scratch = task.form + program->scratch_form;
+    }
     bool trace = run->trace && worker->id == 0;
     uint64_t start = trace ? run->host->now_ns(run->host) : 0;
     for (uint32_t i = 0; i < program->call_count; i++) {
@@ -121,13 +123,32 @@ static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "submit: a fence cannot go back");
     const gr_program *program = submit->program;
-    uint64_t scratch = program->scratch_shared + program->scratch_per_thread * program->threads;
+    uint64_t scratch = program->scratch_shared +
+                       (program->scratch_form + program->scratch_work) * program->threads;
     if (scratch && (!submit->scratch || submit->scratch->bytes < scratch ||
                     (uintptr_t)submit->scratch->data % 64))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "submit: %llu bytes of scratch, aligned to 64, are needed",
                        (unsigned long long)scratch);
     return step_check(program, error);
+}
+
+// Inner values lie in the scratch, which may be another one than last time.
+static void bind_inner(gr_program *program, uint8_t *scratch) {
+    if (program->bound == scratch)
+        return;
+    for (uint32_t c = 0; c < program->call_count; c++) {
+        cpu_call *call = &program->calls[c];
+        for (uint32_t i = 0; i < call->node.in_count; i++) {
+            if (call->node.has_in[i] && call->node.in[i].kind == CPU_VALUE_INNER)
+                call->in[i] = scratch + call->node.in[i].offset;
+        }
+        for (uint32_t i = 0; i < call->node.out_count; i++) {
+            if (call->node.out[i].kind == CPU_VALUE_INNER)
+                call->out[i] = scratch + call->node.out[i].offset;
+        }
+    }
+    program->bound = scratch;
 }
 
 gr_status cpu_submit(gr_device *device, gr_queue *queue, const gr_submit *submit, gr_error *error) {
@@ -139,6 +160,7 @@ gr_status cpu_submit(gr_device *device, gr_queue *queue, const gr_submit *submit
     run.trace = host->trace && host->trace_enabled && host->trace_enabled(host);
     cpu_struct_read(submit->program->step, sizeof run.step, &run.step);
     run.scratch = submit->scratch ? submit->scratch->data : NULL;
+    bind_inner(submit->program, run.scratch);
     for (uint32_t i = 0; i < run.program->call_count && status == GR_OK; i++) {
         const cpu_call *call = &run.program->calls[i];
         if (call->op && call->op->admit)

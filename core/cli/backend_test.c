@@ -53,6 +53,8 @@ static error_t parse_extra(int key, char *value, void *context) {
     case 'b': j->options.batch = (uint32_t)gr_parse_u64(value, 1 << 20, "--batch"); return 0;
     case 'D': j->options.deep = true; return 0;
     case 'c': j->complete = true; return 0;
+    case 'B': j->options.same_bits = true; return 0;
+    case 'w': j->options.whole = true; return 0;
     case 'v': j->verbose = true; return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -171,7 +173,7 @@ static void print_tally(const judging *j, const gr_conformance_tally *t) {
 
 // A planted defect must be found, and where it is a matter of degree, by a hundredfold of the tolerance.
 static int judge_plant(const judging *j, const gr_conformance_tally *t) {
-    static const char *const exact[] = {"ties", "mask", "guard", "unwritten", "row-scale", NULL};
+    static const char *const exact[] = {"ties", "mask", "guard", "unwritten", "fusion", "row-scale", NULL};
     bool found = t->counts[GR_VERDICT_FAIL] > 0 && t->worst >= 100.0;
     for (size_t i = 0; exact[i]; i++)
         found |= t->counts[GR_VERDICT_FAIL] > 0 && !strcmp(exact[i], j->options.plant);
@@ -206,6 +208,8 @@ int gr_backend_test(int argc, char **argv) {
         {"seed", 's', "N", 0, "Random values and shapes; printed, so that a run can be repeated", 0},
         {"deep", 'D', NULL, 0, "More and larger cases (also by GREGALE_DEEP=1)", 0},
         {"complete", 'c', NULL, 0, "A skipped primitive is a failure", 0},
+        {"same-bits", 'B', NULL, 0, "Fused composites must give the bits of their parts", 0},
+        {"whole", 'w', NULL, 0, "Composites are not tried part by part", 0},
         {"known", 'k', "FILE", 0, "Names of cases known to fail, one a line ('*' at the end: all that begin so)", 0},
         {"timeout", 't', "SECONDS", 0, "Time a case may take (default 60)", 0},
         {"batch", 'b', "N", 0, "Cases a child process runs (default 1)", 0},

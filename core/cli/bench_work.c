@@ -58,14 +58,16 @@ static double pairs(uint64_t begin, uint64_t count, uint64_t window) {
     return sum;
 }
 
-static void add_attention(const gr_segment *segment, uint32_t index, const gr_bench_plan *plan, gr_bench_work *work) {
+static void add_attention(const gr_segment *segment, uint32_t index, const gr_bench_plan *plan, gr_dtype cache_type,
+                          gr_bench_work *work) {
     const gr_attrs_attention *attrs = gr_segment_node(segment, index)->attrs;
-    uint64_t none_bytes, none, bytes, operations;
-    gr_node_cost(segment, index, 1, 1, 0, &none_bytes, &none);
+    uint64_t bytes, none, operations;
+    gr_node_cost(segment, index, 1, 1, 0, &bytes, &none);
     gr_node_cost(segment, index, 1, 1, 1, &bytes, &operations); // of one query and one key
+    bytes = attrs->kv_heads * (gr_dtype_row_bytes(cache_type, attrs->k_dim) + gr_dtype_row_bytes(cache_type, attrs->v_dim));
     uint64_t steps = plan->gen > 1 ? plan->gen - 1 : 1, depth = plan->depth ? plan->depth : 1;
     double visible = pairs(depth, steps, attrs->window) / (double)steps * plan->batch;
-    work->cache_bytes += visible * (double)(bytes - none_bytes);
+    work->cache_bytes += visible * (double)bytes;
     work->decode_attention += visible * (double)(operations - none);
     work->prefill_attention += pairs(0, plan->prompt, attrs->window) * (double)(operations - none);
 }
@@ -89,7 +91,7 @@ gr_status gr_bench_count(const char *path, const gr_cli_options *options, const 
         if (node->op == GR_OP_MATMUL)
             add_products(segment, i, plan, out_work);
         else if (node->op == GR_OP_ATTENTION)
-            add_attention(segment, i, plan, out_work);
+            add_attention(segment, i, plan, options->cache_type, out_work);
     }
     gr_graph_destroy(graph);
     gr_model_source_close(source);

@@ -41,6 +41,7 @@ typedef struct gr_cli_options {
     uint64_t seed;
     double temperature;      // negative: not given
     int64_t sliding_window;
+    gr_dtype cache_type;     // F16 when not given
     bool has_sliding_window, json, quiet, offline, raw, deterministic;
     uint32_t wanted;         // gr_option_group bits: which groups this command takes
 } gr_cli_options;

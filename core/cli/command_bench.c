@@ -24,6 +24,7 @@ typedef struct bench {
     gr_limits_probe *probe;
     gr_limits limits; // the best of all rounds
     gr_model_info info;
+    gr_session *deep[GR_BENCH_BATCH]; // at --depth, evaluated once; every round decodes on forks
     sample *samples;
 } bench;
 
@@ -104,21 +105,28 @@ static gr_status decode_batch(bench *b, gr_session **sessions, double *out_rate)
     return status;
 }
 
-static gr_status time_decode(bench *b, double *out_rate) {
+static gr_status go_deep(bench *b, uint32_t i) {
     const gr_bench_plan *p = b->plan;
-    gr_session *sessions[GR_BENCH_BATCH] = {0};
     gr_session_options wanted = {.struct_size = sizeof wanted, .context = p->depth + p->gen + 8};
+    gr_status status = gr_session_create(b->cli->model, &wanted, &b->deep[i], &b->cli->error);
+    if (status == GR_OK)
+        status = append_random(b->deep[i], p->depth ? p->depth : 1, b->info.vocab, i, &b->cli->error);
+    if (status == GR_OK)
+        status = gr_session_evaluate(b->deep[i], NULL, NULL, &b->cli->error);
+    return status;
+}
+
+static gr_status time_decode(bench *b, double *out_rate) {
+    gr_session *sessions[GR_BENCH_BATCH] = {0};
     gr_status status = GR_OK;
-    for (uint32_t i = 0; i < p->batch && status == GR_OK; i++) {
-        status = gr_session_create(b->cli->model, &wanted, &sessions[i], &b->cli->error);
+    for (uint32_t i = 0; i < b->plan->batch && status == GR_OK; i++) {
+        status = b->deep[i] ? GR_OK : go_deep(b, i);
         if (status == GR_OK)
-            status = append_random(sessions[i], p->depth ? p->depth : 1, b->info.vocab, i, &b->cli->error);
-        if (status == GR_OK)
-            status = gr_session_evaluate(sessions[i], NULL, NULL, &b->cli->error);
+            status = gr_session_fork(b->deep[i], &sessions[i], &b->cli->error);
     }
     if (status == GR_OK)
         status = decode_batch(b, sessions, out_rate);
-    for (uint32_t i = 0; i < p->batch; i++)
+    for (uint32_t i = 0; i < b->plan->batch; i++)
         gr_session_release(sessions[i]);
     return status;
 }
@@ -240,12 +248,12 @@ static void print_bench(const bench *b) {
     bool json = b->options->json;
     uint32_t threads = gr_engine_threads(b->cli->engine);
     if (json)
-        printf("{\"type\":\"bench\",\"version\":\"%s\",\"device\":\"%s\",\"threads\":%u,\"prompt\":%u,\"gen\":%u,\"batch\":%u,"
+        printf("{\"type\":\"bench\",\"version\":\"%s\",\"device\":\"%s\",\"cache_type\":\"%s\",\"threads\":%u,\"prompt\":%u,\"gen\":%u,\"batch\":%u,"
                "\"depth\":%u,\"repeat\":%u",
-               gr_version(), b->info.device, threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
+               gr_version(), b->info.device, gr_dtype_name(b->options->cache_type), threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
     else
-        printf("device %s, %u threads, prompt %u, gen %u, batch %u, depth %u; median of %u rounds (least to most)\n",
-               b->info.device, threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
+        printf("device %s, cache of %s, %u threads, prompt %u, gen %u, batch %u, depth %u; median of %u rounds (least to most)\n",
+               b->info.device, gr_dtype_name(b->options->cache_type), threads, p->prompt, p->gen, p->batch, p->depth, p->repeat);
     print_figure(b, "prefill_tokens_per_second", offsetof(sample, prefill), false);
     print_figure(b, "decode_tokens_per_second", offsetof(sample, decode), false);
     print_work(b);
@@ -304,6 +312,8 @@ static int measure(bench *b) {
         code = gr_report(error);
     }
     gr_limits_destroy(b->probe);
+    for (uint32_t i = 0; i < p->batch; i++)
+        gr_session_release(b->deep[i]);
     free(b->samples);
     return code;
 }

@@ -9,6 +9,7 @@
 typedef struct facts {
     uint64_t count[GR_DTYPE_LIMIT], bytes[GR_DTYPE_LIMIT], weight_bytes, parameters;
     uint64_t cache, full_cache;
+    gr_dtype cache_type;
     uint32_t context;
     char window[96];
 } facts;
@@ -29,7 +30,7 @@ static void describe_window(const gr_hparams *h, facts *f) {
         snprintf(f->window, sizeof f->window, "up to %u on %u of %u layers", window, windowed, h->layers);
 }
 
-static void gather(const gr_model_source *source, uint32_t context, facts *f) {
+static void gather(const gr_model_source *source, const gr_cli_options *options, facts *f) {
     for (uint32_t i = 0; i < gr_model_file_tensor_count(source->file); i++) {
         const gr_tensor_info *tensor = gr_model_file_tensor_at(source->file, i);
         f->count[tensor->dtype]++;
@@ -38,8 +39,9 @@ static void gather(const gr_model_source *source, uint32_t context, facts *f) {
         f->parameters += tensor->bytes / gr_dtype_block_bytes(tensor->dtype) * gr_dtype_block(tensor->dtype);
     }
     uint32_t trained = source->hparams.context_train;
-    f->context = context ? context : trained && trained < GR_DEFAULT_CONTEXT ? trained : GR_DEFAULT_CONTEXT;
-    gr_model_cache_bytes(&source->hparams, f->context, GR_DTYPE_F16, 64, 64, &f->cache, &f->full_cache);
+    f->cache_type = options->cache_type;
+    f->context = options->context ? options->context : trained && trained < GR_DEFAULT_CONTEXT ? trained : GR_DEFAULT_CONTEXT;
+    gr_model_cache_bytes(&source->hparams, f->context, f->cache_type, 64, 64, &f->cache, &f->full_cache);
     describe_window(&source->hparams, f);
 }
 
@@ -59,8 +61,8 @@ static void print_people(const gr_model_source *s, const gr_tokenizer *tokenizer
         if (f->count[t])
             printf("tensors       %4llu %-6s %10.1f MiB\n", (unsigned long long)f->count[t], gr_dtype_name(t),
                    (double)f->bytes[t] / 1048576.0);
-    printf("memory        weights %.1f MiB, cache %.1f MiB for %u positions (%.1f MiB without windows)\n",
-           (double)f->weight_bytes / 1048576.0, (double)f->cache / 1048576.0, f->context,
+    printf("memory        weights %.1f MiB, cache of %s %.1f MiB for %u positions (%.1f MiB without windows)\n",
+           (double)f->weight_bytes / 1048576.0, gr_dtype_name(f->cache_type), (double)f->cache / 1048576.0, f->context,
            (double)f->full_cache / 1048576.0);
 }
 
@@ -87,8 +89,8 @@ static void print_json(const gr_model_source *s, const gr_tokenizer *tokenizer, 
                              (unsigned long long)f->count[t], (unsigned long long)f->bytes[t]);
             first = 0;
         }
-    gr_strbuf_format(&out, "},\"weight_bytes\":%llu,\"context\":%u,\"cache_bytes\":%llu,\"full_cache_bytes\":%llu}",
-                     (unsigned long long)f->weight_bytes, f->context, (unsigned long long)f->cache,
+    gr_strbuf_format(&out, "},\"weight_bytes\":%llu,\"context\":%u,\"cache_type\":\"%s\",\"cache_bytes\":%llu,\"full_cache_bytes\":%llu}",
+                     (unsigned long long)f->weight_bytes, f->context, gr_dtype_name(f->cache_type), (unsigned long long)f->cache,
                      (unsigned long long)f->full_cache);
     puts(gr_strbuf_cstr(&out));
     gr_strbuf_deinit(&out);
@@ -111,7 +113,7 @@ static int run(int argc, char **argv) {
         status = gr_tokenizer_create(source->file, &tokenizer, &error);
     if (status == GR_OK) {
         const gr_chat_format *chat = gr_chat_format_detect(source->file, tokenizer);
-        gather(source, options.context, &f);
+        gather(source, &options, &f);
         (options.json ? print_json : print_people)(source, tokenizer, chat, &f);
         if (source->notice[0] && !options.quiet)
             fprintf(stderr, "gregale: %s\n", source->notice);

@@ -4,10 +4,6 @@
 // of the types it is an ordinary one, small enough that float sums stay finite.
 #include "cli/limit_loops.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 static const uint32_t operand = 0x3b3b3b3b;
 
 #define TIMES_4(F) F(0) F(1) F(2) F(3)
@@ -15,43 +11,21 @@ static const uint32_t operand = 0x3b3b3b3b;
 #define TIMES_12(F) TIMES_8(F) F(8) F(9) F(10) F(11)
 #define TIMES_16(F) TIMES_12(F) F(12) F(13) F(14) F(15)
 
+// A function of `turns` turns of `body`, between `before`, which sets sums and operands, and `after`. %0 counts, %1 is
+// the operand.
+#define LOOP(name, attributes, before, body, after, ...)                                                                \
+    attributes static void name(uint64_t turns) {                                                                       \
+        __asm__ volatile(before ".p2align 5\n1:\n" body NEXT_TURN after : "+r"(turns) : OPERAND : "cc", __VA_ARGS__);    \
+    }
+
 #if defined(__x86_64__)
 // ---- x86-64. Sums in 0 to 11 (AVX-512: 15), operands in 14 and 15 (30 and 31), the rest is scratch.
 
-static int leaf7(unsigned subleaf, unsigned bit) { // of EAX
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, subleaf, &a, &b, &c, &d) && (a >> bit & 1);
-}
-static int has_sse2(void) {
-    return 1;
-}
-static int has_avx2(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-static int has_avx_vnni(void) {
-    return has_avx2() && leaf7(1, 4);
-}
-static int has_avx512(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
-}
-static int has_avx512_vnni(void) {
-    return has_avx512() && __builtin_cpu_supports("avx512vnni");
-}
-static int has_avx512_bf16(void) {
-    return has_avx512() && leaf7(1, 5);
-}
-
+#define NEXT_TURN "dec %0\njnz 1b\n"
+#define OPERAND "m"(operand)
 #define CLOBBERED                                                                                                       \
-    "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",    \
-        "xmm13", "xmm14", "xmm15"
-#define CLOBBERED_512 CLOBBERED, "xmm30", "xmm31"
-#define LOOP(name, target_name, zero, broadcast, body, leave, ...)                                                      \
-    __attribute__((target(target_name))) static void name(uint64_t turns) {                                             \
-        __asm__ volatile(zero broadcast ".p2align 5\n1:\n" body "dec %0\njnz 1b\n" leave                                \
-                         : "+r"(turns)                                                                                  \
-                         : "m"(operand)                                                                                 \
-                         : __VA_ARGS__);                                                                                \
-    }
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+        "xmm14", "xmm15"
 
 #define XMM(n) "%%xmm" #n
 #define YMM(n) "%%ymm" #n
@@ -85,8 +59,6 @@ static int has_avx512_bf16(void) {
     MULTIPLY(R, 8) MULTIPLY(R, 9) MULTIPLY(R, 10) MULTIPLY(R, 11) PAIRS_6(R) PAIRS_6(R)                                 \
     ADD(R, 8, 0) ADD(R, 9, 1) ADD(R, 10, 2) ADD(R, 11, 3)                                                               \
     WIDEN(R, 0, 4) WIDEN(R, 1, 5) WIDEN(R, 2, 6) WIDEN(R, 3, 7)
-// AVX-512 versions of these use 14 and 15 as operands too.
-#define LOW_OPERANDS_Z "vpbroadcastd %1,%%zmm14\nvpbroadcastd %1,%%zmm15\n"
 
 #define WORDS_X(n) "movdqa %%xmm14,%%xmm13\npmaddwd %%xmm15,%%xmm13\npaddd %%xmm13," XMM(n) "\n"
 #define FLOATS_X(n) "movaps %%xmm14,%%xmm13\nmulps %%xmm15,%%xmm13\naddps %%xmm13," XMM(n) "\n"
@@ -95,66 +67,60 @@ static int has_avx512_bf16(void) {
 #define VNNI_Y(n) "%{vex%} vpdpbusd %%ymm14,%%ymm15," YMM(n) "\n"
 #define VNNI_Z(n) "vpdpbusd %%zmm30,%%zmm31," ZMM(n) "\n"
 #define BF16_Z(n) "vdpbf16ps %%zmm30,%%zmm31," ZMM(n) "\n"
-#define LEAVE "vzeroupper\n"
 
-LOOP(int8_avx512_vnni, "avx512f", TIMES_16(ZERO_Z), OPERANDS_Z, TIMES_16(VNNI_Z), LEAVE, CLOBBERED_512)
-LOOP(int8_avx512, "avx512f", TIMES_12(ZERO_Z), LOW_OPERANDS_Z, BYTES_8(ZMM), LEAVE, CLOBBERED)
-LOOP(int8_avx_vnni, "avx2", TIMES_12(ZERO_Y), OPERANDS_Y, TIMES_12(VNNI_Y), LEAVE, CLOBBERED)
-LOOP(int8_avx2, "avx2", TIMES_12(ZERO_Y), OPERANDS_Y, BYTES_8(YMM), LEAVE, CLOBBERED)
-LOOP(int8_sse2, "sse2", TIMES_12(ZERO_X), OPERANDS_X, TIMES_12(WORDS_X), "", CLOBBERED)
-LOOP(int4_avx512, "avx512f", TIMES_12(ZERO_Z), LOW_OPERANDS_Z, NIBBLES_32(ZMM), LEAVE, CLOBBERED)
-LOOP(int4_avx2, "avx2", TIMES_12(ZERO_Y), OPERANDS_Y, NIBBLES_32(YMM), LEAVE, CLOBBERED)
-LOOP(bf16_avx512, "avx512f", TIMES_16(ZERO_Z), OPERANDS_Z, TIMES_16(BF16_Z), LEAVE, CLOBBERED_512)
-LOOP(f32_avx512, "avx512f", TIMES_16(ZERO_Z), OPERANDS_Z, TIMES_16(FLOATS_Z), LEAVE, CLOBBERED_512)
-LOOP(f32_avx2, "avx2", TIMES_12(ZERO_Y), OPERANDS_Y, TIMES_12(FLOATS_Y), LEAVE, CLOBBERED)
-LOOP(f32_sse2, "sse2", TIMES_12(ZERO_X), OPERANDS_X, TIMES_12(FLOATS_X), "", CLOBBERED)
+#define SSE2_LOOP(name, body) LOOP(name, , TIMES_12(ZERO_X) OPERANDS_X, body, "", CLOBBERED)
+#define AVX_LOOP(name, target_name, before, body, ...)                                                                  \
+    LOOP(name, __attribute__((target(target_name))), before, body, "vzeroupper\n", __VA_ARGS__)
+#define AVX2_LOOP(name, body) AVX_LOOP(name, "avx2", TIMES_12(ZERO_Y) OPERANDS_Y, body, CLOBBERED)
+#define AVX512_LOOP(name, body)                                                                                         \
+    AVX_LOOP(name, "avx512f", TIMES_16(ZERO_Z) OPERANDS_Z, body, CLOBBERED, "xmm30", "xmm31")
+// With operands in 14 and 15 too.
+#define AVX512_LOW_LOOP(name, body)                                                                                     \
+    AVX_LOOP(name, "avx512f", TIMES_12(ZERO_Z) "vpbroadcastd %1,%%zmm14\nvpbroadcastd %1,%%zmm15\n", body, CLOBBERED)
 
+SSE2_LOOP(int8_sse2, TIMES_12(WORDS_X))
+SSE2_LOOP(f32_sse2, TIMES_12(FLOATS_X))
+AVX2_LOOP(int8_avx_vnni, TIMES_12(VNNI_Y))
+AVX2_LOOP(int8_avx2, BYTES_8(YMM))
+AVX2_LOOP(int4_avx2, NIBBLES_32(YMM))
+AVX2_LOOP(f32_avx2, TIMES_12(FLOATS_Y))
+AVX512_LOW_LOOP(int8_avx512, BYTES_8(ZMM))
+AVX512_LOW_LOOP(int4_avx512, NIBBLES_32(ZMM))
+AVX512_LOOP(int8_avx512_vnni, TIMES_16(VNNI_Z))
+AVX512_LOOP(bf16_avx512, TIMES_16(BF16_Z))
+AVX512_LOOP(f32_avx512, TIMES_16(FLOATS_Z))
+
+#define AVX2 (GR_CPU_AVX2 | GR_CPU_FMA)
 // The fastest first within a kind.
 static const gr_limit_loop loops[] = {
-    {GR_LIMIT_INT8, "AVX-512 VNNI: vpdpbusd", 16 * 128, int8_avx512_vnni, has_avx512_vnni},
-    {GR_LIMIT_INT8, "AVX-512: vpmaddubsw, vpmaddwd, vpaddd", 8 * 128, int8_avx512, has_avx512},
-    {GR_LIMIT_INT8, "AVX-VNNI: vpdpbusd", 12 * 64, int8_avx_vnni, has_avx_vnni},
-    {GR_LIMIT_INT8, "AVX2: vpmaddubsw, vpmaddwd, vpaddd", 8 * 64, int8_avx2, has_avx2},
-    {GR_LIMIT_INT8, "SSE2: pmaddwd, paddd on widened bytes", 12 * 16, int8_sse2, has_sse2},
-    {GR_LIMIT_INT4, "AVX-512 VNNI: vpdpbusd", 16 * 128, int8_avx512_vnni, has_avx512_vnni},
-    {GR_LIMIT_INT4, "AVX-512: 8 vpmaddubsw, 7 vpaddw, vpmaddwd, vpaddd", 32 * 128, int4_avx512, has_avx512},
-    {GR_LIMIT_INT4, "AVX-VNNI: vpdpbusd", 12 * 64, int8_avx_vnni, has_avx_vnni},
-    {GR_LIMIT_INT4, "AVX2: 8 vpmaddubsw, 7 vpaddw, vpmaddwd, vpaddd", 32 * 64, int4_avx2, has_avx2},
-    {GR_LIMIT_BF16, "AVX-512 BF16: vdpbf16ps", 16 * 64, bf16_avx512, has_avx512_bf16},
-    {GR_LIMIT_F32, "AVX-512: vfmadd231ps", 16 * 32, f32_avx512, has_avx512},
-    {GR_LIMIT_F32, "AVX2: vfmadd231ps", 12 * 16, f32_avx2, has_avx2},
-    {GR_LIMIT_F32, "SSE: mulps, addps", 12 * 8, f32_sse2, has_sse2},
+    {GR_LIMIT_INT8, "AVX-512 VNNI: vpdpbusd", 16 * 128, int8_avx512_vnni, GR_CPU_AVX512_VNNI},
+    {GR_LIMIT_INT8, "AVX-512: vpmaddubsw, vpmaddwd, vpaddd", 8 * 128, int8_avx512, GR_CPU_AVX512},
+    {GR_LIMIT_INT8, "AVX-VNNI: vpdpbusd", 12 * 64, int8_avx_vnni, GR_CPU_AVX_VNNI},
+    {GR_LIMIT_INT8, "AVX2: vpmaddubsw, vpmaddwd, vpaddd", 8 * 64, int8_avx2, AVX2},
+    {GR_LIMIT_INT8, "SSE2: pmaddwd, paddd on widened bytes", 12 * 16, int8_sse2, 0},
+    {GR_LIMIT_INT4, "AVX-512 VNNI: vpdpbusd", 16 * 128, int8_avx512_vnni, GR_CPU_AVX512_VNNI},
+    {GR_LIMIT_INT4, "AVX-512: 8 vpmaddubsw, 7 vpaddw, vpmaddwd, vpaddd", 32 * 128, int4_avx512, GR_CPU_AVX512},
+    {GR_LIMIT_INT4, "AVX-VNNI: vpdpbusd", 12 * 64, int8_avx_vnni, GR_CPU_AVX_VNNI},
+    {GR_LIMIT_INT4, "AVX2: 8 vpmaddubsw, 7 vpaddw, vpmaddwd, vpaddd", 32 * 64, int4_avx2, AVX2},
+    {GR_LIMIT_BF16, "AVX-512 BF16: vdpbf16ps", 16 * 64, bf16_avx512, GR_CPU_AVX512_BF16},
+    {GR_LIMIT_F32, "AVX-512: vfmadd231ps", 16 * 32, f32_avx512, GR_CPU_AVX512},
+    {GR_LIMIT_F32, "AVX2: vfmadd231ps", 12 * 16, f32_avx2, AVX2},
+    {GR_LIMIT_F32, "SSE: mulps, addps", 12 * 8, f32_sse2, 0},
 };
 #define LOOP_COUNT (sizeof loops / sizeof *loops)
 
-#elif defined(__aarch64__) && defined(__linux__)
-// ---- AArch64. Sums in v0 to v15, operands in v30 and v31.
-#include <sys/auxv.h>
+#elif defined(__aarch64__)
+// ---- AArch64. Sums in v0 to v15, operands in v30 and v31, v16 is scratch.
 
-static int has_neon(void) {
-    return 1;
-}
-static int has_dotprod(void) {
-    return getauxval(AT_HWCAP) >> 20 & 1;
-}
-static int has_i8mm(void) {
-    return getauxval(AT_HWCAP2) >> 13 & 1;
-}
-static int has_bf16(void) {
-    return getauxval(AT_HWCAP2) >> 14 & 1;
-}
+#define NEXT_TURN "subs %0, %0, #1\nb.ne 1b\n"
+#define OPERAND "r"(operand)
 
-#define LOOP(name, body)                                                                                                \
-    static void name(uint64_t turns) {                                                                                  \
-        __asm__ volatile(TIMES_16(ZERO) "dup v30.4s, %w1\ndup v31.4s, %w1\n1:\n" body                         \
-                                                  "subs %0, %0, #1\nb.ne 1b\n"                                          \
-                         : "+r"(turns)                                                                                  \
-                         : "r"(operand)                                                                                 \
-                         : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",       \
-                           "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v30", "v31");                              \
-    }
 #define V(n, form) "v" #n "." form
 #define ZERO(n) "movi " V(n, "4s") ", #0\n"
+
+#define NEON_LOOP(name, body)                                                                                           \
+    LOOP(name, , TIMES_16(ZERO) "dup v30.4s, %w1\ndup v31.4s, %w1\n", body, "", "v0", "v1", "v2", "v3", "v4", "v5",     \
+         "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v30", "v31")
 // By number, since not every assembler knows them without being told of an architecture: sdot and smmla of
 // vN.4s, v30.16b, v31.16b, and bfmmla of vN.4s, v30.8h, v31.8h.
 #define DOT(n) ".inst 0x4e9f97c0 + " #n "\n"
@@ -163,18 +129,18 @@ static int has_bf16(void) {
 #define FLOATS(n) "fmla " V(n, "4s") ", v30.4s, v31.4s\n"
 #define BYTES(n) "smull v16.8h, v30.8b, v31.8b\nsmlal2 v16.8h, v30.16b, v31.16b\nsadalp " V(n, "4s") ", v16.8h\n"
 
-LOOP(int8_matrix, TIMES_16(MATRIX))
-LOOP(int8_dot, TIMES_16(DOT))
-LOOP(int8_neon, TIMES_16(BYTES))
-LOOP(bf16_matrix, TIMES_16(BF16_MATRIX))
-LOOP(f32_neon, TIMES_16(FLOATS))
+NEON_LOOP(int8_matrix, TIMES_16(MATRIX))
+NEON_LOOP(int8_dot, TIMES_16(DOT))
+NEON_LOOP(int8_neon, TIMES_16(BYTES))
+NEON_LOOP(bf16_matrix, TIMES_16(BF16_MATRIX))
+NEON_LOOP(f32_neon, TIMES_16(FLOATS))
 
 static const gr_limit_loop loops[] = {
-    {GR_LIMIT_INT8, "I8MM: smmla", 16 * 64, int8_matrix, has_i8mm},
-    {GR_LIMIT_INT8, "dot product: sdot", 16 * 32, int8_dot, has_dotprod},
-    {GR_LIMIT_INT8, "NEON: smull, smlal2, sadalp", 16 * 32, int8_neon, has_neon},
-    {GR_LIMIT_BF16, "BF16: bfmmla", 16 * 32, bf16_matrix, has_bf16},
-    {GR_LIMIT_F32, "NEON: fmla", 16 * 8, f32_neon, has_neon},
+    {GR_LIMIT_INT8, "I8MM: smmla", 16 * 64, int8_matrix, GR_CPU_NEON_I8MM},
+    {GR_LIMIT_INT8, "dot product: sdot", 16 * 32, int8_dot, GR_CPU_NEON_DOTPROD},
+    {GR_LIMIT_INT8, "NEON: smull, smlal2, sadalp", 16 * 32, int8_neon, GR_CPU_NEON},
+    {GR_LIMIT_BF16, "BF16: bfmmla", 16 * 32, bf16_matrix, GR_CPU_NEON_BF16},
+    {GR_LIMIT_F32, "NEON: fmla", 16 * 8, f32_neon, GR_CPU_NEON},
 };
 #define LOOP_COUNT (sizeof loops / sizeof *loops)
 
@@ -183,13 +149,13 @@ static const gr_limit_loop loops[1];
 #define LOOP_COUNT 0
 #endif
 
-const gr_limit_loop *gr_limit_loop_find(gr_limit_kind kind) {
+const gr_limit_loop *gr_limit_loop_find(gr_limit_kind kind, gr_cpu_features features) {
     for (size_t i = 0; i < LOOP_COUNT; i++)
-        if (loops[i].kind == kind && loops[i].supported())
+        if (loops[i].kind == kind && (loops[i].needs & ~features) == 0)
             return &loops[i];
     if (kind == GR_LIMIT_INT4)
-        return gr_limit_loop_find(GR_LIMIT_INT8);
-    return kind == GR_LIMIT_BF16 ? gr_limit_loop_find(GR_LIMIT_F32) : NULL;
+        return gr_limit_loop_find(GR_LIMIT_INT8, features);
+    return kind == GR_LIMIT_BF16 ? gr_limit_loop_find(GR_LIMIT_F32, features) : NULL;
 }
 
 // ---- Reading. A stream advances by 256 bytes a turn, through four sums.
@@ -217,11 +183,12 @@ READ_LOOP(read_32, __attribute__((target("avx2"))), 32)
 READ_LOOP(read_64, __attribute__((target("avx512f"))), 64)
 #endif
 
-gr_read_loop gr_read_loop_find(const char **out_name) {
+gr_read_loop gr_read_loop_find(gr_cpu_features features, const char **out_name) {
+    (void)features;
 #if defined(__x86_64__)
-    if (has_avx512())
+    if (features & GR_CPU_AVX512)
         return *out_name = "64-byte loads", read_64;
-    if (has_avx2())
+    if (features & GR_CPU_AVX2)
         return *out_name = "32-byte loads", read_32;
 #endif
     *out_name = "16-byte loads";

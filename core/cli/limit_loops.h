@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gregale/topology.h"
+
 typedef enum gr_limit_kind {
     GR_LIMIT_INT8, // 8-bit products summed in 32 bits
     GR_LIMIT_INT4, // 4-bit by 8-bit products, sums of eight fit 16 bits
@@ -20,15 +22,15 @@ typedef struct gr_limit_loop {
     const char *mix;   // the instructions of the loop
     double operations; // of one turn; a multiply and an add count as two
     void (*run)(uint64_t turns);
-    int (*supported)(void);
+    gr_cpu_features needs;
 } gr_limit_loop;
-// The fastest loop of this kind that this machine runs. 4-bit products without a loop of their own are 8-bit ones,
-// bf16 without instructions for it is f32. NULL: nothing is known about this machine.
-const gr_limit_loop *gr_limit_loop_find(gr_limit_kind kind);
+// The fastest loop of this kind for a processor with these features. 4-bit products without a loop of their own are
+// 8-bit ones, bf16 without instructions for it is f32. NULL: nothing is known about this architecture.
+const gr_limit_loop *gr_limit_loop_find(gr_limit_kind kind, gr_cpu_features features);
 
 // Reads `bytes` (a multiple of 8192), as `streams` (1, 2, 4 or 8) that advance side by side, asking for what lies
 // `ahead` bytes ahead (0: leave that to the machine). The result keeps compilers from dropping the work.
 typedef uint64_t (*gr_read_loop)(const unsigned char *data, size_t bytes, unsigned streams, size_t ahead);
-gr_read_loop gr_read_loop_find(const char **out_name);
+gr_read_loop gr_read_loop_find(gr_cpu_features features, const char **out_name);
 
 #endif

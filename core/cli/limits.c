@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/os.h"
+#include "host/host.h"
 
 enum {
     CHUNK = 1 << 20,            // of memory, handed to whichever thread is free
@@ -32,6 +32,7 @@ enum { PATTERNS = sizeof patterns / sizeof *patterns };
 
 struct gr_limits_probe {
     uint32_t threads;
+    gr_cpu_features features;
     unsigned char *data;
     uint64_t bytes, shared_bytes, own_bytes;
     gr_read_loop read;
@@ -146,7 +147,7 @@ gr_status gr_limits_sample(gr_limits_probe *p, gr_limits *out, gr_error *error) 
     p->work = multiply;
     for (int kind = 0; kind < GR_LIMIT_KINDS && status == GR_OK; kind++) {
         out->products[kind] = (gr_limit){0, "not measured on this machine"};
-        if (!(p->loop = gr_limit_loop_find(kind)))
+        if (!(p->loop = gr_limit_loop_find(kind, p->features)))
             continue;
         out->products[kind].mix = p->loop->mix;
         status = run_rounds(p, ROUNDS, p->loop->operations * TURNS * p->threads, &out->products[kind].rate, error);
@@ -168,9 +169,26 @@ void gr_limits_raise(gr_limits *limits, const gr_limits *sample) {
         raise_limit(&limits->products[kind], &sample->products[kind]);
 }
 
-static uint64_t cache_bytes(int name, uint64_t fallback) {
-    long bytes = sysconf(name);
-    return bytes > 0 ? (uint64_t)bytes : fallback;
+static uint64_t cache_bytes(const gr_topology *topology, uint32_t level, uint64_t fallback) {
+    for (uint32_t i = 0; i < topology->cache_count; i++) {
+        if (topology->caches[i].level == level && topology->caches[i].bytes)
+            return topology->caches[i].bytes;
+    }
+    return fallback;
+}
+
+// What the probe must know of the machine.
+static gr_status look(gr_limits_probe *p, gr_error *error) {
+    gr_topology *topology;
+    gr_status status = gr_topology_create(NULL, &topology, error);
+    if (status != GR_OK)
+        return status;
+    p->features = topology->cpu_features;
+    p->read = gr_read_loop_find(p->features, &p->read_name);
+    p->own_bytes = cache_bytes(topology, 2, 256 << 10) / 2;
+    p->shared_bytes = cache_bytes(topology, 3, 8 << 20) / 4;
+    gr_topology_destroy(topology);
+    return GR_OK;
 }
 
 static gr_status find_pattern(gr_limits_probe *p, gr_error *error) {
@@ -198,14 +216,16 @@ gr_status gr_limits_create(uint32_t threads, gr_limits_probe **out_probe, gr_err
     if (!p)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "cli", "limits: no memory for a probe");
     p->threads = threads;
-    p->own_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 256 << 10) / 2;
-    p->shared_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 8 << 20) / 4;
+    gr_status status = look(p, error);
+    if (status != GR_OK) {
+        gr_limits_destroy(p);
+        return status;
+    }
     p->bytes = 32 * p->shared_bytes;
     p->bytes = p->bytes < least ? least : p->bytes > most ? most : p->bytes;
     if (p->own_bytes > p->bytes / threads)
         p->own_bytes = p->bytes / threads;
     p->bytes = p->bytes / CHUNK * CHUNK;
-    p->read = gr_read_loop_find(&p->read_name);
     p->jobs = calloc(threads, sizeof *p->jobs);
     void *data = NULL;
     if (!p->jobs || posix_memalign(&data, PAGE, p->bytes) != 0) {
@@ -221,7 +241,7 @@ gr_status gr_limits_create(uint32_t threads, gr_limits_probe **out_probe, gr_err
     (void)madvise(data, p->bytes, MADV_HUGEPAGE); // with small pages the limit would be that of the page tables
 #endif
     memset(data, 1, p->bytes);
-    gr_status status = find_pattern(p, error);
+    status = find_pattern(p, error);
     if (status == GR_OK)
         *out_probe = p;
     else

@@ -9,7 +9,7 @@
 
 enum {
     KEY_DEVICE = 0x400, KEY_THREADS, KEY_CONTEXT, KEY_WINDOW, KEY_SEED, KEY_TEMPERATURE, KEY_MAX_TOKENS, KEY_SYSTEM,
-    KEY_OFFLINE, KEY_JSON, KEY_SAMPLER, KEY_CHAT_FORMAT, KEY_TRACE, KEY_RAW, KEY_CHUNK, KEY_DETERMINISTIC
+    KEY_OFFLINE, KEY_JSON, KEY_SAMPLER, KEY_CHAT_FORMAT, KEY_TRACE, KEY_RAW, KEY_CHUNK, KEY_DETERMINISTIC, KEY_CACHE_TYPE
 };
 
 static const struct argp_option model_options[] = {
@@ -17,6 +17,7 @@ static const struct argp_option model_options[] = {
     {"threads", KEY_THREADS, "N", 0, "Worker threads (default: one a physical core)", 1},
     {"context", KEY_CONTEXT, "N", 0, "Most positions of a session", 1},
     {"sliding-window", KEY_WINDOW, "N|off", 0, "Attention window of every layer, in place of the model's", 1},
+    {"cache-type", KEY_CACHE_TYPE, "TYPE", 0, "Type of cached keys and values: f16 (default), bf16, q8_0 or f32", 1},
     {"chunk", KEY_CHUNK, "N", 0, "Most tokens of a prompt in one step (default 512)", 1},
     {"deterministic", KEY_DETERMINISTIC, NULL, 0, "Use only paths whose bits do not depend on batching", 1},
     {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace of everything that ran", 1},
@@ -93,6 +94,10 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
         o->has_sliding_window = true;
         o->sliding_window = strcmp(value, "off") == 0 ? 0 : (int64_t)gr_parse_u64(value, 1u << 30, "--sliding-window");
         return 0;
+    case KEY_CACHE_TYPE:
+        if (!gr_cache_type_find(value, &o->cache_type))
+            exit(gr_complain(GR_EXIT_USAGE, "--cache-type: expected f16, bf16, q8_0 or f32, found '%s'", value));
+        return 0;
     case KEY_TRACE: o->trace = gr_option_filled(value, "--trace"); return 0;
     case KEY_JSON: o->json = true; return 0;
     case KEY_DETERMINISTIC: o->deterministic = true; return 0;
@@ -138,6 +143,7 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
     struct argp_child children[4] = {{0}};
     int count = 0;
     options->temperature = -1;
+    options->cache_type = GR_DTYPE_F16;
     if (options->wanted & GR_OPTIONS_MODEL)
         children[count++] = (struct argp_child){&model, 0, "Model and machine:", 1};
     if (options->wanted & GR_OPTIONS_GENERATE)

@@ -29,6 +29,8 @@ int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *pa
                                      .device = options->device,
                                      .sliding_window = options->sliding_window,
                                      .has_sliding_window = options->has_sliding_window,
+                                     .kv_dtype = options->cache_type,
+                                     .has_kv_dtype = 1,
                                      .chunk = options->chunk,
                                      .chat_format = options->chat_format,
                                      .progress = gr_progress};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // batch.c: who goes into the next step. Sessions that decode (one waiting token) go first, so that long
 // prompts do not hold them up; the rest of the chunk is shared out to prompts in turn, starting behind the
-// session that was served last.
+// session that was served last. In the step they stand as in the model, forks beside each other.
 #include "engine/internal.h"
 
 static bool has_work(const gr_session *session) {
@@ -9,7 +9,6 @@ static bool has_work(const gr_session *session) {
 }
 
 typedef struct step_batch {
-    gr_session **sessions;
     uint32_t count, rows, outputs, budget;
 } step_batch;
 
@@ -28,7 +27,7 @@ static void take(step_batch *batch, gr_session *session, uint32_t rows) {
     session->batch_rows = rows;
     batch->outputs += outputs_of(session, rows);
     batch->rows += rows;
-    batch->sessions[batch->count++] = session;
+    batch->count++;
 }
 
 static bool full(const step_batch *batch) {
@@ -36,7 +35,7 @@ static bool full(const step_batch *batch) {
 }
 
 uint32_t gr_batch_collect(gr_model *model, gr_session **out_sessions, uint32_t *out_count) {
-    step_batch batch = {.sessions = out_sessions, .budget = model->chunk};
+    step_batch batch = {.budget = model->chunk};
     uint32_t count = model->session_count, last = model->next_session;
     for (uint32_t i = 0; i < count; i++)
         model->sessions[i]->batch_rows = 0;
@@ -57,6 +56,9 @@ uint32_t gr_batch_collect(gr_model *model, gr_session **out_sessions, uint32_t *
         }
     }
     model->next_session = count ? last % count : 0;
-    *out_count = batch.count;
+    *out_count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (model->sessions[i]->batch_rows)
+            out_sessions[(*out_count)++] = model->sessions[i];
     return batch.rows;
 }

@@ -27,7 +27,8 @@ static gr_status create_step(gr_model *model, gr_bucket *bucket, gr_error *error
     bucket->page_table_stride = model->max_pages;
     bucket->storage = calloc(count, sizeof *bucket->storage);
     bucket->groups = calloc(groups ? groups : 1, sizeof *bucket->groups);
-    if (!bucket->storage || !bucket->groups)
+    bucket->runs = calloc(groups ? groups * GR_KV_STEP_RUNS : 1, sizeof *bucket->runs);
+    if (!bucket->storage || !bucket->groups || !bucket->runs)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a step block");
     int32_t *next = bucket->storage;
     bucket->step = (gr_step){.struct_size = sizeof bucket->step,
@@ -47,7 +48,8 @@ static gr_status create_step(gr_model *model, gr_bucket *bucket, gr_error *error
                                             .run_stride = sizeof(gr_page_run),
                                             .page_table = next,
                                             .first_page = next + seqs * stride,
-                                            .page_count = next + seqs * (stride + 1)};
+                                            .page_count = next + seqs * (stride + 1),
+                                            .runs = bucket->runs + g * GR_KV_STEP_RUNS};
     return GR_OK;
 }
 
@@ -182,6 +184,7 @@ void gr_bucket_destroy(gr_model *model, gr_bucket *bucket) {
     free(bucket->programs);
     free(bucket->storage);
     free(bucket->groups);
+    free(bucket->runs);
     free(bucket);
 }
 

@@ -1,8 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // describe.c: what a model is, and its tokens, for those who ask.
 #include <string.h>
+#include <strings.h>
 
 #include "engine/internal.h"
+
+static const struct cache_type {
+    const char *name;
+    gr_dtype dtype;
+} cache_types[] = {{"f32", GR_DTYPE_F32}, {"f16", GR_DTYPE_F16}, {"bf16", GR_DTYPE_BF16}, {"q8_0", GR_DTYPE_Q8_0}};
+
+bool gr_cache_type_find(const char *name, gr_dtype *out_dtype) {
+    for (size_t i = 0; i < sizeof cache_types / sizeof cache_types[0]; i++) {
+        if (strcasecmp(cache_types[i].name, name) == 0) {
+            *out_dtype = cache_types[i].dtype;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *cache_type_name(gr_dtype dtype) {
+    for (size_t i = 0; i < sizeof cache_types / sizeof cache_types[0]; i++)
+        if (cache_types[i].dtype == dtype)
+            return cache_types[i].name;
+    return "";
+}
 
 static void describe_window(const gr_hparams *hparams, gr_model_info *info) {
     for (uint32_t i = 0; i < hparams->layers; i++) {
@@ -43,7 +66,8 @@ gr_status gr_model_info_get(const gr_model *model, gr_model_info *out_info) {
                           .notice = model->source->notice,
                           .parameters = count_parameters(model->source->file),
                           .weight_bytes = model->weight_bytes,
-                          .resident_bytes = model->resident_bytes};
+                          .resident_bytes = model->resident_bytes,
+                          .cache_type = cache_type_name(gr_kv_cache_dtype(model->cache))};
     describe_window(hparams, &info);
     gr_model_file_fingerprint(model->source->file, info.fingerprint);
     memcpy(out_info, &info, size < sizeof info ? size : sizeof info);

@@ -17,7 +17,7 @@
 #include "kv/cache.h"
 #include "model/model.h"
 
-enum { GR_MAX_STEP_SEQS = 64, GR_MAX_STEP_OUTPUTS = 64, GR_MAX_MODEL_DEVICES = 8 };
+enum { GR_MAX_STEP_SEQS = GR_KV_STEP_SEQS, GR_MAX_STEP_OUTPUTS = 64, GR_MAX_MODEL_DEVICES = 8 };
 
 struct gr_engine {
     uint32_t references;
@@ -54,7 +54,8 @@ typedef struct gr_bucket {
     gr_buffer *arena_buffers[GR_MAX_MODEL_DEVICES];
     gr_step step;
     gr_step_group *groups;
-    int32_t *storage;      // every array of the step block
+    gr_page_run *runs;     // [groups][GR_KV_STEP_RUNS]
+    int32_t *storage;      // every array of numbers of the step block
     uint32_t page_table_stride;
 } gr_bucket;
 
@@ -74,7 +75,7 @@ struct gr_model {
     uint32_t logits_value;
     gr_bucket **buckets;
     uint32_t bucket_count;
-    gr_session **sessions; // every live one
+    gr_session **sessions; // every live one; forks stand behind what they were made from
     uint32_t session_count, session_capacity;
     uint32_t next_session; // round robin
     uint64_t weight_bytes, resident_bytes;

@@ -10,7 +10,8 @@ size_t gr_session_waiting(const gr_session *session) {
     return session->tokens.count - (size_t)session->pages.length;
 }
 
-static gr_status join_model(gr_model *model, gr_session *session, gr_error *error) {
+// A fork takes the place behind `origin`, so that those who share most stand side by side; else the last.
+static gr_status join_model(gr_model *model, gr_session *session, const gr_session *origin, gr_error *error) {
     if (model->session_count == model->session_capacity) {
         uint32_t capacity = model->session_capacity * 2 + 8;
         gr_session **sessions = realloc(model->sessions, capacity * sizeof *sessions);
@@ -19,8 +20,19 @@ static gr_status join_model(gr_model *model, gr_session *session, gr_error *erro
         model->sessions = sessions;
         model->session_capacity = capacity;
     }
-    model->sessions[model->session_count++] = session;
+    uint32_t at = model->session_count++;
+    for (; at && origin && model->sessions[at - 1] != origin; at--)
+        model->sessions[at] = model->sessions[at - 1];
+    model->sessions[at] = session;
     return GR_OK;
+}
+
+static void leave_model(gr_model *model, const gr_session *session) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < model->session_count; i++)
+        if (model->sessions[i] != session)
+            model->sessions[kept++] = model->sessions[i];
+    model->session_count = kept;
 }
 
 // Page tables in step blocks have a fixed capacity: a longer context needs new blocks.
@@ -37,7 +49,8 @@ static uint32_t default_context(const gr_model *model) {
     return trained && trained < GR_DEFAULT_CONTEXT ? trained : GR_DEFAULT_CONTEXT;
 }
 
-static gr_status create(gr_model *model, uint32_t context, gr_session **out_session, gr_error *error) {
+static gr_status create(gr_model *model, uint32_t context, const gr_session *origin, gr_session **out_session,
+                        gr_error *error) {
     *out_session = NULL;
     gr_session *session = calloc(1, sizeof *session);
     if (!session)
@@ -51,7 +64,7 @@ static gr_status create(gr_model *model, uint32_t context, gr_session **out_sess
     if (status == GR_OK && !session->logits)
         status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for logits");
     if (status == GR_OK)
-        status = join_model(model, session, error);
+        status = join_model(model, session, origin, error);
     if (status != GR_OK) {
         gr_session_release(session);
         return status;
@@ -68,7 +81,7 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
         *out_session = NULL;
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "a context of %u positions: at most %d", context, INT32_MAX / 2);
     }
-    return create(model, context, out_session, error);
+    return create(model, context, NULL, out_session, error);
 }
 
 gr_session *gr_session_retain(gr_session *session) {
@@ -85,9 +98,7 @@ void gr_session_release(gr_session *session) {
     if (!session || --session->references)
         return;
     gr_model *model = session->model;
-    for (uint32_t i = 0; i < model->session_count; i++)
-        if (model->sessions[i] == session)
-            model->sessions[i] = model->sessions[--model->session_count];
+    leave_model(model, session);
     while (session->anchor_count)
         drop_anchor(session, session->anchor_count - 1);
     free(session->anchors);
@@ -297,7 +308,7 @@ static gr_status copy_state(const gr_session *from, gr_session *to, gr_error *er
 }
 
 gr_status gr_session_fork(gr_session *session, gr_session **out_session, gr_error *error) {
-    gr_status status = create(session->model, session->context, out_session, error);
+    gr_status status = create(session->model, session->context, session, out_session, error);
     if (status != GR_OK)
         return status;
     status = copy_state(session, *out_session, error);

@@ -56,6 +56,8 @@ static void fill(gr_bucket *bucket, gr_session **sessions, uint32_t count) {
         fill_pages(bucket, s, session);
     }
     seq_rows[count] = (int32_t)step->rows;
+    for (uint32_t g = 0; g < step->group_count; g++)
+        bucket->groups[g].run_count = gr_kv_runs(&bucket->groups[g], count, bucket->runs + g * GR_KV_STEP_RUNS);
 }
 
 // Moves values that enter or leave a segment of a device with its own memory through the host's arena.

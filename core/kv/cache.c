@@ -61,14 +61,31 @@ static gr_status create_pools(gr_kv_cache *cache, gr_kv_group *group, gr_error *
     return GR_OK;
 }
 
-gr_status gr_kv_cache_create(const gr_kv_layer_desc *layers, uint32_t layer_count,
-                             const gr_kv_cache_options *options, gr_kv_cache **out_cache, gr_error *error) {
-    *out_cache = NULL;
+static gr_status check_options(const gr_kv_cache_options *options, const gr_kv_layer_desc *layers, uint32_t layer_count,
+                               gr_error *error) {
+    gr_dtype dtype = options->dtype;
     if (!options->page_tokens || (options->page_tokens & (options->page_tokens - 1)))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "kv", "a page of %u positions: expected a power of two",
                        options->page_tokens);
+    if (dtype != GR_DTYPE_F32 && dtype != GR_DTYPE_F16 && dtype != GR_DTYPE_BF16 && dtype != GR_DTYPE_Q8_0)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "kv", "a cache of %s: expected F32, F16, BF16 or Q8_0",
+                       gr_dtype_name(dtype));
+    for (uint32_t i = 0; i < layer_count; i++)
+        if (layers[i].k_dim % gr_dtype_block(dtype) || layers[i].v_dim % gr_dtype_block(dtype))
+            return gr_fail(error, GR_ERROR_UNSUPPORTED, "kv",
+                           "a cache of %s takes heads of a multiple of %u values; layer %u has keys of %u, values of %u",
+                           gr_dtype_name(dtype), gr_dtype_block(dtype), i, layers[i].k_dim, layers[i].v_dim);
+    return GR_OK;
+}
+
+gr_status gr_kv_cache_create(const gr_kv_layer_desc *layers, uint32_t layer_count,
+                             const gr_kv_cache_options *options, gr_kv_cache **out_cache, gr_error *error) {
+    *out_cache = NULL;
+    gr_status status = check_options(options, layers, layer_count, error);
+    if (status != GR_OK)
+        return status;
     gr_kv_cache *cache = calloc(1, sizeof *cache);
-    gr_status status = GR_ERROR_OUT_OF_MEMORY;
+    status = GR_ERROR_OUT_OF_MEMORY;
     if (!cache)
         return gr_fail(error, status, "kv", "no memory for the cache");
     cache->options = *options;
@@ -130,6 +147,10 @@ uint32_t gr_kv_cache_group_window(const gr_kv_cache *cache, uint32_t group) {
 
 uint32_t gr_kv_cache_page_tokens(const gr_kv_cache *cache) {
     return cache->options.page_tokens;
+}
+
+gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache) {
+    return cache->options.dtype;
 }
 
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache) {

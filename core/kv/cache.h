@@ -23,7 +23,7 @@ typedef struct gr_kv_layer_desc {
 typedef struct gr_kv_cache_options {
     uint32_t page_tokens;  // a power of two
     uint32_t reserve;      // positions a sequence can always go back
-    gr_dtype dtype;
+    gr_dtype dtype;        // F32, F16, BF16 or Q8_0; heads are whole blocks of it
     uint64_t limit_bytes;  // for all pages; 0: none
 } gr_kv_cache_options;
 
@@ -39,6 +39,7 @@ const gr_cache_layer *gr_kv_cache_layers(const gr_kv_cache *cache, uint32_t *out
 uint32_t gr_kv_cache_group_count(const gr_kv_cache *cache);
 uint32_t gr_kv_cache_group_window(const gr_kv_cache *cache, uint32_t group);
 uint32_t gr_kv_cache_page_tokens(const gr_kv_cache *cache);
+gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache);
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache); // of pages somebody refers to
 
 // The pages of one sequence in one group.
@@ -70,6 +71,13 @@ bool gr_kv_seq_can_truncate(const gr_kv_seq *seq, uint64_t length);
 void gr_kv_seq_truncate(gr_kv_seq *seq, uint64_t length);
 // A second sequence with the same pages. `out_seq` is uninitialised memory.
 gr_status gr_kv_seq_fork(const gr_kv_seq *seq, gr_kv_seq *out_seq, gr_error *error);
+
+enum { GR_KV_STEP_SEQS = 64, GR_KV_STEP_RUNS = 3 * GR_KV_STEP_SEQS };
+
+// Finds the pages that neighbours among the first `seqs` sequences (at most GR_KV_STEP_SEQS) of a group
+// share: its page tables are filled, forks stand side by side. Takes time linear in the tables. Writes
+// `out_runs` [GR_KV_STEP_RUNS] and returns how many there are; a page of a sequence is in one at most.
+uint32_t gr_kv_runs(const gr_step_group *group, uint32_t seqs, gr_page_run *out_runs);
 
 typedef struct gr_kv_seq_stats {
     uint64_t resident_positions; // in the group that holds most

@@ -57,6 +57,7 @@ static int info(lua_State *L) {
     for (size_t i = 0; i < sizeof info.fingerprint; i++)
         snprintf(hex + 2 * i, 3, "%02x", info.fingerprint[i]);
     set_text(L, "fingerprint", hex);
+    set_text(L, "cache_type", info.cache_type);
     return 1;
 }
 

@@ -114,21 +114,11 @@ static void read_window(const gr_args *args, gr_model_options *options) {
 }
 
 static void read_kv_type(const gr_args *args, gr_model_options *options) {
-    static const struct { const char *name; gr_dtype dtype;
-    } types[] = {{"f32", GR_DTYPE_F32},
-                 {"f16", GR_DTYPE_F16},
-                 {"bf16", GR_DTYPE_BF16},
-                 {"q8_0", GR_DTYPE_Q8_0}};
     const char *name = gr_args_text(args, "cache_type", NULL);
-    if (!name)
+    if (name && gr_cache_type_find(name, &options->kv_dtype))
+        options->has_kv_dtype = 1;
+    if (!name || options->has_kv_dtype)
         return;
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        if (strcmp(types[i].name, name) == 0) {
-            options->kv_dtype = types[i].dtype;
-            options->has_kv_dtype = 1;
-            return;
-        }
-    }
     gr_args_push(args, "cache_type");
     gr_arg_fail(args->L, FUNCTION, "cache_type", "\"f32\", \"f16\", \"bf16\" or \"q8_0\"", -1);
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/embedded.h"
-#include "conformance/suite.h"
+#include "suite.h"
 #include "engine/internal.h"
 
 extern const gr_embedded gr_embedded_golden[];

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "conformance/suite.h"
+#include "suite.h"
 
 static const gr_attrs_none no_attrs = {.struct_size = sizeof no_attrs};
 

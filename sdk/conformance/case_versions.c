@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conformance/suite.h"
+#include "suite.h"
 
 // A struct as a newer host may have it.
 #define LONGER(type)                                                                               \

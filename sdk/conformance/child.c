@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // child.c: one child process: loads the plugin, opens a device, and lists or runs cases.
-#include "conformance/child.h"
+#include "child.h"
 
 #include "host/internal.h"
 
@@ -18,9 +18,10 @@
 #endif
 
 const char *const cf_plant_names[CF_PLANT_LIMIT] = {
-    "none",     "window+1", "window-1", "last-k",    "gqa",       "pairing",
-    "position", "softcap",  "bias",     "expert",    "nibble",    "eps",
-    "ties",     "mask",     "guard",    "unwritten", "row-scale", "block-scale",
+    "none", "window+1", "window-1", "last-k", "gqa",      "pairing", "position",
+    "softcap", "bias",  "expert",   "nibble", "eps",      "residual", "gate",
+    "ties", "mask",     "fusion",   "guard",  "unwritten",
+    "row-scale", "block-scale",
 };
 
 bool cf_plant_find(const char *name, cf_plant *out_plant) {
@@ -262,6 +263,8 @@ _Noreturn void cf_child_main(const cf_order *order, int pipe) {
     isolate();
     suite.seed = options->seed;
     suite.deep = options->deep;
+    suite.same_bits = options->same_bits;
+    suite.whole = options->whole;
     suite.only_op = options->op;
     if (options->plant)
         cf_plant_find(options->plant, &suite.plant);

@@ -3,8 +3,8 @@
 #ifndef GREGALE_CONFORMANCE_CHILD_H
 #define GREGALE_CONFORMANCE_CHILD_H
 
-#include "conformance/conformance.h"
-#include "conformance/suite.h"
+#include "conformance.h"
+#include "suite.h"
 
 // A message is written whole by one call: it is shorter than PIPE_BUF.
 typedef struct cf_message {

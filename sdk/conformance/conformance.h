@@ -59,6 +59,8 @@ typedef struct gr_conformance_options {
     uint32_t batch;     // cases a child runs; 0: one
     uint32_t timeout_s; // of a case; 0: 60
     bool deep;          // more and larger cases
+    bool same_bits;     // fused composites must give the bits of their parts
+    bool whole;         // composites are not tried part by part
     // Called once the device is open, and for every case in order. Strings are borrowed for the call.
     void (*on_device)(void *context, const char *backend, const char *device,
                       const char *description, uint32_t cases);

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "conformance/suite.h"
+#include "suite.h"
 
 uint8_t *cf_rig_region(cf_rig *rig, uint64_t bytes, bool flush, uint32_t lead) {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "conformance/child.h"
+#include "child.h"
 
 const char *gr_level_name(uint32_t level) {
     switch (level) {

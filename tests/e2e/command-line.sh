@@ -86,6 +86,10 @@ expect 0 "info --json" "$gregale" info "$model" --json
 python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); assert d["windows"]==[64]*4, d' "$work/out" || bad=1
 expect 0 "window off" "$gregale" info "$model" --sliding-window off
 contains out "window .*none"
+expect 0 "cache of Q8_0" "$gregale" info "$model" --context 8192 --cache-type q8_0
+contains out "cache of Q8_0 0.4 MiB for 8192"
+expect 2 "no such cache type" "$gregale" info "$model" --cache-type q4_0
+contains err "q8_0"
 expect 0 "greedy run" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0
 cp "$work/out" "$work/first"
 expect 0 "greedy run on ref" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature 0 --device ref

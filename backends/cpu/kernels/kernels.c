@@ -31,10 +31,16 @@ static const cpu_kernels baseline = {
     .rope_half = rope_half_f32_baseline,
     .rope_interleaved = rope_interleaved_f32_baseline,
     .glu_silu = glu_silu_f32_baseline,
-    .attend_scores = attend_scores_f32_baseline,
+    .attend_keys = {[GR_DTYPE_F32] = attend_keys_f32_baseline,
+                    [GR_DTYPE_F16] = attend_keys_f16_baseline,
+                    [GR_DTYPE_BF16] = attend_keys_bf16_baseline,
+                    [GR_DTYPE_Q8_0] = attend_keys_q8_0_baseline},
+    .attend_values = {[GR_DTYPE_F32] = attend_values_f32_baseline,
+                      [GR_DTYPE_F16] = attend_values_f16_baseline,
+                      [GR_DTYPE_BF16] = attend_values_bf16_baseline,
+                      [GR_DTYPE_Q8_0] = attend_values_q8_0_baseline},
     .attend_largest = attend_largest_f32_baseline,
     .attend_exp = attend_exp_f32_baseline,
-    .attend_values = attend_values_f32_baseline,
 };
 
 #if defined(__x86_64__)
@@ -64,10 +70,9 @@ static void fill_avx2(cpu_kernels *k) {
     k->rope_half = rope_half_f32_avx2;
     k->rope_interleaved = rope_interleaved_f32_avx2;
     k->glu_silu = glu_silu_f32_avx2;
-    k->attend_scores = attend_scores_f32_avx2;
+    cpu_attend_avx2(k);
     k->attend_largest = attend_largest_f32_avx2;
     k->attend_exp = attend_exp_f32_avx2;
-    k->attend_values = attend_values_f32_avx2;
 }
 
 static void fill_avx512(cpu_kernels *k) {
@@ -79,23 +84,59 @@ static void fill_avx512(cpu_kernels *k) {
     k->f16_to_f32 = f16_to_f32_avx512;
     k->bf16_to_f32 = bf16_to_f32_avx512;
     k->glu_silu = glu_silu_f32_avx512;
-    k->attend_scores = attend_scores_f32_avx512;
+    cpu_attend_avx512(k);
     k->attend_exp = attend_exp_f32_avx512;
-    k->attend_values = attend_values_f32_avx512;
 }
 #endif
 
-// How far the environment lets us go: 0 baseline, 1 avx2, 2 avx2 with AVX-VNNI, 3 avx512.
-static int level_of(const char *isa, bool *out_known) {
-    static const char *const names[] = {"baseline", "avx2", "avx2vnni", "avx512"};
+#if defined(__aarch64__)
+static void fill_neon(cpu_kernels *k) {
+    k->isa = "neon";
+    cpu_products_neon(k);
+    k->quantise = quantise_f32_neon;
+    k->dot_f32 = dot_f32_neon;
+    k->dot_f16 = dot_f16_neon;
+    k->dot_bf16 = dot_bf16_neon;
+    k->mul_float = mul_float_neon;
+    k->add_lanes = add_lanes_neon;
+    k->f16_to_f32 = f16_to_f32_neon;
+    k->i8_to_f32 = i8_to_f32_neon;
+    k->f32_to_f16 = f32_to_f16_neon;
+    k->rms_norm = rms_norm_f32_neon;
+    k->rope_half = rope_half_f32_neon;
+    k->rope_interleaved = rope_interleaved_f32_neon;
+    k->glu_silu = glu_silu_f32_neon;
+    cpu_attend_neon(k);
+    k->attend_largest = attend_largest_f32_neon;
+    k->attend_exp = attend_exp_f32_neon;
+}
+#endif
+
+// What the environment may name, each with all that stands before it.
+static const char *const isas[] = {
+    "baseline",
+#if defined(__x86_64__)
+    "avx2", "avx2vnni", "avx512",
+#elif defined(__aarch64__)
+    "neon", "neondot",
+#endif
+};
+enum { ISAS = sizeof isas / sizeof *isas };
+
+const char *cpu_isa_name(unsigned level) {
+    return level < ISAS ? isas[level] : NULL;
+}
+
+// How far the environment lets us go; all the way with a name that is unknown.
+static unsigned level_of(const char *isa, bool *out_known) {
     *out_known = !isa || !*isa;
-    for (int i = 0; isa && i < 4; i++) {
-        if (strcmp(isa, names[i]))
+    for (unsigned i = 0; isa && i < ISAS; i++) {
+        if (strcmp(isa, isas[i]))
             continue;
         *out_known = true;
         return i;
     }
-    return 3;
+    return ISAS - 1;
 }
 
 bool cpu_isa_known(const char *isa) {
@@ -108,7 +149,7 @@ void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *ou
     *out_kernels = baseline;
     out_kernels->features = features;
     bool known;
-    int level = level_of(isa, &known);
+    unsigned level = level_of(isa, &known);
     (void)level;
 #if defined(__x86_64__)
     const gr_cpu_features avx2 = GR_CPU_AVX | GR_CPU_AVX2 | GR_CPU_FMA | GR_CPU_F16C;
@@ -122,5 +163,11 @@ void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *ou
     fill_avx512(out_kernels);
     if (features & GR_CPU_AVX512_VNNI)
         cpu_products_avx512vnni(out_kernels);
+#elif defined(__aarch64__)
+    if (level < 1 || !(features & GR_CPU_NEON))
+        return;
+    fill_neon(out_kernels);
+    if (level >= 2 && features & GR_CPU_NEON_DOTPROD)
+        cpu_products_neondot(out_kernels);
 #endif
 }

@@ -24,6 +24,7 @@
 
 #define CPU_PANEL 16       // weight rows in a panel
 #define CPU_CHUNK 256      // values of a row at once
+#define CPU_COLUMNS 16     // positions, or dimensions, in a panel of the cache
 #define CPU_FLOAT_ROWS 4   // weight rows and
 #define CPU_FLOAT_TOKENS 4 // activation rows in one dot_float call
 
@@ -166,8 +167,22 @@ typedef struct cpu_mul_float_args {
     float *sums; // [tokens][16][8], added to
 } cpu_mul_float_args;
 
+// A panel of the cache (../page.c) and what it is multiplied with. Its sixteen columns are positions
+// of keys, its rows their dimensions; or columns are dimensions of values, rows their positions:
+//   F32, F16, BF16   [row][16]
+//   Q8_0 keys        for 32 dimensions: [16] scales, then [32][16] bytes
+//   Q8_0 values      [row][32] bytes, of which 16 are meant; scales[row] stand apart
+typedef struct cpu_attend_args {
+    const uint8_t *panel, *scales;
+    const float *x; // [queries][x_stride], of which up to 15 numbers behind a row may be read
+    float *sums;    // [queries][sums_stride]
+    uint32_t queries, rows, x_stride, sums_stride;
+    uint32_t ahead_step;  // bytes of it that are asked for with each row
+    const uint8_t *ahead; // what is read next; the panel itself when nobody knows
+} cpu_attend_args;
+
 typedef struct cpu_kernels {
-    const char *isa;     // of most of them: "baseline", "avx2", "avx512"
+    const char *isa;     // of most of them: "baseline", "avx2", "avx512", "neon"
     const char *dot_isa; // of products: "avx512vnni"; NULL: none, weights are expanded to F32
     gr_cpu_features features;
 
@@ -207,22 +222,20 @@ typedef struct cpu_kernels {
                              float *out);
     void (*glu_silu)(const float *gate, const float *up, uint64_t n, float *out);
 
-    // Attention over keys and values expanded to F32, dim a multiple of 16.
-    // s[i*stride + j] = q[i] . k[j] * scale
-    void (*attend_scores)(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                          uint32_t dim, float scale, float *s, uint32_t stride);
+    // Attention, by the cache's dtype. sums[i][c] = the sum over rows j of x[i][j] * panel[j][c], in
+    // ascending order; of values, added to what sums[i][c] was.
+    void (*attend_keys[GR_DTYPE_LIMIT])(const cpu_attend_args *args);
+    void (*attend_values[GR_DTYPE_LIMIT])(const cpu_attend_args *args);
     // The largest of n scores, -infinity when n is 0; NaN when one is.
     float (*attend_largest)(const float *s, uint32_t n);
     // s[i] = exp(s[i] - largest); returns the sum.
     float (*attend_exp)(float *s, uint32_t n, float largest);
-    // sums[i] += sum over j in [0, keys) of p[i*stride + j] * v[j]
-    void (*attend_values)(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                          uint32_t keys, uint32_t dim, float *sums);
 } cpu_kernels;
 
-// Fills the table for what `features` and `isa` ("baseline", "avx2", "avx2vnni", "avx512"; NULL:
-// the best) allow.
+// Fills the table for what `features` and `isa` (a name below; NULL: the best) allow.
 void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *out_kernels);
+// The names of this architecture, "baseline" first, the best last; NULL after it.
+const char *cpu_isa_name(unsigned level);
 // Whether `isa` is one of those names, empty or NULL.
 bool cpu_isa_known(const char *isa);
 
@@ -258,62 +271,84 @@ void quantise_f32_baseline(const float *x, uint64_t first, uint64_t n, cpu_quant
                            uint64_t stride);
 void quantise_f32_avx2(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
                        uint64_t stride);
+void quantise_f32_neon(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
+                       uint64_t stride);
 // weave, weave_bytes, pack, dot_tile, dot_packed and dot_isa of one ISA, from the templates in products.h.
 void cpu_products_avx2(cpu_kernels *kernels);
 void cpu_products_avxvnni(cpu_kernels *kernels);
 void cpu_products_avx512vnni(cpu_kernels *kernels);
+void cpu_products_neon(cpu_kernels *kernels);
+void cpu_products_neondot(cpu_kernels *kernels);
 void cpu_products_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
+void cpu_products_avxvnni_emulated(cpu_kernels *kernels);
 void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);
 void dot_bf16_baseline(const cpu_dot_float_args *args);
 void dot_f32_avx2(const cpu_dot_float_args *args);
+void dot_f32_neon(const cpu_dot_float_args *args);
 void dot_f16_avx2(const cpu_dot_float_args *args);
+void dot_f16_neon(const cpu_dot_float_args *args);
 void dot_bf16_avx2(const cpu_dot_float_args *args);
+void dot_bf16_neon(const cpu_dot_float_args *args);
 void mul_float_avx2(const cpu_mul_float_args *args);
+void mul_float_neon(const cpu_mul_float_args *args);
 void add_lanes_avx2(const float *sums, uint32_t count, float *out);
+void add_lanes_neon(const float *sums, uint32_t count, float *out);
 void dot_f32_avx512(const cpu_dot_float_args *args);
 void dot_f16_avx512(const cpu_dot_float_args *args);
 void dot_bf16_avx512(const cpu_dot_float_args *args);
 void f16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to);
+void f16_to_f32_neon(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void i8_to_f32_baseline(const int8_t *from, uint32_t n, float s, float c, float *to);
 void i8_to_f32_avx2(const int8_t *from, uint32_t n, float s, float c, float *to);
+void i8_to_f32_neon(const int8_t *from, uint32_t n, float s, float c, float *to);
 void f32_to_f16_baseline(const float *from, uint64_t n, uint16_t *to);
 void f32_to_f16_avx2(const float *from, uint64_t n, uint16_t *to);
+void f32_to_f16_neon(const float *from, uint64_t n, uint16_t *to);
 void f32_to_bf16_baseline(const float *from, uint64_t n, uint16_t *to);
 void rms_norm_f32_baseline(const float *x, const float *weight, uint64_t n, float eps, float *out);
 void rms_norm_f32_avx2(const float *x, const float *weight, uint64_t n, float eps, float *out);
+void rms_norm_f32_neon(const float *x, const float *weight, uint64_t n, float eps, float *out);
 void rope_half_f32_baseline(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                             float *out);
 void rope_interleaved_f32_baseline(const float *x, const float *cosine, const float *sine,
                                    uint32_t pairs, float *out);
 void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                         float *out);
+void rope_half_f32_neon(const float *x, const float *cosine, const float *sine, uint32_t pairs,
+                        float *out);
 void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine,
+                               uint32_t pairs, float *out);
+void rope_interleaved_f32_neon(const float *x, const float *cosine, const float *sine,
                                uint32_t pairs, float *out);
 void glu_silu_f32_baseline(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx2(const float *gate, const float *up, uint64_t n, float *out);
+void glu_silu_f32_neon(const float *gate, const float *up, uint64_t n, float *out);
 void glu_silu_f32_avx512(const float *gate, const float *up, uint64_t n, float *out);
-void attend_scores_f32_baseline(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                                uint32_t dim, float scale, float *s, uint32_t stride);
-void attend_scores_f32_avx2(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                            uint32_t dim, float scale, float *s, uint32_t stride);
-void attend_scores_f32_avx512(const float *q, uint32_t queries, const float *k, uint32_t keys,
-                              uint32_t dim, float scale, float *s, uint32_t stride);
+void attend_keys_f32_baseline(const cpu_attend_args *args);
+void attend_keys_f16_baseline(const cpu_attend_args *args);
+void attend_keys_bf16_baseline(const cpu_attend_args *args);
+void attend_keys_q8_0_baseline(const cpu_attend_args *args);
+void attend_values_f32_baseline(const cpu_attend_args *args);
+void attend_values_f16_baseline(const cpu_attend_args *args);
+void attend_values_bf16_baseline(const cpu_attend_args *args);
+void attend_values_q8_0_baseline(const cpu_attend_args *args);
+// attend_keys and attend_values of one ISA, from the template in attend.h.
+void cpu_attend_avx2(cpu_kernels *kernels);
+void cpu_attend_neon(cpu_kernels *kernels);
+void cpu_attend_avx512(cpu_kernels *kernels);
+void cpu_attend_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
 float attend_largest_f32_baseline(const float *s, uint32_t n);
 float attend_largest_f32_avx2(const float *s, uint32_t n);
+float attend_largest_f32_neon(const float *s, uint32_t n);
 float attend_exp_f32_baseline(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx2(float *s, uint32_t n, float largest);
+float attend_exp_f32_neon(float *s, uint32_t n, float largest);
 float attend_exp_f32_avx512(float *s, uint32_t n, float largest);
-void attend_values_f32_baseline(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                                uint32_t keys, uint32_t dim, float *sums);
-void attend_values_f32_avx2(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                            uint32_t keys, uint32_t dim, float *sums);
-void attend_values_f32_avx512(const float *p, uint32_t queries, uint32_t stride, const float *v,
-                              uint32_t keys, uint32_t dim, float *sums);
 
 // ---- half.h's numbers, for anyone ----
 float cpu_half_to_float(uint16_t half);

@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// products.h: products of block-quantised weights and 8-bit activations, in the words of vec_avx2.h or
-// vec_avx512.h, which come first with unpack.h. Two kernels share every step below, so they give the
+// products.h: products of block-quantised weights and 8-bit activations, in the words of a
+// vec_ISA.h, which comes first with unpack.h. Two kernels share every step below, so they give the
 // same bits: one multiplies a tile in memory with any number of activation rows, the other unpacks
 // a packed panel in registers for up to four.
 #ifndef GREGALE_BACKENDS_CPU_PRODUCTS_H
 #define GREGALE_BACKENDS_CPU_PRODUCTS_H
 
 #include "kernels/kernels.h"
+
+#define CPU_PARTS (CPU_PANEL / CPU_LANES) // vectors side by side in a panel
+
+#ifndef CPU_SIGNED_BITS // signed tiles would gain nothing
+#define CPU_SIGNED_BITS 9
+CPU_INLINE cpu_vi cpu_magnitude(cpu_vi w) {
+    return w;
+}
+CPU_INLINE cpu_vi cpu_mul_signed(cpu_vi magnitude, cpu_vi w, cpu_vi x) {
+    (void)w;
+    return cpu_mul(magnitude, x);
+}
+CPU_INLINE void cpu_add_signed(cpu_vi *sum, cpu_vi products) {
+    cpu_add_products(sum, products);
+}
+#endif
 
 // Whether tiles of this form hold signed weights, q - zero: for each four values of the rows, first
 // the magnitudes, then the weights.
@@ -25,12 +41,13 @@ CPU_INLINE void cpu_add(const bool is_signed, cpu_vi *sum, cpu_vi products) {
 // CPU_DELAY activation rows after it was started: this order keeps the multipliers busy.
 CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_t *const *x,
                               const uint32_t tokens, const cpu_dtype_form form, const bool is_signed,
-                              cpu_vi dots[][2]) {
+                              cpu_vi dots[][CPU_PARTS]) {
     const uint32_t steps = form.group / 4, planes = is_signed ? 1 : cpu_planes(form.bits);
     const uint32_t run = !is_signed && cpu_run(form.bits) < steps ? cpu_run(form.bits) : steps;
     CPU_UNROLL
     for (uint32_t plane = 0; plane < planes; plane++) {
-        cpu_vi sums[CPU_TILE_TOKENS][2], products[CPU_DELAY + 1][2], v[2], u[2];
+        cpu_vi sums[CPU_TILE_TOKENS][CPU_PARTS], products[CPU_DELAY + 1][CPU_PARTS];
+        cpu_vi v[CPU_PARTS], u[CPU_PARTS];
         CPU_UNROLL
         for (uint32_t i = 0; i < steps * tokens + CPU_DELAY; i++) {
             const uint32_t s = i / tokens, t = i % tokens;
@@ -102,18 +119,18 @@ CPU_INLINE cpu_group cpu_group_rest(const cpu_remainder *a, uint32_t half,
 CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cpu_group *x,
                               const cpu_dtype_form form, const bool is_signed, const cpu_vf *s,
                               const cpu_vf *c, cpu_vf *sums) {
-    const bool shifted = form.zero && !is_signed;
+    const uint32_t bias = is_signed ? 0 : cpu_zero(form.zero);
     const int32_t sum = form.group == 32 ? *x->sum32 : *x->sum16;
     const cpu_vf scale = cpu_setf(*x->scale);
     cpu_vi zero = cpu_set32(sum);
     cpu_vf total = scale;
-    if (shifted)
-        zero = cpu_sll(zero, __builtin_ctz(form.zero));
+    if (bias)
+        zero = cpu_sll(zero, __builtin_ctz(bias));
     if (form.offset)
         total = cpu_setf(form.group == 32 ? *x->total32 : *x->scale * (float)sum);
     CPU_UNROLL
     for (uint32_t p = 0; p < parts; p++) {
-        cpu_vi dot = shifted ? cpu_sub32(dots[p], zero) : dots[p];
+        cpu_vi dot = bias ? cpu_sub32(dots[p], zero) : dots[p];
         sums[p] = cpu_fma(cpu_mulf(cpu_to_float(dot), scale), s[p], sums[p]);
         if (form.offset)
             sums[p] = cpu_fma(total, c[p], sums[p]);
@@ -126,10 +143,10 @@ CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cp
 CPU_INLINE void cpu_tile_group(const cpu_tile *tile, uint32_t g, const cpu_vi *w,
                                const cpu_group *x, float *const *sums, const uint32_t tokens,
                                const cpu_dtype_form form) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES;
+    const uint32_t parts = CPU_PARTS;
     const int8_t *q[CPU_TILE_TOKENS];
-    cpu_vi dots[CPU_TILE_TOKENS][2];
-    cpu_vf s[2], c[2];
+    cpu_vi dots[CPU_TILE_TOKENS][CPU_PARTS];
+    cpu_vf s[CPU_PARTS], c[CPU_PARTS];
     CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         q[t] = x[t].q;
@@ -141,7 +158,7 @@ CPU_INLINE void cpu_tile_group(const cpu_tile *tile, uint32_t g, const cpu_vi *w
     }
     CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
-        cpu_vf v[2];
+        cpu_vf v[CPU_PARTS];
         CPU_UNROLL
         for (uint32_t p = 0; p < parts; p++)
             v[p] = cpu_loadf(sums[t] + p * CPU_LANES);
@@ -154,7 +171,7 @@ CPU_INLINE void cpu_tile_group(const cpu_tile *tile, uint32_t g, const cpu_vi *w
 
 // The vectors of one group in a tile.
 CPU_INLINE uint32_t cpu_group_vectors(const cpu_dtype_form form) {
-    return form.group / 4 * (cpu_signed(form) ? 2 : 1) * (CPU_PANEL / CPU_LANES);
+    return form.group / 4 * (cpu_signed(form) ? 2 : 1) * CPU_PARTS;
 }
 
 CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *to,
@@ -257,7 +274,7 @@ CPU_INLINE void cpu_packed_group(const cpu_vi *w, const float *s, const float *c
                                  const cpu_group *x, const uint32_t tokens,
                                  const cpu_dtype_form form, cpu_vf *sums) {
     const int8_t *q[CPU_ROWS_TOKENS];
-    cpu_vi dots[CPU_ROWS_TOKENS][2];
+    cpu_vi dots[CPU_ROWS_TOKENS][CPU_PARTS];
     CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         q[t] = x[t].q;
@@ -399,7 +416,7 @@ CPU_INLINE void cpu_pack_panel(const uint8_t *rows, uint64_t stride, uint64_t k,
 // One vector's rows of block b into the tile.
 CPU_INLINE void cpu_tile_block(const cpu_vi w[8], uint32_t b, uint32_t part,
                                const cpu_dtype_form form, uint8_t *tile) {
-    const uint32_t parts = CPU_PANEL / CPU_LANES;
+    const uint32_t parts = CPU_PARTS;
     cpu_vi *q = (cpu_vi *)(void *)tile;
     CPU_UNROLL
     for (uint32_t j = 0; j < 8; j++) {
@@ -407,7 +424,7 @@ CPU_INLINE void cpu_tile_block(const cpu_vi w[8], uint32_t b, uint32_t part,
             q[(b * 8 + j) * parts + part] = w[j];
             continue;
         }
-        const cpu_vi v = cpu_add8(w[j], cpu_set8((char)-(int)form.zero));
+        const cpu_vi v = cpu_add8(w[j], cpu_set8((char)-(int)cpu_zero(form.zero)));
         q[(b * 8 + j) * 2 * parts + part] = cpu_magnitude(v);
         q[((b * 8 + j) * 2 + 1) * parts + part] = v;
     }
@@ -415,7 +432,7 @@ CPU_INLINE void cpu_tile_block(const cpu_vi w[8], uint32_t b, uint32_t part,
 
 CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const bool packed,
                                const cpu_unpacker *u, gr_dtype dtype) {
-    for (uint32_t part = 0; part < CPU_PANEL / CPU_LANES; part++) {
+    for (uint32_t part = 0; part < CPU_PARTS; part++) {
         const uint32_t lane = part * CPU_LANES;
         const cpu_source from =
             packed ? cpu_packed_source(args->panel + args->chunk * cpu_packed_bytes(u, dtype, 8),
@@ -438,9 +455,9 @@ CPU_INLINE void cpu_weave_tile(const cpu_weave_args *args, cpu_tile *tile, const
 // The same from rows that an expander has made: q - zero, [16][CPU_CHUNK].
 CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, const cpu_dtype_form form,
                                 uint8_t *tile) {
-    const cpu_vi bias = cpu_set8((char)form.zero);
+    const cpu_vi bias = cpu_set8((char)cpu_zero(form.zero));
     CPU_UNROLL
-    for (uint32_t part = 0; part < CPU_PANEL / CPU_LANES; part++) {
+    for (uint32_t part = 0; part < CPU_PARTS; part++) {
         const uint8_t *rows = (const uint8_t *)bytes + part * CPU_LANES * CPU_CHUNK;
         for (uint32_t b = 0; b < blocks; b++) {
             cpu_vi w[8];

@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotation of the pairs of one head by tables of cosines and sines; the compiler makes the vectors.
+// Rotation of the pairs of one head by tables of cosines and sines.
+#include "kernels/f32x8_avx2.h"
 #include "kernels/kernels.h"
+#include "kernels/rope.h"
 
 void rope_half_f32_avx2(const float *x, const float *cosine, const float *sine, uint32_t pairs,
                         float *out) {
-    for (uint32_t i = 0; i < pairs; i++) {
-        float a = x[i], b = x[i + pairs];
-        out[i] = a * cosine[i] - b * sine[i];
-        out[i + pairs] = a * sine[i] + b * cosine[i];
-    }
+    cpu_rope_half(x, cosine, sine, pairs, out);
 }
 
 void rope_interleaved_f32_avx2(const float *x, const float *cosine, const float *sine,
                                uint32_t pairs, float *out) {
-    for (uint32_t i = 0; i < pairs; i++) {
-        float a = x[2 * i], b = x[2 * i + 1];
-        out[2 * i] = a * cosine[i] - b * sine[i];
-        out[2 * i + 1] = a * sine[i] + b * cosine[i];
-    }
+    cpu_rope_interleaved(x, cosine, sine, pairs, out);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// unpack.h: one unpacker a dtype, in the words of vec_avx2.h or vec_avx512.h, which come first.
+// unpack.h: one unpacker a dtype, in the words of a vec_ISA.h, which comes first.
 //
-// An unpacker turns one vector's rows (CPU_LANES of them) into unsigned bytes, lane by lane: vector
+// An unpacker turns one vector's rows (CPU_LANES of them) into bytes, lane by lane: vector
 // w[j] of a block of 32 holds values 4j to 4j+3 of every row. It reads the file's own bytes, four a
 // lane: either from rows, weaving 16 bytes of each at a time, or from a packed panel, where the same
 // bytes of sixteen rows already lie side by side.
@@ -130,7 +130,7 @@ CPU_INLINE void q8_0_pick(const cpu_vi *raw, uint32_t which, cpu_vi w[8]) {
     (void)which;
     CPU_UNROLL
     for (uint32_t j = 0; j < 8; j++)
-        w[j] = cpu_xor(raw[j], cpu_set8((char)0x80));
+        w[j] = cpu_add8(raw[j], cpu_set8((char)cpu_zero(128)));
 }
 CPU_INLINE void q8_0_pack(const cpu_source *from, uint8_t *words, uint8_t *halves) {
     cpu_pack_half(from, 0, halves);

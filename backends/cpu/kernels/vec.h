@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// vec.h: what vec_avx2.h and vec_avx512.h say alike, whatever the vectors' width. They include it
-// after the intrinsics.
+// vec.h: what vec_avx2.h, vec_avx512.h and vec_neon.h say alike, whatever the vectors' width. They
+// include it after the intrinsics.
 #ifndef GREGALE_BACKENDS_CPU_VEC_H
 #define GREGALE_BACKENDS_CPU_VEC_H
 
 #include <stdint.h>
 #include <string.h>
 
-#if defined(CPU_EMULATED) || defined(CPU_SANITIZED) // slow anyway, and quicker to compile
-#define CPU_INLINE static inline
-#define CPU_UNROLL
-#else
-#define CPU_INLINE static inline __attribute__((always_inline))
-#define CPU_UNROLL _Pragma("GCC unroll 64") // loops whose bounds are constants once inlined
-#endif
+#include "kernels/inline.h"
 
+#if defined(__x86_64__)
 CPU_INLINE __m128i cpu_load16(const uint8_t *from) {
     return _mm_loadu_si128((const __m128i *)(const void *)from);
+}
+#endif
+
+// What stands for zero in the bytes that are multiplied, of weights whose zero is `zero`. x86
+// multiplies unsigned by signed bytes. ARM multiplies signed ones, so weights of 8 bits lose their
+// zero there.
+CPU_INLINE uint32_t cpu_zero(uint32_t zero) {
+#if defined(__x86_64__)
+    return zero;
+#else
+    return zero < 128 ? zero : 0;
+#endif
 }
 
 // The F16 values of four rows side by side. Inserting them into vectors one by one would compete

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // vec_avx2.h: the words in which products of block-quantised weights are written (dot.h, unpack.h),
-// for vectors of 256 bits. vec_avx512.h says the same for 512 bits.
+// for vectors of 256 bits. vec_avx512.h and vec_neon.h say the same for 512 and 128 bits.
 //
 // A lane is a weight row. CPU_VNNI (AVX-VNNI) multiplies and adds four bytes of a lane in one
 // instruction. Without it vpmaddubsw sums pairs in 16 bits, which holds `cpu_run` steps: eight of
@@ -36,9 +36,6 @@ CPU_INLINE cpu_vi cpu_and(cpu_vi a, cpu_vi b) {
 }
 CPU_INLINE cpu_vi cpu_or(cpu_vi a, cpu_vi b) {
     return _mm256_or_si256(a, b);
-}
-CPU_INLINE cpu_vi cpu_xor(cpu_vi a, cpu_vi b) {
-    return _mm256_xor_si256(a, b);
 }
 CPU_INLINE cpu_vi cpu_add8(cpu_vi a, cpu_vi b) {
     return _mm256_add_epi8(a, b);

@@ -35,9 +35,6 @@ CPU_INLINE cpu_vi cpu_and(cpu_vi a, cpu_vi b) {
 CPU_INLINE cpu_vi cpu_or(cpu_vi a, cpu_vi b) {
     return _mm512_or_si512(a, b);
 }
-CPU_INLINE cpu_vi cpu_xor(cpu_vi a, cpu_vi b) {
-    return _mm512_xor_si512(a, b);
-}
 CPU_INLINE cpu_vi cpu_add8(cpu_vi a, cpu_vi b) {
     return _mm512_add_epi8(a, b);
 }

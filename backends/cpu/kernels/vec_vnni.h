@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// vec_vnni.h: what vec_avx512.h, and vec_avx2.h with AVX-VNNI, say alike of products: cpu_mul_add
-// multiplies four bytes of a lane and adds them in 32 bits, so that nothing overflows.
+// vec_vnni.h: what vec_avx512.h, vec_avx2.h with AVX-VNNI and vec_neon.h with dot products say alike:
+// cpu_mul_add multiplies four bytes of a lane and adds them in 32 bits, so that nothing overflows.
 #ifndef GREGALE_BACKENDS_CPU_VEC_VNNI_H
 #define GREGALE_BACKENDS_CPU_VEC_VNNI_H
 
 #define CPU_DELAY 0
-#define CPU_SIGNED_BITS 9 // no weights have as many
 
 CPU_INLINE uint32_t cpu_planes(uint32_t bits) {
     (void)bits;
@@ -25,18 +24,6 @@ CPU_INLINE void cpu_add_products(cpu_vi *sum, cpu_vi products) {
 }
 CPU_INLINE cpu_vi cpu_close(cpu_vi sum) {
     return sum;
-}
-
-// Never reached.
-CPU_INLINE cpu_vi cpu_magnitude(cpu_vi w) {
-    return w;
-}
-CPU_INLINE cpu_vi cpu_mul_signed(cpu_vi magnitude, cpu_vi w, cpu_vi x) {
-    (void)w;
-    return cpu_mul(magnitude, x);
-}
-CPU_INLINE void cpu_add_signed(cpu_vi *sum, cpu_vi products) {
-    cpu_add_products(sum, products);
 }
 
 #endif

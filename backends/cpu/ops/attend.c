@@ -2,162 +2,145 @@
 // attend.c: one tile of queries against one chunk of keys.
 #include "ops/attention.h"
 
-static uint32_t pad16(uint32_t n) {
-    return (n + 15) / 16 * 16;
-}
-
-static uint64_t floats_needed(uint64_t k_pad, uint64_t v_pad) {
-    return CPU_QUERIES * k_pad + CPU_BLOCK * (k_pad + v_pad) + CPU_QUERIES * CPU_KEYS +
-           2 * CPU_QUERIES * v_pad;
-}
-
-uint64_t cpu_attention_private(const gr_attrs_attention *attrs) {
-    return floats_needed(pad16(attrs->k_dim), pad16(attrs->v_dim)) * sizeof(float);
-}
-
-void cpu_attention_init(const cpu_call *call, const cpu_task *task, uint8_t *scratch,
-                        cpu_attention *out) {
-    const gr_attrs_attention *attrs = &call->node.attrs.attention;
-    *out = (cpu_attention){.call = call, .task = task, .step = &task->run->step, .attrs = attrs};
-    out->dense = (attrs->flags & GR_ATTENTION_DENSE) != 0;
-    out->group = attrs->heads / attrs->kv_heads;
-    out->heads = out->group < CPU_QUERIES_FEW ? out->group : CPU_QUERIES_FEW;
-    out->rows = (out->step->rows <= CPU_SPLIT_ROWS ? CPU_QUERIES_FEW : CPU_QUERIES) / out->heads;
-    out->parts = (out->group + out->heads - 1) / out->heads;
-    out->k_pad = pad16(attrs->k_dim);
-    out->v_pad = pad16(attrs->v_dim);
-    if (!out->dense)
-        cpu_pages_open(call, out->step, &out->pages, NULL); // admitted before
-    out->q = (float *)(void *)scratch;
-    if (!scratch)
-        return;
-    out->k = out->q + CPU_QUERIES * out->k_pad;
-    out->v = out->k + CPU_BLOCK * out->k_pad;
-    out->scores = out->v + CPU_BLOCK * out->v_pad;
-    out->sums = out->scores + CPU_QUERIES * CPU_KEYS;
-    out->total = out->sums + CPU_QUERIES * out->v_pad;
-}
-
-void cpu_attention_visible(const gr_attrs_attention *attrs, const gr_step *step, bool dense,
-                           uint32_t t, int64_t *first, int64_t *last) {
-    int32_t seq = step->row_seq[t];
-    int64_t p = step->positions[t], window = attrs->window;
-    int64_t known = step->positions[step->seq_rows[seq + 1] - 1];
-    // Dense keys begin at the sequence's first row of this step.
-    int64_t lowest = dense ? step->positions[step->seq_rows[seq]] : 0;
-    *first = window && p - window + 1 > lowest ? p - window + 1 : lowest;
-    *last = p;
-    if (attrs->flags & GR_ATTENTION_BIDIRECTIONAL)
-        *last = window && p + window - 1 < known ? p + window - 1 : known;
-}
-
-static uint64_t row_tiles(const cpu_attention *a, uint32_t seq) {
-    uint64_t rows = (uint64_t)(a->step->seq_rows[seq + 1] - a->step->seq_rows[seq]);
-    return (rows + a->rows - 1) / a->rows;
-}
-
-uint64_t cpu_attention_tiles(const cpu_attention *a) {
-    uint64_t tiles = 0;
-    for (uint32_t s = 0; s < a->step->seqs; s++)
-        tiles += row_tiles(a, s);
-    return tiles * a->attrs->kv_heads * a->parts;
-}
-
-void cpu_attention_tile(const cpu_attention *a, uint64_t index, cpu_tile_rows *out) {
-    uint32_t slots = a->attrs->kv_heads * a->parts, slot = (uint32_t)(index % slots), seq = 0;
-    uint64_t tile = index / slots;
-    for (; tile >= row_tiles(a, seq); seq++)
-        tile -= row_tiles(a, seq);
-    uint32_t part = slot % a->parts, end = (uint32_t)a->step->seq_rows[seq + 1];
-    *out = (cpu_tile_rows){.seq = seq, .kv_head = slot / a->parts, .low = INT64_MAX, .high = -1};
-    out->first = (uint32_t)a->step->seq_rows[seq] + (uint32_t)tile * a->rows;
-    out->count = end - out->first < a->rows ? end - out->first : a->rows;
-    out->head = out->kv_head * a->group + part * a->heads;
-    uint32_t left = a->group - part * a->heads;
-    out->heads = left < a->heads ? left : a->heads;
-    for (uint32_t i = 0; i < out->count; i++) {
-        int64_t first, last;
-        cpu_attention_visible(a->attrs, a->step, a->dense, out->first + i, &first, &last);
-        out->low = first < out->low ? first : out->low;
-        out->high = last > out->high ? last : out->high;
-    }
-}
+// Rows [first, first + count) of a tile that read the same pages in a chunk, through the tables of
+// the first one's sequence, and the positions that any of them sees there.
+typedef struct company {
+    uint32_t first, count, seq;
+    int64_t low, high;
+} company;
 
 void cpu_attention_load(const cpu_attention *a, const cpu_tile_rows *tile) {
     uint32_t dim = a->attrs->k_dim;
     for (uint32_t i = 0; i < tile->count * tile->heads; i++) {
         uint64_t row = tile->first + i / tile->heads, head = tile->head + i % tile->heads;
-        float *q = a->q + (uint64_t)i * a->k_pad;
-        memset(q, 0, a->k_pad * sizeof *q);
-        if (dim)
-            memcpy(q, cpu_in_f32(a->call, 0) + (row * a->attrs->heads + head) * dim,
-                   dim * sizeof *q);
+        const float *from = cpu_in_f32(a->call, 0) + (row * a->attrs->heads + head) * dim;
+        for (uint32_t d = 0; d < dim; d++)
+            a->q[(uint64_t)i * dim + d] = from[d] * a->attrs->scale;
     }
 }
 
-// Expands n positions from `position` of K or V into `space`, all within one page.
-static void expand(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t part,
-                   int64_t position, uint32_t n, float *space) {
-    uint32_t dim = part ? a->attrs->v_dim : a->attrs->k_dim, pad = part ? a->v_pad : a->k_pad;
-    const cpu_kernels *kernels = a->call->kernels;
-    if (dim != pad)
-        memset(space, 0, (uint64_t)n * pad * sizeof *space);
-    if (!dim)
-        return;
-    if (a->dense) {
-        int64_t row = (int64_t)tile->first + position - a->step->positions[tile->first];
-        const float *from = cpu_in_f32(a->call, 1 + part) +
-                            ((uint64_t)row * a->attrs->kv_heads + tile->kv_head) * dim;
-        for (uint32_t i = 0; i < n; i++)
-            memcpy(space + (uint64_t)i * pad, from + (uint64_t)i * a->attrs->kv_heads * dim,
-                   dim * sizeof *space);
-        return;
-    }
-    const gr_kv *kv = a->call->kv;
-    const uint8_t *from =
-        cpu_pages_row(&a->pages, a->call, part, tile->seq, tile->kv_head, position);
-    if (dim == pad) {
-        cpu_decode_row(kernels, kv->dtype, from, (uint64_t)n * dim, space);
-        return;
-    }
-    for (uint32_t i = 0; i < n; i++)
-        cpu_decode_row(kernels, kv->dtype, from + i * kv->head_bytes[part], dim,
-                       space + (uint64_t)i * pad);
+// The part [*begin, *end] of [low, high] that the tile's row i sees.
+static void clip(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t i, int64_t low,
+                 int64_t high, int64_t *begin, int64_t *end) {
+    cpu_attention_visible(a->attrs, a->step, a->dense, tile->first + i, begin, end);
+    *begin = *begin < low ? low : *begin;
+    *end = *end > high ? high : *end;
 }
 
-// How many positions from `position` to `last` one expand may take.
-static uint32_t block_length(const cpu_attention *a, int64_t position, int64_t last) {
-    int64_t n = last - position + 1;
-    if (n > CPU_BLOCK)
-        n = CPU_BLOCK;
-    if (!a->dense) {
-        int64_t tokens = a->pages.group.page_tokens, left = tokens - position % tokens;
-        n = n < left ? n : left;
+// Whether positions [begin, end] lie in the same pages for both sequences.
+static bool same_pages(const cpu_attention *a, uint32_t left, uint32_t right, int64_t begin,
+                       int64_t end) {
+    const gr_step_group *group = &a->pages.group;
+    int64_t tokens = group->page_tokens;
+    for (int64_t page = begin / tokens; page <= end / tokens; page++) {
+        int64_t l = page - group->first_page[left], r = page - group->first_page[right];
+        if (l < 0 || r < 0 || l >= group->page_count[left] || r >= group->page_count[right] ||
+            group->page_table[(uint64_t)left * group->page_table_stride + (uint64_t)l] !=
+                group->page_table[(uint64_t)right * group->page_table_stride + (uint64_t)r])
+            return false;
     }
-    return (uint32_t)n;
+    return true;
 }
 
-// Asks for the block at `position` of K or V before it is needed.
-static void ahead(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t part,
-                  int64_t position, int64_t last) {
-    if (a->dense || position > last)
-        return;
-    const uint8_t *from =
-        cpu_pages_row(&a->pages, a->call, part, tile->seq, tile->kv_head, position);
-    uint64_t bytes = block_length(a, position, last) * a->call->kv->head_bytes[part];
-    for (uint64_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch(from + i, 0, 2);
+// The company that begins with row `first`, in the part [low, high] of the tile's positions. What
+// its rows see must hang together: pages in between need not be there.
+static company find_company(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t first,
+                            int64_t low, int64_t high) {
+    company c = {
+        .first = first, .count = 1, .seq = (uint32_t)a->step->row_seq[tile->first + first]};
+    clip(a, tile, first, low, high, &c.low, &c.high);
+    for (; first + c.count < tile->count; c.count++) {
+        uint32_t seq = (uint32_t)a->step->row_seq[tile->first + first + c.count];
+        int64_t begin, end;
+        clip(a, tile, first + c.count, low, high, &begin, &end);
+        if (begin > end || c.low > c.high || begin > c.high + 1 || end < c.low - 1 ||
+            (seq != c.seq && (a->dense || !same_pages(a, c.seq, seq, begin, end))))
+            break;
+        c.low = begin < c.low ? begin : c.low;
+        c.high = end > c.high ? end : c.high;
+    }
+    return c;
 }
 
-static void scores(const cpu_attention *a, const cpu_tile_rows *tile, int64_t base, int64_t low,
-                   int64_t high) {
-    uint32_t n, queries = tile->count * tile->heads;
-    for (int64_t position = low; position <= high; position += n) {
-        n = block_length(a, position, high);
-        ahead(a, tile, 0, position + n, high);
-        expand(a, tile, 0, position, n, a->k);
-        a->call->kernels->attend_scores(a->q, queries, a->k, n, a->k_pad, a->attrs->scale,
-                                        a->scores + (position - base), CPU_KEYS);
+// ---- Dense operands, as panels
+
+// Row of `width` values of operand 1 + part at a position of the company's sequence; NULL when it
+// is not of this step.
+static const float *dense_row(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                              uint32_t part, int64_t position) {
+    uint32_t dim = part ? a->attrs->v_dim : a->attrs->k_dim;
+    int64_t first = a->step->seq_rows[c->seq], row = first + position - a->step->positions[first];
+    if (row < first || row >= a->step->seq_rows[c->seq + 1])
+        return NULL;
+    return cpu_in_f32(a->call, 1 + part) +
+           ((uint64_t)row * a->attrs->kv_heads + tile->kv_head) * dim;
+}
+
+static const uint8_t *dense_keys(const cpu_attention *a, const cpu_tile_rows *tile,
+                                 const company *c, int64_t position) {
+    for (uint32_t lane = 0; lane < CPU_COLUMNS; lane++) {
+        const float *row = dense_row(a, tile, c, 0, position + lane);
+        for (uint32_t d = 0; d < a->attrs->k_dim; d++)
+            a->panels[d * CPU_COLUMNS + lane] = row ? row[d] : 0.0f;
+    }
+    return (const uint8_t *)a->panels;
+}
+
+static void dense_values(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                         int64_t position, uint32_t n) {
+    for (uint32_t j = 0; j < n; j++) {
+        const float *row = dense_row(a, tile, c, 1, position + j);
+        for (uint32_t d = 0; d < a->v_pad; d++)
+            a->panels[(d / CPU_COLUMNS * CPU_DENSE + j) * CPU_COLUMNS + d % CPU_COLUMNS] =
+                d < a->attrs->v_dim ? row[d] : 0.0f;
+    }
+}
+
+// ---- Scores and weights
+
+static uint32_t page_tokens(const cpu_attention *a) {
+    return a->dense ? CPU_DENSE : a->pages.group.page_tokens;
+}
+
+// The panel of keys at a position of the company's cache.
+static const uint8_t *paged_keys(const cpu_attention *a, const cpu_tile_rows *tile,
+                                 const company *c, int64_t position) {
+    return cpu_page_keys(a->call->kv,
+                         cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position));
+}
+
+// The first panel of values at a position.
+static const uint8_t *paged_values(const cpu_attention *a, const cpu_tile_rows *tile,
+                                   const company *c, int64_t position) {
+    uint8_t *panel, *scales;
+    cpu_page_values(a->call->kv,
+                    cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position), 0, &panel,
+                    &scales);
+    return panel;
+}
+
+// Whole panels of keys, also where only some of their positions are seen; the others' scores are
+// not used.
+static void scores(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                   int64_t base) {
+    int64_t span = page_tokens(a) < CPU_COLUMNS ? page_tokens(a) : CPU_COLUMNS;
+    uint64_t query = (uint64_t)c->first * tile->heads;
+    cpu_attend_args args = {.x = a->q + query * a->attrs->k_dim,
+                            .x_stride = a->attrs->k_dim,
+                            .rows = a->attrs->k_dim,
+                            .sums_stride = CPU_SCORES,
+                            .queries = c->count * tile->heads,
+                            .ahead_step = a->key_step};
+    for (int64_t position = c->low / span * span; position <= c->high; position += span) {
+        if (a->dense) {
+            args.panel = args.ahead = dense_keys(a, tile, c, position);
+        } else {
+            args.panel = args.ahead ? args.ahead : paged_keys(a, tile, c, position);
+            args.ahead = position + span <= c->high ? paged_keys(a, tile, c, position + span)
+                                                    : paged_values(a, tile, c, c->low);
+        }
+        args.sums = a->scores + query * CPU_SCORES + (position - base);
+        a->keys(&args);
     }
 }
 
@@ -175,32 +158,108 @@ static cpu_softmax weigh(const cpu_attention *a, float *s, uint32_t n) {
     return state;
 }
 
-// The part [*begin, *end] of [low, high] that the tile's row i sees.
-static void clip(const cpu_attention *a, const cpu_tile_rows *tile, uint32_t i, int64_t low,
-                 int64_t high, int64_t *begin, int64_t *end) {
-    cpu_attention_visible(a->attrs, a->step, a->dense, tile->first + i, begin, end);
-    *begin = *begin < low ? low : *begin;
-    *end = *end > high ? high : *end;
+static void weights(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                    int64_t base, cpu_softmax *states) {
+    for (uint32_t i = c->first; i < c->first + c->count; i++) {
+        int64_t begin, end;
+        clip(a, tile, i, c->low, c->high, &begin, &end);
+        for (uint32_t h = 0; h < tile->heads; h++) {
+            uint64_t query = (uint64_t)i * tile->heads + h;
+            states[query] = (cpu_softmax){.largest = -INFINITY};
+            if (begin <= end)
+                states[query] = weigh(a, a->scores + query * CPU_SCORES + (begin - base),
+                                      (uint32_t)(end - begin + 1));
+        }
+    }
 }
 
-static void values(const cpu_attention *a, const cpu_tile_rows *tile, int64_t base, int64_t low,
-                   int64_t high, float *sums) {
-    uint32_t n;
-    for (int64_t position = low; position <= high; position += n) {
-        n = block_length(a, position, high);
-        ahead(a, tile, 1, position + n, high);
-        expand(a, tile, 1, position, n, a->v);
-        for (uint32_t i = 0; i < tile->count; i++) {
-            int64_t begin, end;
-            clip(a, tile, i, position, position + n - 1, &begin, &end);
-            if (begin > end)
-                continue;
-            uint64_t query = (uint64_t)i * tile->heads;
-            a->call->kernels->attend_values(
-                a->scores + query * CPU_KEYS + (begin - base), tile->heads, CPU_KEYS,
-                a->v + (uint64_t)(begin - position) * a->v_pad, (uint32_t)(end - begin + 1),
-                a->v_pad, sums + query * a->v_pad);
+// The keys behind the company's positions, if its first row sees them too; else NULL.
+static const uint8_t *next_keys(const cpu_attention *a, const cpu_tile_rows *tile,
+                                const company *c) {
+    int64_t begin, end;
+    clip(a, tile, c->first, c->high + 1, tile->high, &begin, &end);
+    return begin == c->high + 1 && begin <= end ? paged_keys(a, tile, c, begin) : NULL;
+}
+
+// ---- Weighted sums
+
+// Values of positions from `first` on, all in one page.
+typedef struct piece {
+    int64_t first, base; // base: of the chunk
+    cpu_place at;        // of the first
+    const uint8_t *next; // what is read behind it; NULL: nothing
+    float *sums;         // of all queries of the tile
+} piece;
+
+// Adds positions [begin, end] of a piece for `count` rows from i on.
+static void add_values(const cpu_attention *a, const cpu_tile_rows *tile, const piece *p,
+                       uint32_t i, uint32_t count, int64_t begin, int64_t end) {
+    uint64_t query = (uint64_t)i * tile->heads, skipped = (uint64_t)(begin - p->first);
+    uint8_t *panel, *scales = NULL;
+    if (begin > end)
+        return;
+    cpu_attend_args args = {.x = a->scores + query * CPU_SCORES + (begin - p->base),
+                            .x_stride = CPU_SCORES,
+                            .rows = (uint32_t)(end - begin + 1),
+                            .sums = p->sums + query * a->v_pad,
+                            .sums_stride = a->v_pad,
+                            .queries = count * tile->heads,
+                            .ahead_step = a->value_step};
+    cpu_place at = p->at;
+    at.slot += (uint32_t)skipped;
+    for (uint32_t d = 0; d < a->v_pad; d += CPU_COLUMNS, args.sums += CPU_COLUMNS) {
+        if (a->dense)
+            panel = (uint8_t *)(a->panels + (d / CPU_COLUMNS * CPU_DENSE + skipped) * CPU_COLUMNS);
+        else
+            cpu_page_values(a->call->kv, at, d, &panel, &scales);
+        args.panel = panel;
+        args.scales = scales;
+        args.ahead = p->next ? p->next : panel;
+        if (d + a->value_width < a->v_pad)
+            args.ahead = panel + (uint64_t)a->value_step * page_tokens(a);
+        a->values(&args);
+    }
+}
+
+// What every row of the company sees is added for all of them at once; what only some see, row by
+// row before and after, so that each row's sum goes up through its positions and no others.
+static void add_piece(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                      const piece *p, int64_t last) {
+    int64_t low = p->first, high = last, begin, end;
+    for (uint32_t i = c->first; i < c->first + c->count; i++) {
+        clip(a, tile, i, p->first, last, &begin, &end);
+        low = begin > low ? begin : low;
+        high = end < high ? end : high;
+    }
+    if (low > high)
+        low = last + 1; // nothing in common: each row's positions come before
+    for (uint32_t i = c->first; i < c->first + c->count; i++) {
+        clip(a, tile, i, p->first, last, &begin, &end);
+        add_values(a, tile, p, i, 1, begin, end < low - 1 ? end : low - 1);
+    }
+    if (low > last)
+        return;
+    add_values(a, tile, p, c->first, c->count, low, high);
+    for (uint32_t i = c->first; i < c->first + c->count; i++) {
+        clip(a, tile, i, p->first, last, &begin, &end);
+        add_values(a, tile, p, i, 1, high + 1, end);
+    }
+}
+
+static void values(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                   int64_t base, float *sums) {
+    int64_t tokens = page_tokens(a), last;
+    for (int64_t position = c->low; position <= c->high; position = last + 1) {
+        piece p = {.first = position, .base = base, .sums = sums};
+        last = position / tokens * tokens + tokens - 1;
+        last = last < c->high ? last : c->high;
+        if (a->dense) {
+            dense_values(a, tile, c, position, (uint32_t)(last - position + 1));
+        } else {
+            p.at = cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position);
+            p.next = last < c->high ? paged_values(a, tile, c, last + 1) : next_keys(a, tile, c);
         }
+        add_piece(a, tile, c, &p, last);
     }
 }
 
@@ -209,22 +268,17 @@ void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int6
     int64_t base = chunk * CPU_KEYS, low = base > tile->low ? base : tile->low;
     int64_t high = base + CPU_KEYS - 1 < tile->high ? base + CPU_KEYS - 1 : tile->high;
     memset(sums, 0, (uint64_t)tile->count * tile->heads * a->v_pad * sizeof *sums);
-    scores(a, tile, base, low, high);
-    ahead(a, tile, 1, low, high);
-    ahead(a, tile, 0, high + 1, tile->high); // the next chunk's
-    for (uint32_t i = 0; i < tile->count; i++) {
-        int64_t begin, end;
-        clip(a, tile, i, low, high, &begin, &end);
-        for (uint32_t h = 0; h < tile->heads; h++) {
-            uint64_t query = (uint64_t)i * tile->heads + h;
-            states[query] = (cpu_softmax){.largest = -INFINITY};
-            if (begin <= end)
-                states[query] = weigh(a, a->scores + query * CPU_KEYS + (begin - base),
-                                      (uint32_t)(end - begin + 1));
-        }
+    for (uint32_t i = 0; i < tile->count;) {
+        company c = find_company(a, tile, i, low, high);
+        if (c.low <= c.high)
+            scores(a, tile, &c, base);
+        weights(a, tile, &c, base, states);
+        values(a, tile, &c, base, sums);
+        i += c.count;
     }
-    values(a, tile, base, low, high, sums);
 }
+
+// ---- Merging
 
 void cpu_attention_merge(cpu_softmax *total, float *total_sum, const cpu_softmax *chunk,
                          const float *sum, uint32_t v_pad) {

@@ -59,34 +59,38 @@ static gr_status admit(const cpu_call *call, const cpu_run *run, gr_error *error
     return status;
 }
 
-// Partial results of one tile and chunk: states, then weighted sums.
-static uint64_t slot_floats(const cpu_attention *a) {
-    return CPU_QUERIES_FEW * 2 + (uint64_t)CPU_QUERIES_FEW * a->v_pad;
+// Partial results of one query and chunk: its state, then its weighted sum.
+static uint64_t partial_floats(const gr_attrs_attention *attrs) {
+    return 2 + (attrs->v_dim + (uint64_t)CPU_COLUMNS - 1) / CPU_COLUMNS * CPU_COLUMNS;
 }
 
-// Tiles that CPU_SPLIT_ROWS rows can make, each row in a sequence of its own at worst.
-static uint64_t split_tiles(const gr_attrs_attention *attrs, uint32_t rows_max) {
-    uint64_t group = attrs->heads / attrs->kv_heads,
-             rows = rows_max < CPU_SPLIT_ROWS ? rows_max : CPU_SPLIT_ROWS;
-    return rows * attrs->kv_heads * ((group + CPU_QUERIES_FEW - 1) / CPU_QUERIES_FEW);
+// Floats of the results of one chunk for every query of a step that may be split.
+static uint64_t slot_floats(const gr_attrs_attention *attrs, uint32_t rows_max) {
+    uint64_t group = attrs->heads / attrs->kv_heads;
+    uint64_t heads =
+        (group + CPU_QUERIES - 1) / CPU_QUERIES * (group < CPU_QUERIES ? group : CPU_QUERIES);
+    uint64_t rows = rows_max < CPU_SPLIT_ROWS ? rows_max : CPU_SPLIT_ROWS;
+    return rows * attrs->kv_heads * heads * partial_floats(attrs);
 }
 
-// Chunks of a tile that are worked on at once, so that `threads` workers have enough to do.
-static uint64_t split_width(uint64_t threads) {
-    uint64_t width = 4 * threads;
-    return width < 8 ? 8 : width > 64 ? 64 : width;
+// Chunks of a tile that are worked on at once: `threads` workers have enough to do, and the results
+// do not outgrow a cache.
+static uint64_t split_width(const gr_attrs_attention *attrs, const gr_program *program) {
+    uint64_t width = 4 * (uint64_t)program->threads,
+             most = CPU_SPLIT_FLOATS / (slot_floats(attrs, program->rows_max) + 1);
+    width = width < 8 ? 8 : width > 64 ? 64 : width;
+    return width < most ? width : most < 4 ? 4 : most;
 }
 
 static gr_status emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
     cpu_call call = *bound;
     const gr_attrs_attention *attrs = &call.node.attrs.attention;
-    cpu_attention shape = {.v_pad = (attrs->v_dim + 15) / 16 * 16};
     cpu_build_private(b, cpu_attention_private(attrs));
-    uint64_t tiles = split_tiles(attrs, b->program->rows_max);
-    // One tile's states and sums stay with the tile between rounds, hence one slot more.
-    uint64_t bytes = b->program->threads < 2 ? 0
-                                             : tiles * (split_width(b->program->threads) + 1) *
-                                                   slot_floats(&shape) * sizeof(float);
+    // One slot more: the results of earlier rounds stay between them.
+    uint64_t bytes = b->program->threads < 2
+                         ? 0
+                         : (split_width(attrs, b->program) + 1) *
+                               slot_floats(attrs, b->program->rows_max) * sizeof(float);
     call.scratch = cpu_build_shared(b, bytes);
     cpu_access access = {.space = CPU_SPACE_SCRATCH,
                          .write = true,
@@ -114,13 +118,12 @@ static void whole_tile(const cpu_attention *a, const cpu_tile_rows *tile) {
 
 static void whole_tiles(const cpu_attention *a, uint64_t tiles) {
     const cpu_task *task = a->task;
-    // Later tiles see more keys: they come first, one at a time.
     while (task->id < task->count) {
         uint64_t taken = atomic_fetch_add_explicit(a->call->counter, 1, memory_order_relaxed);
         if (taken >= tiles)
             return;
         cpu_tile_rows tile;
-        cpu_attention_tile(a, tiles - 1 - taken, &tile);
+        cpu_attention_tile(a, taken, &tile);
         whole_tile(a, &tile);
     }
 }
@@ -130,9 +133,17 @@ static void barrier(const cpu_attention *a) {
         a->task->run->host->team_barrier(a->task->worker);
 }
 
-static float *slot_at(const cpu_attention *a, uint64_t tile, uint64_t slot, uint64_t width) {
-    float *partials = (float *)(void *)(a->task->run->scratch + a->call->scratch);
-    return partials + (tile * (width + 1) + slot) * slot_floats(a);
+// A tile's results in slot `slot`: the states of its queries, and their weighted sums.
+static cpu_softmax *slot_at(const cpu_attention *a, const cpu_tile_rows *tile, uint64_t slot,
+                            float **out_sums) {
+    const gr_attrs_attention *attrs = a->attrs;
+    uint64_t floats = slot_floats(attrs, a->task->run->program->rows_max), rows = a->step->rows;
+    uint64_t part =
+        tile->kv_head * (uint64_t)a->parts + (tile->head - tile->kv_head * a->group) / a->heads;
+    float *place = (float *)(void *)(a->task->run->scratch + a->call->scratch) + slot * floats;
+    place += (part * rows + tile->first) * a->heads * partial_floats(attrs);
+    *out_sums = place + 2 * (uint64_t)tile->count * tile->heads;
+    return (cpu_softmax *)(void *)place;
 }
 
 // One chunk of one tile into its slot.
@@ -143,17 +154,18 @@ static void split_chunk(const cpu_attention *a, uint64_t index, uint64_t slot, u
     int64_t chunk = tile.low / CPU_KEYS + (int64_t)(round * width + slot);
     if (chunk * CPU_KEYS > tile.high)
         return;
-    float *place = slot_at(a, index, slot, width);
+    float *sums;
+    cpu_softmax *states = slot_at(a, &tile, slot, &sums);
     cpu_attention_load(a, &tile);
-    cpu_attention_chunk(a, &tile, chunk, (cpu_softmax *)(void *)place, place + CPU_QUERIES_FEW * 2);
+    cpu_attention_chunk(a, &tile, chunk, states, sums);
 }
 
 // Merges a round's slots of one tile into its last slot, and stores the tile when it is done.
 static void split_merge(const cpu_attention *a, uint64_t index, uint64_t round, uint64_t width) {
     cpu_tile_rows tile;
     cpu_attention_tile(a, index, &tile);
-    float *place = slot_at(a, index, width, width), *sums = place + CPU_QUERIES_FEW * 2;
-    cpu_softmax *total = (cpu_softmax *)(void *)place;
+    float *sums;
+    cpu_softmax *total = slot_at(a, &tile, width, &sums);
     uint32_t queries = tile.count * tile.heads;
     for (uint32_t i = 0; i < queries && !round; i++)
         total[i] = (cpu_softmax){.largest = -INFINITY};
@@ -162,11 +174,11 @@ static void split_merge(const cpu_attention *a, uint64_t index, uint64_t round, 
         return;
     uint64_t slot = 0;
     for (; slot < width && chunk * CPU_KEYS <= tile.high; slot++, chunk++) {
-        const float *part = slot_at(a, index, slot, width);
+        float *part;
+        const cpu_softmax *states = slot_at(a, &tile, slot, &part);
         for (uint32_t i = 0; i < queries; i++)
-            cpu_attention_merge(&total[i], sums + (uint64_t)i * a->v_pad,
-                                (const cpu_softmax *)(const void *)part + i,
-                                part + CPU_QUERIES_FEW * 2 + (uint64_t)i * a->v_pad, a->v_pad);
+            cpu_attention_merge(&total[i], sums + (uint64_t)i * a->v_pad, &states[i],
+                                part + (uint64_t)i * a->v_pad, a->v_pad);
     }
     if (chunk * CPU_KEYS > tile.high)
         cpu_attention_store(a, &tile, total, sums);
@@ -190,8 +202,8 @@ static void split_tiles_run(const cpu_attention *a, uint64_t tiles, uint64_t chu
 
 // The largest number of chunks of any tile.
 static uint64_t chunks_of(const cpu_attention *a, uint64_t tiles) {
-    uint64_t most = 0, step = (uint64_t)a->attrs->kv_heads * a->parts;
-    for (uint64_t i = 0; i < tiles; i += step) {
+    uint64_t most = 0, rows = tiles / (a->attrs->kv_heads * (uint64_t)a->parts);
+    for (uint64_t i = 0; i < rows; i++) {
         cpu_tile_rows tile;
         cpu_attention_tile(a, i, &tile);
         uint64_t chunks =
@@ -207,7 +219,7 @@ static void run(const cpu_call *call, const cpu_task *task) {
     if (!task->run->step.rows || !call->node.attrs.attention.v_dim)
         return;
     cpu_attention_init(call, task, task->scratch, &a);
-    uint64_t tiles = cpu_attention_tiles(&a), width = split_width(task->run->program->threads);
+    uint64_t tiles = cpu_attention_tiles(&a), width = split_width(a.attrs, task->run->program);
     bool few = task->run->program->threads > 1 && task->run->step.rows <= CPU_SPLIT_ROWS &&
                tiles < 4 * (uint64_t)task->count;
     uint64_t chunks = few ? chunks_of(&a, tiles) : 0;
@@ -217,26 +229,56 @@ static void run(const cpu_call *call, const cpu_task *task) {
         whole_tiles(&a, tiles);
 }
 
-static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *event) {
-    const gr_attrs_attention *attrs = &call->node.attrs.attention;
-    const gr_step *step = &run_->step;
-    bool dense = (attrs->flags & GR_ATTENTION_DENSE) != 0;
-    uint64_t keys = 0, held = 0;
-    for (uint32_t s = 0; s < step->seqs && step->rows; s++) {
-        int64_t low = INT64_MAX, high = -1;
-        for (int32_t t = step->seq_rows[s]; t < step->seq_rows[s + 1]; t++) {
-            int64_t first, last;
-            cpu_attention_visible(attrs, step, dense, (uint32_t)t, &first, &last);
-            keys += last < first ? 0 : (uint64_t)(last - first + 1);
-            low = first < low ? first : low;
-            high = last > high ? last : high;
-        }
-        held += high < low ? 0 : (uint64_t)(high - low + 1);
+// Positions [*low, *high] that the rows of a sequence see; how many pairs of a query and a key that
+// makes.
+static uint64_t seq_reach(const cpu_attention *a, uint32_t s, int64_t *low, int64_t *high) {
+    uint64_t pairs = 0;
+    *low = INT64_MAX;
+    *high = -1;
+    for (int32_t t = a->step->seq_rows[s]; t < a->step->seq_rows[s + 1]; t++) {
+        int64_t first, last;
+        cpu_attention_visible(a->attrs, a->step, a->dense, (uint32_t)t, &first, &last);
+        pairs += last < first ? 0 : (uint64_t)(last - first + 1);
+        *low = first < *low ? first : *low;
+        *high = last > *high ? last : *high;
     }
-    event->operations = 2 * keys * attrs->heads * ((uint64_t)attrs->k_dim + attrs->v_dim);
-    if (!dense)
+    return pairs;
+}
+
+// Positions of sequence s that are read for the one before it, too.
+static uint64_t seq_shared(const cpu_attention *a, uint32_t s, int64_t low, int64_t high) {
+    const gr_step_group *group = &a->pages.group;
+    uint64_t shared = 0;
+    for (uint32_t r = 0; r < group->run_count; r++) {
+        const gr_page_run *run = (const gr_page_run *)(const void *)((const char *)group->runs +
+                                                                     (size_t)r * group->run_stride);
+        int64_t begin = (int64_t)run->page_first * group->page_tokens;
+        int64_t end = begin + (int64_t)run->page_count * group->page_tokens - 1;
+        if (s <= run->seq_first || s >= run->seq_first + run->seq_count)
+            continue;
+        begin = begin > low ? begin : low;
+        end = end < high ? end : high;
+        shared += end < begin ? 0 : (uint64_t)(end - begin + 1);
+    }
+    return shared;
+}
+
+static void cost(const cpu_call *call, const cpu_run *run_, gr_trace_event *event) {
+    const cpu_task task = {.run = run_};
+    cpu_attention a;
+    uint64_t pairs = 0, held = 0;
+    cpu_attention_init(call, &task, NULL, &a);
+    for (uint32_t s = 0; s < a.step->seqs && a.step->rows; s++) {
+        int64_t low, high;
+        pairs += seq_reach(&a, s, &low, &high);
+        uint64_t seen = high < low ? 0 : (uint64_t)(high - low + 1);
+        uint64_t shared = a.dense ? 0 : seq_shared(&a, s, low, high);
+        held += shared < seen ? seen - shared : 0;
+    }
+    event->operations = 2 * pairs * a.attrs->heads * ((uint64_t)a.attrs->k_dim + a.attrs->v_dim);
+    if (!a.dense)
         event->bytes +=
-            held * attrs->kv_heads * (call->kv->head_bytes[0] + call->kv->head_bytes[1]);
+            held * a.attrs->kv_heads * (call->kv->head_bytes[0] + call->kv->head_bytes[1]);
 }
 
 const cpu_op cpu_op_attention = {

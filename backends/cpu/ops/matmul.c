@@ -6,6 +6,28 @@
 
 #include "ops/matmul.h"
 
+bool cpu_matmul_fused(const cpu_node *node) {
+    return node->has_in[CPU_MATMUL_NORM] || node->has_in[CPU_MATMUL_UP] ||
+           node->has_in[CPU_MATMUL_ADD];
+}
+
+// The operands of a composite.
+static const char *check_fused(const cpu_node *node) {
+    const gr_value *w = &node->in[CPU_MATMUL_W], *up = &node->in[CPU_MATMUL_UP];
+    const gr_value *norm = &node->in[CPU_MATMUL_NORM], *add = &node->in[CPU_MATMUL_ADD];
+    if (cpu_matmul_fused(node) && (!w->dims[0] || !w->dims[1]))
+        return "not fused: a matrix without elements";
+    if (node->has_in[CPU_MATMUL_NORM] &&
+        (norm->kind != GR_VALUE_WEIGHT || !cpu_is_vector(norm, w->dims[1])))
+        return "the norm's weight must be F32 [K]";
+    if (node->has_in[CPU_MATMUL_UP] && (up->kind != GR_VALUE_WEIGHT || !cpu_same_shape(up, w)))
+        return "both matrices must be weights [N,K]";
+    if (node->has_in[CPU_MATMUL_ADD] &&
+        (!cpu_is_matrix(add, GR_DTYPE_F32) || !cpu_same_shape(add, &node->out[0])))
+        return "what is added to must be F32 [M,N]";
+    return NULL;
+}
+
 static const char *check(const cpu_node *node) {
     const gr_value *x = &node->in[CPU_MATMUL_X], *w = &node->in[CPU_MATMUL_W], *y = &node->out[0];
     const gr_value *bias = &node->in[CPU_MATMUL_BIAS];
@@ -19,8 +41,9 @@ static const char *check(const cpu_node *node) {
         return "the output must be F32 [M,N]";
     if (indexed && !cpu_is_index(&node->in[CPU_MATMUL_INDEX], x->dims[0]))
         return "the index must be I32 [M]";
-    if (!node->has_in[CPU_MATMUL_BIAS])
-        return NULL;
+    const char *why = check_fused(node);
+    if (why || !node->has_in[CPU_MATMUL_BIAS])
+        return why;
     if (indexed && bias->kind == GR_VALUE_WEIGHT && bias->dtype == GR_DTYPE_F32 &&
         bias->rank == 2 && bias->dims[0] == w->dims[0] && bias->dims[1] == n)
         return NULL;
@@ -36,8 +59,26 @@ static bool direct(gr_dtype dtype) {
     return dtype == GR_DTYPE_F32 || dtype == GR_DTYPE_F16 || dtype == GR_DTYPE_BF16;
 }
 
+// Why a device does not fuse a part of a composite, or NULL.
+static const char *not_fused(const gr_device *device, const cpu_node *node) {
+    if (!tiled(&device->kernels, node->in[CPU_MATMUL_W].dtype) ||
+        (node->has_in[CPU_MATMUL_UP] &&
+         !tiled(&device->kernels, node->in[CPU_MATMUL_UP].dtype)))
+        return device->kernels.dot_tile ? "not fused: weights that are not block-quantised"
+                                        : "not fused: plain C";
+    if (node->has_in[CPU_MATMUL_UP] && node->attrs.block.activation != GR_ACTIVATION_SILU)
+        return "not fused: an activation other than SILU";
+    return NULL;
+}
+
 static void support(const gr_device *device, const cpu_node *node, gr_support *out) {
     gr_dtype dtype = node->in[CPU_MATMUL_W].dtype;
+    const char *why = cpu_matmul_fused(node) ? not_fused(device, node) : NULL;
+    if (why) {
+        out->level = GR_SUPPORT_NO;
+        snprintf(out->reason, sizeof out->reason, "%s", why);
+        return;
+    }
     bool vectors = strcmp(device->kernels.isa, "baseline") != 0;
     if (tiled(&device->kernels, dtype)) {
         out->precision = GR_PRECISION_Q8;
@@ -61,6 +102,9 @@ static void support(const gr_device *device, const cpu_node *node, gr_support *o
 static gr_status emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
     const cpu_node *node = &bound->node;
     gr_status status;
+    const char *why = cpu_matmul_fused(node) ? not_fused(b->device, node) : NULL;
+    if (why)
+        return gr_fail(error, GR_ERROR_UNSUPPORTED, CPU_ORIGIN, "%s", why);
     if (!cpu_width(&node->in[CPU_MATMUL_W]) || !cpu_width(&node->out[0]))
         return cpu_matmul_float_emit(b, bound, error);
     if (tiled(bound->kernels, node->in[CPU_MATMUL_W].dtype))
@@ -109,11 +153,12 @@ bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uin
 static void cost(const cpu_call *call, const cpu_run *run, gr_trace_event *event) {
     const gr_weight *w = call->weight[CPU_MATMUL_W];
     uint64_t k = cpu_width(&call->node.in[CPU_MATMUL_W]), n = cpu_width(&call->node.out[0]);
-    event->operations = 2 * cpu_count(&call->node.out[0], &run->step) * k;
+    const gr_weight *up = call->weight[CPU_MATMUL_UP];
+    event->operations = 2 * cpu_count(&call->node.out[0], &run->step) * k * (up ? 2 : 1);
     if (cpu_matmul_onednn_used(call, event->rows))
         event->implementation = "onednn";
     if (!call->node.has_in[CPU_MATMUL_INDEX]) {
-        event->bytes += w->bytes;
+        event->bytes += w->bytes + (up ? up->bytes : 0);
         return;
     }
     cpu_matmul_span span;

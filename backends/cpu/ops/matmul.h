@@ -5,7 +5,19 @@
 
 #include "cpu.h"
 
-enum { CPU_MATMUL_X, CPU_MATMUL_W, CPU_MATMUL_BIAS, CPU_MATMUL_INDEX };
+// The last three only in a composite: the weight of a norm that x passes first (attrs.block.eps); a
+// matrix of W's shape: the result is act(x W) * (x UP) (attrs.block.activation); what the result is
+// added to.
+enum {
+    CPU_MATMUL_X,
+    CPU_MATMUL_W,
+    CPU_MATMUL_BIAS,
+    CPU_MATMUL_INDEX,
+    CPU_MATMUL_NORM,
+    CPU_MATMUL_UP,
+    CPU_MATMUL_ADD,
+    CPU_MATMUL_IN
+};
 
 // Activation rows [begin, end) that use matrix `expert`.
 typedef struct cpu_matmul_span {
@@ -19,6 +31,9 @@ bool cpu_matmul_span_next(const cpu_call *call, const gr_step *step, uint64_t fr
 // Columns [begin, end) of a span whose index names no matrix: zeros for a negative one, else NaN.
 bool cpu_matmul_unmatched(const cpu_call *call, const cpu_matmul_span *span, uint64_t begin,
                           uint64_t end);
+
+// Whether it has operands of a composite.
+bool cpu_matmul_fused(const cpu_node *node);
 
 // matmul_tile.c: block-quantised weights, activations in 8 bits.
 gr_status cpu_matmul_tile_emit(cpu_builder *builder, const cpu_call *bound, gr_error *error);

@@ -155,8 +155,10 @@ void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64
 }
 
 void cpu_matmul_float_run(const cpu_call *call, const cpu_task *task) {
-    uint64_t width = cpu_width(&call->node.out[0]), begin, end;
-    while (cpu_take(call, task, width, TAKE, &begin, &end))
+    uint64_t begin, end;
+    cpu_allotment columns;
+    cpu_allot(call, task, cpu_width(&call->node.out[0]), TAKE, &columns);
+    while (cpu_take(&columns, &begin, &end))
         cpu_matmul_float_columns(call, task, begin, end);
 }
 
@@ -180,7 +182,8 @@ gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error 
             (cpu_width(&bound->node.in[CPU_MATMUL_W]) + CPU_CHUNK - 1) / CPU_CHUNK;
         gr_status status = GR_OK;
         if (laid(&call)) {
-            status = cpu_build_form(b, bound, lay, chunks * CPU_CHUNK * sizeof(float), &b->laid,
+            cpu_call helper = cpu_helper_of(bound, lay);
+            status = cpu_build_form(b, &helper, chunks * CPU_CHUNK * sizeof(float), &b->laid,
                                     &form, error);
             call.scratch = form.begin;
             forms = 1;

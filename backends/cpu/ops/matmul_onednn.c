@@ -91,14 +91,15 @@ bool cpu_matmul_onednn_used(const cpu_call *call, uint64_t rows) {
 }
 
 static void run(const cpu_call *call, const cpu_task *task) {
-    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step),
-             width = cpu_width(&call->node.out[0]);
-    uint64_t begin, end;
+    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step), begin, end;
+    cpu_allotment columns;
     if (!cpu_matmul_onednn_used(call, rows)) {
         cpu_matmul_float_run(call, task);
         return;
     }
-    while (cpu_take(call, task, width, ((const plan *)call->onednn)->columns, &begin, &end))
+    cpu_allot(call, task, cpu_width(&call->node.out[0]), ((const plan *)call->onednn)->columns,
+              &columns);
+    while (cpu_take(&columns, &begin, &end))
         run_columns(call, task, rows, begin, end);
 }
 
@@ -147,8 +148,9 @@ bool cpu_matmul_onednn_emit(cpu_builder *b, const cpu_call *bound, gr_status *ou
     cpu_call call = *bound;
     *out_status = GR_OK;
     if (dtype == GR_DTYPE_BF16) {
+        cpu_call helper = cpu_helper_of(bound, round_rows);
         *out_status =
-            cpu_build_form(b, bound, round_rows, k * sizeof(uint16_t), &b->rounded, &form, error);
+            cpu_build_form(b, &helper, k * sizeof(uint16_t), &b->rounded, &form, error);
         if (*out_status != GR_OK)
             return true;
         call.scratch = form.begin;

@@ -77,40 +77,45 @@ static void weave(const panel *p, uint64_t at) {
     kernels->weave_bytes(space->bytes, n / 32, cpu_dtype_form_of(p->dtype), space->tile.q);
 }
 
-// Rows [m, m+tokens) and columns [n, n+p->rows) of the output, from the sums of panel `place`.
-static void store(const panel *p, uint32_t place, uint64_t m, uint32_t tokens, uint64_t n,
+// Rows [m, m+tokens) and columns [n, n+p->rows) of the output, from the sums of a panel, and what
+// else a composite asks for while they are in cache.
+static void store(const panel *p, const float *sums, uint64_t m, uint32_t tokens, uint64_t n,
                   const float *bias) {
-    uint64_t width = cpu_width(&p->call->node.out[0]);
-    const float *sums = p->space->sums + (uint64_t)place * tokens * CPU_PANEL;
-    float *y = cpu_out_f32(p->call, 0) + m * width + n;
-    for (uint32_t t = 0; t < tokens; t++, y += width, sums += CPU_PANEL) {
+    const cpu_call *call = p->call;
+    uint64_t width = cpu_width(&call->node.out[0]), at = m * width + n;
+    const float *add = cpu_in_f32(call, CPU_MATMUL_ADD);
+    for (uint32_t t = 0; t < tokens; t++, at += width, sums += CPU_PANEL) {
+        float *y = cpu_out_f32(call, 0) + at;
         for (uint32_t r = 0; r < p->rows; r++)
             y[r] = bias ? sums[r] + bias[r] : sums[r];
+        for (uint32_t r = 0; add && r < p->rows; r++)
+            y[r] = add[at + r] + y[r];
     }
 }
 
 // The sums of `count` panels for `tokens` activation rows, a panel's behind those of the one before,
 // from their packed forms or by tiles. Tiles take turns a chunk at a time, so that its activations
-// are still in the second-level cache for all of them.
-static void multiply(const panel *p, uint32_t count, uint32_t tokens) {
+// are still in the second-level cache for all of them; each asks for the panel `next` places on.
+static void multiply(const panel *p, uint32_t count, uint32_t tokens, uint32_t next) {
     const cpu_kernels *kernels = p->call->kernels;
     const uint64_t each = (uint64_t)tokens * CPU_PANEL;
     float *sums = p->space->sums;
     cpu_rest_list *list = (cpu_rest_list *)(void *)(sums + TOGETHER * p->most_rows * CPU_PANEL);
     bool direct[TOGETHER] = {false};
+    uint32_t tiles = count;
     for (uint32_t i = 0; i < count; i++) {
         direct[i] = p[i].packed && tokens <= CPU_ROWS_TOKENS;
+        tiles -= direct[i];
         if (direct[i])
-            kernels->dot_packed[p->dtype](&(cpu_dot_packed_args){
+            kernels->dot_packed[p[i].dtype](&(cpu_dot_packed_args){
                 p[i].packed, p->k, tokens, p->x, sums + i * each});
         else
             memset(sums + i * each, 0, each * sizeof *sums);
     }
-    for (uint64_t chunk = 0; chunk * CPU_CHUNK < p->k; chunk++) {
+    for (uint64_t chunk = 0; tiles && chunk * CPU_CHUNK < p->k; chunk++) {
         cpu_dot_tile_args args = {.tile = &p->space->tile,
                                   .blocks = chunk_values(p, chunk * CPU_CHUNK) / 32,
-                                  .tokens = tokens,
-                                  .form = cpu_dtype_form_of(p->dtype)};
+                                  .tokens = tokens};
         const cpu_activations x = cpu_quantised_at(&p->x, chunk, 0);
         args.records = x.records;
         args.rest = cpu_rest_gather(&x, tokens, list);
@@ -118,87 +123,104 @@ static void multiply(const panel *p, uint32_t count, uint32_t tokens) {
             if (direct[i])
                 continue;
             if (!p[i].packed)
-                ask_ahead(&p[i], chunk, count);
+                ask_ahead(&p[i], chunk, next);
             weave(&p[i], chunk * CPU_CHUNK);
+            args.form = cpu_dtype_form_of(p[i].dtype);
             args.sums = sums + i * each;
             kernels->dot_tile(&args);
         }
     }
 }
 
-// Columns [n, n_end) of the output, `count` panels: every span of rows that share a matrix.
+// Sets a panel to rows [row, row+rows) of a matrix.
+static void take_panel(panel *p, const cpu_task *task, const gr_weight *w, uint64_t row,
+                       uint32_t rows) {
+    p->dtype = w->dtype;
+    p->row_bytes = w->row_bytes;
+    p->chunk_bytes = gr_dtype_row_bytes(w->dtype, CPU_CHUNK);
+    p->weights = w->data + row * w->row_bytes;
+    p->rows = rows;
+    p->packed = cpu_weight_panel(p->call->kernels, task, w, row / CPU_PANEL);
+}
+
+// `count` panels from column n on: every span of rows that share a matrix. Where one matrix gates
+// another, a panel of each stand side by side.
 static void run_panels(panel *p, uint32_t count, const cpu_task *task, const cpu_activations *x,
-                       uint64_t n, uint64_t n_end) {
+                       uint64_t n) {
     const cpu_call *call = p->call;
-    const gr_weight *w = call->weight[CPU_MATMUL_W];
+    const gr_weight *w = call->weight[CPU_MATMUL_W], *up = call->weight[CPU_MATMUL_UP];
     const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
-    uint64_t width = cpu_width(&call->node.out[0]);
+    const uint32_t matrices = up ? 2 : 1;
+    uint64_t width = cpu_width(&call->node.out[0]), n_end = n + (uint64_t)count * CPU_PANEL;
     cpu_matmul_span span;
+    n_end = n_end < width ? n_end : width;
     for (uint64_t m = 0; cpu_matmul_span_next(call, &task->run->step, m, &span); m = span.end) {
         if (cpu_matmul_unmatched(call, &span, n, n_end))
             continue;
-        uint64_t row = (uint64_t)span.expert * width + n;
         uint32_t tokens = (uint32_t)(span.end - span.begin);
-        for (uint32_t i = 0; i < count; i++, row += CPU_PANEL) {
-            uint64_t left = n_end - n - (uint64_t)i * CPU_PANEL;
-            p[i].rows = left < CPU_PANEL ? (uint32_t)left : CPU_PANEL;
-            p[i].weights = w->data + row * w->row_bytes;
+        uint64_t first = (uint64_t)span.expert * width, each = (uint64_t)tokens * CPU_PANEL;
+        for (uint32_t i = 0; i < count * matrices; i++) {
+            uint64_t at = n + i / matrices * CPU_PANEL;
+            take_panel(&p[i], task, i % matrices ? up : w, first + at,
+                       n_end - at < CPU_PANEL ? (uint32_t)(n_end - at) : CPU_PANEL);
             p[i].x = cpu_quantised_at(x, 0, span.begin);
-            p[i].packed = cpu_weight_panel(call->kernels, task, w, row / CPU_PANEL);
         }
-        multiply(p, count, tokens);
-        for (uint32_t i = 0; i < count; i++)
-            store(&p[i], i, span.begin, tokens, n + i * CPU_PANEL,
-                  bias ? bias + (uint64_t)span.expert * width + n + i * CPU_PANEL : NULL);
+        multiply(p, count * matrices, tokens, count);
+        for (uint32_t i = 0; i < count * matrices; i += matrices) {
+            float *sums = p->space->sums + i * each;
+            uint64_t at = n + i / matrices * CPU_PANEL;
+            if (up)
+                call->kernels->glu_silu(sums, sums + each, each, sums);
+            store(&p[i], sums, span.begin, tokens, at, bias ? bias + first + at : NULL);
+        }
     }
 }
 
 static void run(const cpu_call *call, const cpu_task *task) {
-    const gr_weight *w = call->weight[CPU_MATMUL_W];
     uint64_t width = cpu_width(&call->node.out[0]), k = cpu_width(&call->node.in[CPU_MATMUL_W]);
     uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step);
     uint64_t panels = (width + CPU_PANEL - 1) / CPU_PANEL, begin, end;
-    cpu_activations x = cpu_quantised_view(task->run->scratch + call->scratch, k, rows);
+    const uint32_t most = call->weight[CPU_MATMUL_UP] ? TOGETHER / 2 : TOGETHER;
+    if (task->id >= task->count)
+        return;
+    cpu_activations x = cpu_quantised_view(cpu_quantised_form(call, task), k, rows);
     panel p[TOGETHER];
     for (uint32_t i = 0; i < TOGETHER; i++)
         p[i] = (panel){.call = call,
-                       .row_bytes = w->row_bytes,
-                       .chunk_bytes = gr_dtype_row_bytes(w->dtype, CPU_CHUNK),
                        .k = k,
                        .most_rows = rows,
-                       .dtype = w->dtype,
                        .space = (workspace *)(void *)task->scratch};
-    while (cpu_take(call, task, panels, cpu_panels_each(panels, task->count), &begin, &end)) {
-        for (; begin < end; begin += TOGETHER) {
-            uint32_t count = end - begin < TOGETHER ? (uint32_t)(end - begin) : TOGETHER;
-            uint64_t n_end = (begin + count) * CPU_PANEL;
-            run_panels(p, count, task, &x, begin * CPU_PANEL, n_end < width ? n_end : width);
-        }
+    cpu_allotment allotted;
+    cpu_allot(call, task, panels, cpu_panels_each(panels, task->count), &allotted);
+    while (cpu_take(&allotted, &begin, &end)) {
+        for (; begin < end; begin += most)
+            run_panels(p, end - begin < most ? (uint32_t)(end - begin) : most, task, &x,
+                       begin * CPU_PANEL);
     }
 }
 
-// "matmul_q4_k_avx512vnni"
+// "matmul_q4_k_avx512vnni", and "+glu" or "+add" when that is fused.
 static void name(cpu_call *call) {
     char *text = call->implementation;
-    snprintf(text, sizeof call->implementation, "matmul_%s_%s",
-             gr_dtype_name(call->weight[CPU_MATMUL_W]->dtype), call->kernels->dot_isa);
+    snprintf(text, sizeof call->implementation, "matmul_%s_%s%s",
+             gr_dtype_name(call->weight[CPU_MATMUL_W]->dtype), call->kernels->dot_isa,
+             call->weight[CPU_MATMUL_UP]         ? "+glu"
+             : call->node.has_in[CPU_MATMUL_ADD] ? "+add"
+                                                 : "");
     for (; *text; text++)
         *text = (char)tolower((unsigned char)*text);
 }
 
 gr_status cpu_matmul_tile_emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
-    uint64_t k = cpu_width(&bound->node.in[CPU_MATMUL_W]),
-             m = cpu_rows(&bound->node.in[0], &b->maxima);
+    uint64_t m = cpu_rows(&bound->node.in[0], &b->maxima);
+    cpu_call call = *bound;
     cpu_access form;
-    gr_status status =
-        cpu_build_form(b, bound, cpu_quantise, cpu_quantised_bytes(k), &b->quantised, &form,
-                       error);
+    gr_status status = cpu_quantise_emit(b, bound, &call, &form, error);
     if (status != GR_OK)
         return status;
-    cpu_build_private(b, sizeof(workspace) + TOGETHER * m * CPU_PANEL * sizeof(float) + cpu_rest_bytes(m));
-    cpu_call call = *bound;
+    cpu_build_private(b, sizeof(workspace) + TOGETHER * m * CPU_PANEL * sizeof(float) +
+                             cpu_rest_bytes(m));
     call.run = run;
-    call.scratch = form.begin;
     name(&call);
     return cpu_build_call(b, &call, &form, 1) ? GR_OK : cpu_no_memory(error);
 }

@@ -6,6 +6,8 @@
 // remainder, and multiplied as well. Which blocks have one depends on the row alone.
 #include "ops/quantised.h"
 
+#include "ops/matmul.h"
+
 #define LARGE 1.5f // times the row's mean scale; Gaussian rows have hardly any such block
 
 uint64_t cpu_quantised_bytes(uint64_t k) {
@@ -62,15 +64,44 @@ void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
     }
 }
 
-void cpu_quantise(const cpu_call *call, const cpu_task *task) {
-    uint64_t k = cpu_width(&call->node.in[0]), begin, end;
-    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step);
-    cpu_activations x = cpu_quantised_view(task->run->scratch + call->scratch, k, rows);
-    cpu_slice(rows, task, &begin, &end);
+uint8_t *cpu_quantised_form(const cpu_call *call, const cpu_task *task) {
+    return call->own ? task->form : task->run->scratch + call->scratch;
+}
+
+// A row on its way to 8 bits goes through the worker's scratch when it is normed first.
+static void quantise(const cpu_call *call, const cpu_task *task) {
+    const float *norm = cpu_in_f32(call, 1);
+    uint64_t k = cpu_width(&call->node.in[0]), begin = 0;
+    uint64_t rows = cpu_rows(&call->node.in[0], &task->run->step), end = rows;
+    if (task->id >= task->count)
+        return;
+    if (!call->own)
+        cpu_slice(rows, task, &begin, &end);
+    cpu_activations x = cpu_quantised_view(cpu_quantised_form(call, task), k, rows);
     for (uint64_t m = begin; m < end; m++) {
         cpu_activations row = cpu_quantised_at(&x, 0, m);
-        cpu_quantise_row(call->kernels, cpu_in_f32(call, 0) + m * k, k, &row);
+        const float *from = cpu_in_f32(call, 0) + m * k;
+        float *normed = (float *)(void *)task->scratch;
+        if (norm)
+            call->kernels->rms_norm(from, norm, k, call->node.attrs.norm.eps, normed);
+        cpu_quantise_row(call->kernels, norm ? normed : from, k, &row);
     }
+}
+
+gr_status cpu_quantise_emit(cpu_builder *b, const cpu_call *bound, cpu_call *call,
+                            cpu_access *out_form, gr_error *error) {
+    uint64_t k = cpu_width(&bound->node.in[0]);
+    cpu_call helper = cpu_helper_of(bound, quantise);
+    if (bound->node.has_in[CPU_MATMUL_NORM]) {
+        helper.in[1] = bound->in[CPU_MATMUL_NORM];
+        helper.node.attrs.norm.eps = bound->node.attrs.block.eps;
+        cpu_build_private(b, k * sizeof(float));
+    }
+    helper.own = call->own = cpu_rows(&bound->node.in[0], &b->maxima) == 1;
+    gr_status status = cpu_build_form(b, &helper, cpu_quantised_bytes(k),
+                                      helper.own ? &b->own : &b->quantised, out_form, error);
+    call->scratch = out_form->begin;
+    return status;
 }
 
 uint64_t cpu_rest_bytes(uint64_t rows) {

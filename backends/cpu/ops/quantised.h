@@ -17,7 +17,12 @@ void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
 // which has cpu_rest_bytes(rows) bytes.
 uint64_t cpu_rest_bytes(uint64_t rows);
 const cpu_rest_list *cpu_rest_gather(const cpu_activations *x, uint32_t rows, cpu_rest_list *list);
-// Helper of a program: quantises operand 0 of `call`, all rows, to call->scratch.
-void cpu_quantise(const cpu_call *call, const cpu_task *task);
+// Sees to it that the form of operand 0 of a bound MATMUL, normed where it says so, stands before
+// `call`, which is told where. With one row each worker makes it for itself, sooner than it would
+// wait for another to.
+gr_status cpu_quantise_emit(cpu_builder *builder, const cpu_call *bound, cpu_call *call,
+                            cpu_access *out_form, gr_error *error);
+// Where that is in a step.
+uint8_t *cpu_quantised_form(const cpu_call *call, const cpu_task *task);
 
 #endif

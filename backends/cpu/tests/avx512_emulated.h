@@ -11,7 +11,8 @@
 #define __m512 simde__m512
 
 #define EMULATED static inline
-#define cpu_products_avx512vnni cpu_products_emulated // beside the real one
+#define cpu_products_avx512vnni cpu_products_emulated // beside the real ones
+#define cpu_attend_avx512 cpu_attend_emulated
 
 EMULATED simde__m512 emulated_cvtepi32_ps(simde__m512i v) {
     union {
@@ -60,12 +61,33 @@ EMULATED simde__m512i emulated_srai_epi32(simde__m512i v, unsigned bits) {
     return u.v;
 }
 
+EMULATED simde__m512i emulated_cvtepu16_epi32(__m256i v) {
+    union {
+        __m256i half[2];
+        simde__m512i v;
+    } to = {{_mm256_cvtepu16_epi32(_mm256_castsi256_si128(v)),
+             _mm256_cvtepu16_epi32(_mm256_extracti128_si256(v, 1))}};
+    return to.v;
+}
+
+EMULATED simde__m512i emulated_cvtepi8_epi32(__m128i v) {
+    union {
+        __m256i half[2];
+        simde__m512i v;
+    } to = {{_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))}};
+    return to.v;
+}
+
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 #undef _mm512_cvtepi32_epi16
 #define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
 #undef _mm512_cvtph_ps
 #define _mm512_cvtph_ps emulated_cvtph_ps
+#undef _mm512_cvtepu16_epi32
+#define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
 #undef _mm512_srai_epi32
 #define _mm512_srai_epi32 emulated_srai_epi32
 

@@ -9,6 +9,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include "kernels/kernels.h"
@@ -51,6 +53,13 @@ static gr_cpu_features features_here(void) {
         found |= GR_CPU_AVX512;
     if (found & GR_CPU_AVX512 && __builtin_cpu_supports("avx512vnni"))
         found |= GR_CPU_AVX512_VNNI;
+#elif defined(__aarch64__)
+    found |= GR_CPU_NEON;
+#if defined(__linux__)
+    found |= getauxval(AT_HWCAP) >> 20 & 1 ? GR_CPU_NEON_DOTPROD : 0; // ASIMDDP
+#elif defined(__ARM_FEATURE_DOTPROD)
+    found |= GR_CPU_NEON_DOTPROD;
+#endif
 #endif
     return found;
 }
@@ -113,8 +122,7 @@ static void test_quantise(const cpu_kernels *k, const cpu_kernels *c) {
         unsigned long g = i % 8;
         expect(p->scale[g] == q->scale[g] || (isnan(p->scale[g]) && isnan(q->scale[g])), k->isa,
                "scale", i, 0);
-        expect(p->sum32[g] == q->sum32[g] &&
-                   (p->total32[g] == q->total32[g] || isnan(p->scale[g])),
+        expect(p->sum32[g] == q->sum32[g] && (p->total32[g] == q->total32[g] || isnan(p->scale[g])),
                k->isa, "sums", i, 0);
         expect(!memcmp(p->sum16 + 2 * g, q->sum16 + 2 * g, 4), k->isa, "sums of 16", i, 0);
         expect(!memcmp(p->q + 32 * g, q->q + 32 * g, 32), k->isa, "quantised values", i, 0);
@@ -167,23 +175,24 @@ static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *
 
 enum { TOKENS = 13, MOST_TOKENS = 70 }; // past the widest kernel; past a list of remainders
 
-// Panels of extreme values too: all bits set makes every product as large as it can be.
-static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, bool extreme) {
+// Panels of extreme values too, made of the byte `fill` where it is not negative: 0xff is the
+// largest of unsigned weights, 0x7f and 0x80 are the ends of signed ones.
+static void random_panel(gr_dtype dtype, uint8_t *weights, uint64_t bytes, int fill) {
     random_row(dtype, weights, bytes);
-    if (!extreme)
+    if (fill < 0)
         return;
-    memset(weights, 0xff, bytes);
+    memset(weights, fill, bytes);
     uint32_t block = gr_dtype_block_bytes(dtype);
     for (uint64_t at = 0; at + block <= bytes; at += block) { // finite scales
         static const uint8_t one[2] = {0, 0x3c};
         memcpy(weights + at, one, 2);
-        memcpy(weights + at + 2, gr_dtype_block(dtype) == 256 || dtype == GR_DTYPE_Q4_1 ||
-                                         dtype == GR_DTYPE_Q5_1
-                                     ? one
-                                     : weights + at + 2,
+        memcpy(weights + at + 2,
+               gr_dtype_block(dtype) == 256 || dtype == GR_DTYPE_Q4_1 || dtype == GR_DTYPE_Q5_1
+                   ? one
+                   : weights + at + 2,
                2);
-        memcpy(weights + at + block - 2, gr_dtype_block(dtype) == 256 ? one : weights + at + block - 2,
-               2);
+        memcpy(weights + at + block - 2,
+               gr_dtype_block(dtype) == 256 ? one : weights + at + block - 2, 2);
         if (dtype == GR_DTYPE_Q2_K)
             memcpy(weights + at + 80, one, 2);
     }
@@ -224,7 +233,7 @@ static void gather(const uint8_t *marks, const cpu_remainder *rest, uint32_t tok
 
 // One panel by each way there is, against `product`.
 static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtype, uint64_t values,
-                       uint32_t tokens, bool extreme) {
+                       uint32_t tokens, int fill) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
     uint64_t row_bytes = gr_dtype_row_bytes(dtype, values), stride = tokens + 1;
     static cpu_quantised records[4 * (MOST_TOKENS + 1)];
@@ -236,10 +245,10 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
     static int8_t rows[CPU_PANEL * CPU_CHUNK];
     uint8_t *weights = malloc(CPU_PANEL * row_bytes);
     float line[1024], sums[MOST_TOKENS * CPU_PANEL], exact[MOST_TOKENS * CPU_PANEL];
-    random_panel(dtype, weights, CPU_PANEL * row_bytes, extreme);
+    random_panel(dtype, weights, CPU_PANEL * row_bytes, fill);
     for (uint32_t t = 0; t < tokens; t++) {
         for (uint64_t i = 0; i < values; i++)
-            line[i] = extreme ? (t % 2 ? -1.0f : 1.0f) : uniform();
+            line[i] = fill >= 0 ? (t % 2 ? -1.0f : 1.0f) : uniform();
         c->quantise(line, 0, values, records + t, stride);
         for (uint64_t at = 0; at < values; at += CPU_CHUNK) {
             marks[at / CPU_CHUNK * stride + t] = remainder_marks(t, values - at);
@@ -262,8 +271,8 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
             for (uint32_t r = 0; r < CPU_PANEL && !way; r++)
                 k->expand[dtype](from + r * row_bytes, n, rows + r * CPU_CHUNK, tile.s + r,
                                  tile.c + r);
-            const cpu_weave_args args = {
-                from, row_bytes, way > 1 ? panel : NULL, at / CPU_CHUNK, n / 32};
+            const cpu_weave_args args = {from, row_bytes, way > 1 ? panel : NULL, at / CPU_CHUNK,
+                                         n / 32};
             if (way)
                 k->weave[dtype](&args, &tile);
             else
@@ -278,8 +287,7 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
     }
     if (k->dot_packed[dtype] && tokens <= CPU_ROWS_TOKENS) {
         memset(sums, 0x55, sizeof sums);
-        k->dot_packed[dtype](
-            &(cpu_dot_packed_args){panel, values, tokens, x, sums});
+        k->dot_packed[dtype](&(cpu_dot_packed_args){panel, values, tokens, x, sums});
         expect(!memcmp(sums, exact, tokens * sizeof(float) * CPU_PANEL), "packed",
                gr_dtype_name(dtype), values, tokens);
     }
@@ -293,11 +301,12 @@ static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
         for (uint64_t values = gr_dtype_block(dtype); c->expand[dtype] && values <= 1024;
              values += gr_dtype_block(dtype) * 3) {
             for (uint32_t tokens = 1; tokens <= TOKENS; tokens++) {
-                test_panel(k, c, dtype, values, tokens, false);
-                test_panel(k, c, dtype, values, tokens, true);
+                static const int fills[] = {-1, 0xff, 0x7f, 0x80};
+                for (unsigned i = 0; i < sizeof fills / sizeof *fills; i++)
+                    test_panel(k, c, dtype, values, tokens, fills[i]);
             }
             if (values <= 256)
-                test_panel(k, c, dtype, values, MOST_TOKENS, false);
+                test_panel(k, c, dtype, values, MOST_TOKENS, -1);
         }
     }
 }
@@ -457,51 +466,118 @@ static void test_exp(const cpu_kernels *k) {
     }
 }
 
+enum { QUERIES = 29, ROWS = 160, X_STRIDE = 177, SUMS_STRIDE = 35 };
+
+// A panel of `rows` rows of sixteen, random in the cache's dtype, and what it says. Of Q8_0 values,
+// the scales of ROWS rows come first.
+static void random_cache_panel(gr_dtype dtype, bool keys, uint32_t half, uint32_t rows,
+                               uint8_t *panel, float *out) {
+    if (dtype != GR_DTYPE_Q8_0) {
+        for (uint32_t i = 0; i < rows * CPU_COLUMNS; i++) {
+            float value = uniform();
+            if (dtype == GR_DTYPE_F32)
+                memcpy(panel + i * 4, &value, 4);
+            else if (dtype == GR_DTYPE_F16)
+                f32_to_f16_baseline(&value, 1, (uint16_t *)(void *)panel + i);
+            else
+                f32_to_bf16_baseline(&value, 1, (uint16_t *)(void *)panel + i);
+            out[i] = value;
+            if (dtype == GR_DTYPE_F16)
+                out[i] = cpu_half_to_float(((uint16_t *)(void *)panel)[i]);
+            else if (dtype == GR_DTYPE_BF16)
+                bf16_to_f32_baseline((uint16_t *)(void *)panel + i, 1, &out[i]);
+        }
+        return;
+    }
+    uint32_t blocks = keys ? rows / 32 * CPU_COLUMNS : rows;
+    for (uint32_t b = 0; b < blocks; b++) { // of 32 dimensions of one position
+        uint32_t group = b / CPU_COLUMNS, lane = b % CPU_COLUMNS;
+        uint8_t *base = keys ? panel + group * CPU_COLUMNS * 34 : panel + ROWS * 2 + b * 32;
+        uint16_t scale = cpu_float_to_half(0.01f + 0.001f * (float)(next() % 16));
+        memcpy(keys ? base + lane * 2 : panel + b * 2, &scale, 2);
+        for (uint32_t d = 0; d < 32; d++) {
+            int8_t q = (int8_t)next();
+            base[keys ? CPU_COLUMNS * 2 + d * CPU_COLUMNS + lane : d] = (uint8_t)q;
+            if (keys)
+                out[(group * 32 + d) * CPU_COLUMNS + lane] = (float)q * cpu_half_to_float(scale);
+            else if (d / CPU_COLUMNS == half)
+                out[b * CPU_COLUMNS + d % CPU_COLUMNS] = (float)q * cpu_half_to_float(scale);
+        }
+    }
+}
+
+// All queries in one call; each alone; of values, also row by row: the same bits.
+static void test_attend_panel(const cpu_kernels *k, gr_dtype dtype, bool keys, uint32_t half,
+                              uint32_t rows) {
+    static uint8_t panel[ROWS * CPU_COLUMNS * 4];
+    static float exact[ROWS * CPU_COLUMNS], x[QUERIES * X_STRIDE], was[QUERIES * SUMS_STRIDE],
+        sums[QUERIES * SUMS_STRIDE], alone[CPU_COLUMNS];
+    void (*run)(const cpu_attend_args *) = keys ? k->attend_keys[dtype] : k->attend_values[dtype];
+    bool bytes = dtype == GR_DTYPE_Q8_0 && !keys;
+    uint32_t step = bytes ? 32 : CPU_COLUMNS * gr_dtype_block_bytes(dtype);
+    random_cache_panel(dtype, keys, half, rows, panel, exact);
+    for (uint32_t i = 0; i < QUERIES * X_STRIDE; i++)
+        x[i] = uniform();
+    for (uint32_t i = 0; i < QUERIES * SUMS_STRIDE; i++)
+        sums[i] = was[i] = uniform();
+    cpu_attend_args args = {.panel = bytes ? panel + ROWS * 2 + half * CPU_COLUMNS : panel,
+                            .scales = panel,
+                            .ahead = panel,
+                            .x = x,
+                            .sums = sums,
+                            .queries = QUERIES,
+                            .rows = rows,
+                            .x_stride = X_STRIDE,
+                            .sums_stride = SUMS_STRIDE};
+    run(&args);
+    for (uint32_t i = 0; i < QUERIES; i++) {
+        float *got = sums + i * SUMS_STRIDE, *before = was + i * SUMS_STRIDE;
+        for (uint32_t c = 0; c < CPU_COLUMNS; c++) {
+            double sum = keys ? 0.0 : (double)before[c], size = fabs(sum);
+            for (uint32_t j = 0; j < rows; j++) {
+                double term = (double)x[i * X_STRIDE + j] * (double)exact[j * CPU_COLUMNS + c];
+                sum += term;
+                size += fabs(term);
+            }
+            expect(close_to(got[c], sum, size), k->isa, keys ? "keys" : "values", dtype, i);
+        }
+        expect(!memcmp(got + CPU_COLUMNS, before + CPU_COLUMNS,
+                       (SUMS_STRIDE - CPU_COLUMNS) * sizeof *got),
+               k->isa, "beside the sums", dtype, i);
+        memcpy(alone, before, sizeof alone);
+        cpu_attend_args one = args;
+        one.sums = alone;
+        one.queries = 1;
+        one.rows = keys ? rows : 1;
+        for (uint32_t j = 0; j < rows; j += one.rows, one.panel += step) {
+            one.x = x + i * X_STRIDE + j;
+            one.scales = panel + j * 2;
+            run(&one);
+        }
+        expect(!memcmp(alone, got, sizeof alone), k->isa, keys ? "keys alone" : "values alone",
+               dtype, i);
+    }
+}
+
 static void test_attend(const cpu_kernels *k) {
-    enum { QUERIES = 7, KEYS = 13 };
-    static float q[QUERIES * 256], keys[KEYS * 256], s[QUERIES * 32], sums[QUERIES * 256],
-        alone[256];
-    for (uint32_t dim = 16; dim <= 256; dim += 16) {
-        for (uint32_t i = 0; i < QUERIES * dim; i++)
-            q[i] = uniform(), sums[i] = 1.0f;
-        for (uint32_t i = 0; i < KEYS * dim; i++)
-            keys[i] = uniform();
-        k->attend_scores(q, QUERIES, keys, KEYS, dim, 0.5f, s, 32);
-        k->attend_values(s, QUERIES, 32, keys, KEYS, dim, sums);
-        for (uint32_t i = 0; i < QUERIES; i++) {
-            for (uint32_t j = 0; j < KEYS; j++) {
-                double exact = 0.0;
-                float one;
-                for (uint32_t d = 0; d < dim; d++)
-                    exact += (double)q[i * dim + d] * (double)keys[j * dim + d];
-                expect(close_to(s[i * 32 + j], exact * 0.5, 10.0), k->isa, "score", dim, j);
-                k->attend_scores(q + i * dim, 1, keys + j * dim, 1, dim, 0.5f, &one, 1);
-                expect(one == s[i * 32 + j], k->isa, "score alone", dim, j);
-            }
-            for (uint32_t d = 0; d < dim; d++) {
-                double exact = 1.0;
-                for (uint32_t j = 0; j < KEYS; j++)
-                    exact += (double)s[i * 32 + j] * (double)keys[j * dim + d];
-                expect(close_to(sums[i * dim + d], exact, 20.0), k->isa, "weighted sum", dim, d);
-                alone[d] = 1.0f;
-            }
-            for (uint32_t j = 0; j < KEYS; j++) // key by key, the sums stored in between
-                k->attend_values(s + i * 32 + j, 1, 32, keys + j * dim, 1, dim, alone);
-            expect(!memcmp(alone, sums + i * dim, dim * sizeof *alone), k->isa,
-                   "weighted sum alone", dim, i);
+    static const gr_dtype dtypes[] = {GR_DTYPE_F32, GR_DTYPE_F16, GR_DTYPE_BF16, GR_DTYPE_Q8_0};
+    for (uint32_t d = 0; d < 4; d++) {
+        for (uint32_t rows = 32; rows <= ROWS; rows += 32) {
+            test_attend_panel(k, dtypes[d], true, 0, rows);
+            test_attend_panel(k, dtypes[d], false, 0, rows);
+            test_attend_panel(k, dtypes[d], false, dtypes[d] == GR_DTYPE_Q8_0, rows - 7);
         }
     }
 }
 
 int main(int argc, char **argv) {
-    static const char *const names[] = {"baseline", "avx2", "avx2vnni", "avx512"};
     cpu_kernels c, k;
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 20240901;
     state = seed * 2654435761u + 1;
     cpu_kernels_init(0, "baseline", &c);
-    for (int i = 0; i < 4; i++) {
-        cpu_kernels_init(features_here(), names[i], &k);
-        printf("%s: %s kernels, 8-bit products by %s\n", names[i], k.isa,
+    for (unsigned i = 0; cpu_isa_name(i); i++) {
+        cpu_kernels_init(features_here(), cpu_isa_name(i), &k);
+        printf("%s: %s kernels, 8-bit products by %s\n", cpu_isa_name(i), k.isa,
                k.dot_isa ? k.dot_isa : "none");
         test_expand(&k, &c);
         test_quantise(&k, &c);
@@ -515,11 +591,18 @@ int main(int argc, char **argv) {
         test_exp(&k);
         test_attend(&k);
     }
-#ifdef GREGALE_CPU_EMULATED
+#if defined(__x86_64__)
     if (features_here() & GR_CPU_AVX2) {
+        cpu_products_avxvnni_emulated(&k);
+        puts("AVX-VNNI products, emulated");
+        test_products(&k, &c);
+#ifdef GREGALE_CPU_EMULATED
         cpu_products_emulated(&k);
+        cpu_attend_emulated(&k);
         puts("AVX-512 products, emulated");
         test_products(&k, &c);
+        test_attend(&k);
+#endif
     }
 #endif
     printf("seed %llu: %u checks, %u failed\n", (unsigned long long)seed, checks, failures);

@@ -109,6 +109,10 @@ typedef struct gr_model_options {
     void *progress_context;
 } gr_model_options;
 
+// Finds a type of cached keys and values by name: "f32", "f16", "bf16" or "q8_0", in any case. False when
+// there is none, and *out_dtype stays.
+bool gr_cache_type_find(const char *name, gr_dtype *out_dtype);
+
 // Loads a model and readies it on a device. The error names the file, the place and what was expected,
 // or which device refused which operation and why.
 gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_options *options,
@@ -124,6 +128,7 @@ typedef struct gr_model_info {
     const char *path, *name, *architecture, *tokenizer, *chat_format, *device, *notice;
     uint64_t parameters, weight_bytes, resident_bytes;
     uint8_t fingerprint[16];
+    const char *cache_type; // "f16"
 } gr_model_info;
 gr_status gr_model_info_get(const gr_model *model, gr_model_info *out_info);
 

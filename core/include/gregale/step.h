@@ -16,7 +16,8 @@ extern "C" {
 
 // Pages that several sequences of the step share, so that attention can read them once: sequences
 // [seq_first, seq_first+seq_count) have equal table entries for logical pages
-// [page_first, page_first+page_count).
+// [page_first, page_first+page_count). A page of a sequence is in one run at most; a page that is in
+// none may be shared all the same. Reading them is up to the backend: results do not depend on it.
 typedef struct gr_page_run {
     uint32_t struct_size;
     uint32_t seq_first;

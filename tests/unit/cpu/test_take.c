@@ -78,16 +78,18 @@ static void test_own_share_comes_first(void **state) {
     inside_open(&in, MACHINE("numa"), 4, &call, 1);
     cpu_task task = inside_task(&in, 3, NULL);
     uint64_t begin, end, at, half = (UNITS + EACH - 1) / EACH / 2 * EACH;
+    cpu_allotment units;
+    cpu_allot(&call, &task, UNITS, EACH, &units);
     for (at = half; at < UNITS; at = end) { // the second node's, in order
-        assert_true(cpu_take(&call, &task, UNITS, EACH, &begin, &end));
+        assert_true(cpu_take(&units, &begin, &end));
         assert_int_equal(begin, at);
         assert_int_equal(end, at + EACH < UNITS ? at + EACH : UNITS);
     }
     for (at = 0; at < half; at = end) { // then the first node's
-        assert_true(cpu_take(&call, &task, UNITS, EACH, &begin, &end));
+        assert_true(cpu_take(&units, &begin, &end));
         assert_int_equal(begin, at);
     }
-    assert_false(cpu_take(&call, &task, UNITS, EACH, &begin, &end));
+    assert_false(cpu_take(&units, &begin, &end));
     inside_close(&in);
 }
 
@@ -97,13 +99,15 @@ static void test_idle_workers_take_nothing(void **state) {
     cpu_call call = {0};
     inside_open(&in, MACHINE("numa"), 4, &call, 1);
     in.program.threads = 3;
-    cpu_task task = inside_task(&in, 3, NULL);
+    cpu_task idle = inside_task(&in, 3, NULL), task = inside_task(&in, 0, NULL);
     uint64_t begin, end;
-    assert_false(cpu_take(&call, &task, 10, 1, &begin, &end));
-    task = inside_task(&in, 0, NULL);
+    cpu_allotment units;
+    cpu_allot(&call, &idle, 10, 1, &units);
+    assert_false(cpu_take(&units, &begin, &end));
+    cpu_allot(&call, &task, 10, 1, &units);
     for (uint32_t i = 0; i < 10; i++)
-        assert_true(cpu_take(&call, &task, 10, 1, &begin, &end));
-    assert_false(cpu_take(&call, &task, 10, 1, &begin, &end));
+        assert_true(cpu_take(&units, &begin, &end));
+    assert_false(cpu_take(&units, &begin, &end));
     inside_close(&in);
 }
 
@@ -126,7 +130,9 @@ static void run_calls(const gr_worker *worker, void *argument) {
     cpu_task task = inside_task(&w->in, worker->id, NULL);
     for (uint32_t c = 0; c < CALLS; c++) {
         uint64_t begin, end;
-        while (cpu_take(&w->calls[c], &task, w->units[c], w->each[c], &begin, &end)) {
+        cpu_allotment units;
+        cpu_allot(&w->calls[c], &task, w->units[c], w->each[c], &units);
+        while (cpu_take(&units, &begin, &end)) {
             for (; begin < end; begin++) {
                 atomic_fetch_add_explicit(&w->taken[c][begin], 1, memory_order_relaxed);
                 w->plain[c][begin]++;
@@ -178,7 +184,9 @@ static void test_every_unit_is_taken_once(void **state) {
 static uint64_t take_all(inside *in, const cpu_call *call, uint64_t units) {
     cpu_task task = inside_task(in, 0, NULL);
     uint64_t begin, end, count = 0;
-    while (cpu_take(call, &task, units, 1, &begin, &end))
+    cpu_allotment allotted;
+    cpu_allot(call, &task, units, 1, &allotted);
+    while (cpu_take(&allotted, &begin, &end))
         count++;
     return count;
 }
@@ -230,7 +238,9 @@ static void crawl_along(const gr_worker *worker, void *argument) {
     uint64_t begin, end, deadline = gr_os_now_ns() + UINT64_C(60000000000);
     while (worker->id != c->slow && !atomic_load(&c->taken_by_slow) && gr_os_now_ns() < deadline)
         usleep(100);
-    while (cpu_take(&c->call, &task, c->units, 1, &begin, &end)) {
+    cpu_allotment units;
+    cpu_allot(&c->call, &task, c->units, 1, &units);
+    while (cpu_take(&units, &begin, &end)) {
         if (worker->id == c->slow) {
             atomic_fetch_add(&c->taken_by_slow, 1);
             while (atomic_load(&c->done) < c->units - 1 && gr_os_now_ns() < deadline)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One step for everybody: a ragged batch is one product a matrix, and changes nobody's numbers.
+// One step for everybody: a ragged batch is one product a matrix, and changes nobody's numbers;
+// pages that forks share are found.
 #include "fixture.h"
 
 typedef struct count_of {
@@ -13,14 +14,16 @@ static void count_event(void *context, const char *category, const char *op_name
     (void)category;
     if (count->seen++ < count->skip || strcmp(op_name, "MATMUL") != 0)
         return;
-    count->matmuls++;
+    // A product that gates another reads two matrices.
+    uint32_t matrices = strstr(event->implementation, "+glu") ? 2 : 1;
+    count->matmuls += matrices;
     if (event->layer < 0) {
         count->head++;
         count->head_rows = event->rows;
         return;
     }
     assert_true(event->layer < 64);
-    count->by_layer[event->layer]++;
+    count->by_layer[event->layer] += matrices;
     count->odd_rows += event->rows != count->rows;
 }
 
@@ -80,9 +83,9 @@ static void one_product_a_matrix_on_cpu(void **state) {
 static void company_changes_no_bit(void **state) {
     (void)state;
     enum { SESSIONS = 11, LONGEST = 70 };
-    gr_model *model = load_alone(
-        SMALL("wlist-gqa2"),
-        (gr_model_options){.chunk = 16, .page_tokens = 8, .rewind_reserve = 4});
+    gr_model *model =
+        load_alone(SMALL("wlist-gqa2"),
+                   (gr_model_options){.chunk = 16, .page_tokens = 8, .rewind_reserve = 4});
     gr_session *sessions[SESSIONS];
     int32_t tokens[SESSIONS][LONGEST];
     size_t fed[SESSIONS] = {0};
@@ -128,6 +131,89 @@ static void decoding_goes_first(void **state) {
     gr_model_release(model);
 }
 
+// Sequences of the last step that share pages from the first on in the group without a window, and
+// how many pages.
+static void shared_from_start(const gr_model *model, uint32_t rows, uint32_t *out_seqs,
+                              uint32_t *out_pages) {
+    gr_bucket *bucket = NULL;
+    OK(gr_bucket_get((gr_model *)(uintptr_t)model, rows, &bucket, error));
+    *out_seqs = *out_pages = 0;
+    for (uint32_t g = 0; g < bucket->step.group_count; g++) {
+        const gr_step_group *group = gr_step_group_at(&bucket->step, g);
+        for (uint32_t r = 0; !gr_kv_cache_group_window(model->cache, g) && r < group->run_count;
+             r++)
+            if (!group->runs[r].page_first) {
+                *out_seqs = group->runs[r].seq_count;
+                *out_pages = group->runs[r].page_count;
+            }
+    }
+}
+
+// Forks and forks of forks, strangers made in between: in a step the family stands side by side,
+// the pages that all share are found, and each gets the bits that it has alone.
+static void forks_share_pages(const char *device) {
+    enum { PROMPT = 43, FAMILY = 5, TURNS = 20 };
+    gr_model *model =
+        load_alone(SMALL("wlist-gqa2"),
+                   (gr_model_options){.device = device, .page_tokens = 8, .rewind_reserve = 4});
+    int32_t tokens[PROMPT + 1];
+    uint32_t vocab = vocab_of(model), seqs, pages;
+    gr_session *family[FAMILY], *strangers[2];
+    bool worked;
+    fill_tokens(tokens, PROMPT, 5, vocab);
+    family[0] = begin(model, 128, tokens, PROMPT);
+    OK(gr_session_evaluate(family[0], NULL, NULL, error));
+    for (uint32_t i = 1; i < FAMILY; i++) {
+        OK(gr_session_fork(family[i / 3], &family[i], error));
+        if (i < 3) {
+            fill_tokens(tokens, PROMPT, 5 + i, vocab);
+            strangers[i - 1] = begin(model, 128, tokens, PROMPT - i);
+            OK(gr_session_evaluate(strangers[i - 1], NULL, NULL, error));
+        }
+    }
+    for (uint32_t t = 0; t < TURNS; t++) {
+        for (uint32_t i = 0; i < FAMILY; i++)
+            OK(gr_session_append_tokens(family[i], (int32_t[]){token_at(100 + i, t + 1, vocab)}, 1,
+                                        error));
+        for (uint32_t i = 0; i < 2; i++)
+            OK(gr_session_append_tokens(strangers[i], (int32_t[]){token_at(200 + i, t + 1, vocab)},
+                                        1, error));
+        OK(gr_engine_step(model->engine, &worked, error));
+        shared_from_start(model, FAMILY + 2, &seqs, &pages);
+        assert_int_equal(seqs, FAMILY);
+        assert_int_equal(pages, PROMPT / 8); // the page that was not full was copied
+    }
+    gr_session_release(family[2]); // the rest stays together
+    family[2] = NULL;
+    for (uint32_t i = 0; i < FAMILY; i++)
+        if (family[i])
+            OK(gr_session_append_tokens(family[i], (int32_t[]){token_at(100 + i, TURNS + 1, vocab)},
+                                        1, error));
+    OK(gr_engine_step(model->engine, &worked, error));
+    shared_from_start(model, FAMILY - 1, &seqs, &pages);
+    assert_int_equal(seqs, FAMILY - 1);
+    for (uint32_t i = 0; i < FAMILY; i++) {
+        if (family[i])
+            same_as_fresh(family[i]);
+        gr_session_release(family[i]);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        same_as_fresh(strangers[i]);
+        gr_session_release(strangers[i]);
+    }
+    gr_model_release(model);
+}
+
+static void forks_share_pages_on_ref(void **state) {
+    (void)state;
+    forks_share_pages("ref");
+}
+
+static void forks_share_pages_on_cpu(void **state) {
+    (void)state;
+    forks_share_pages("cpu");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_product_a_matrix_on_ref),
@@ -135,6 +221,8 @@ int main(void) {
         cmocka_unit_test(one_product_a_matrix_on_far),
         cmocka_unit_test(company_changes_no_bit),
         cmocka_unit_test(decoding_goes_first),
+        cmocka_unit_test(forks_share_pages_on_ref),
+        cmocka_unit_test(forks_share_pages_on_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Forks, rewinds and anchors: wherever a session went, its logits on ref are, bit for bit, those of
 // a new session with its tokens.
+#include <strings.h>
+
 #include "fixture.h"
 
 static gr_model *small_model(void) {
@@ -262,6 +264,32 @@ static void observers_see_each_new_row(void **state) {
     gr_model_release(model);
 }
 
+// Of every type, on both backends: the pages of a session take what `gregale info` said before.
+static void the_cache_costs_what_was_said(void **state) {
+    (void)state;
+    static const char *const devices[] = {"ref", "cpu"}, *const names[] = {"f32", "F16", "bf16", "q8_0"};
+    int32_t tokens[150];
+    for (size_t i = 0; i < 8; i++) {
+        gr_model_options options = {.device = devices[i / 4], .has_kv_dtype = 1};
+        gr_model_info info = {.struct_size = sizeof info};
+        uint64_t said, full;
+        assert_true(gr_cache_type_find(names[i % 4], &options.kv_dtype));
+        gr_model *model = load_alone(SMALL("full-gqa4"), options);
+        gr_model_info_get(model, &info);
+        assert_int_equal(strcasecmp(info.cache_type, names[i % 4]), 0);
+        fill_tokens(tokens, 150, 3, vocab_of(model));
+        gr_session *session = begin(model, 192, tokens, 150);
+        OK(gr_session_evaluate(session, NULL, NULL, error));
+        gr_model_cache_bytes(&model->source->hparams, 150, options.kv_dtype, 64, 64, &said, &full);
+        assert_true(said && said == full);
+        assert_int_equal(stats_of(session).cache_bytes, said);
+        gr_session_release(session);
+        gr_model_release(model);
+    }
+    gr_dtype dtype;
+    assert_false(gr_cache_type_find("q4_0", &dtype));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forks_share_and_part),
@@ -272,6 +300,7 @@ int main(void) {
         cmocka_unit_test(a_full_context_appends_nothing),
         cmocka_unit_test(scores_agree_with_logits),
         cmocka_unit_test(observers_see_each_new_row),
+        cmocka_unit_test(the_cache_costs_what_was_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -179,6 +179,36 @@ static void refuses_odd_pages(void **state) {
     gr_kv_cache_destroy(NULL);
 }
 
+// Types that a cache cannot have, heads that do not fit one, pages of an odd size: refused with a
+// reason.
+static void refusals(void **state) {
+    (void)state;
+    static const struct {
+        gr_dtype dtype;
+        uint32_t page, k_dim, v_dim;
+        gr_status status;
+        const char *says;
+    } cases[] = {{GR_DTYPE_Q8_0, 64, 128, 64, GR_OK, ""},
+                 {GR_DTYPE_Q8_0, 64, 80, 128, GR_ERROR_UNSUPPORTED, "multiple of 32"},
+                 {GR_DTYPE_Q8_0, 64, 128, 16, GR_ERROR_UNSUPPORTED, "values of 16"},
+                 {GR_DTYPE_Q4_K, 64, 256, 256, GR_ERROR_INVALID_ARGUMENT, "Q4_K"},
+                 {GR_DTYPE_F16, 48, 128, 128, GR_ERROR_INVALID_ARGUMENT, "48"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        gr_device device = {0};
+        const gr_opened_device opened = {
+            .backend = &fake_backend, .device = &device, .name = "fake"};
+        const gr_kv_layer_desc layer = {
+            .device = &opened, .kv_heads = 2, .k_dim = cases[i].k_dim, .v_dim = cases[i].v_dim};
+        const gr_kv_cache_options options = {.page_tokens = cases[i].page, .dtype = cases[i].dtype};
+        gr_kv_cache *cache;
+        gr_error error;
+        gr_error_init(&error);
+        assert_int_equal(gr_kv_cache_create(&layer, 1, &options, &cache, &error), cases[i].status);
+        assert_true(strstr(error.message, cases[i].says) && !cache == (cases[i].status != GR_OK));
+        gr_kv_cache_destroy(cache);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_window_bounds_the_bytes),
@@ -188,6 +218,7 @@ int main(void) {
         cmocka_unit_test(a_limit_refuses_and_changes_nothing),
         cmocka_unit_test(a_device_that_fails_changes_nothing),
         cmocka_unit_test(refuses_odd_pages),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

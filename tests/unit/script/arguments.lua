@@ -34,7 +34,7 @@ assert(gregale.why{ json = true }:match("^{"))
 
 local model = support.breeze{ context = 100 }
 local info = model:info()
-same(info.device, DEVICE); same(info.window_max, 64); same(#info.fingerprint, 32); same(info.chat_format, "")
+same(info.cache_type, "f16"); same(info.device, DEVICE); same(info.window_max, 64); same(#info.fingerprint, 32); same(info.chat_format, "")
 raises(function() model.info() end, "bad argument #1", "gregale.model expected")
 raises(function() model:tokenize(5) end, "model:tokenize", "text", "a string", "number 5")
 raises(function() model:tokenize("a", { specials = true }) end, 'unknown option "specials"')

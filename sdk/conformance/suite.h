@@ -64,8 +64,11 @@ enum {
     CF_PLANT_EXPERT,       // the next expert's matrix
     CF_PLANT_NIBBLE,       // the nibbles of Q4_0 swapped
     CF_PLANT_EPS,          // no epsilon in the norm
+    CF_PLANT_RESIDUAL,     // sums lose their first operand
+    CF_PLANT_GATE,         // gate and up change places
     CF_PLANT_TIES,         // equal values by higher index
     CF_PLANT_MASK,         // mask bits shifted by one
+    CF_PLANT_FUSION,       // one bit of a fused result changes
     CF_PLANT_GUARD,        // one byte beside an output changes
     CF_PLANT_UNWRITTEN,    // one output element is never written
     CF_PLANT_ROW_SCALE,    // activations of products in 8 bits with one scale a row, held to class Q8
@@ -116,6 +119,8 @@ typedef struct cf_suite {
     const char *only_op; // NULL: all
     uint64_t seed;
     bool deep;
+    bool same_bits; // fused and unfused must agree to the last one
+    bool whole;     // composites are run whole alone
     cf_plant plant;
     double worst; // largest error of the case that runs, as a multiple of its tolerance
     cf_turn turn;
@@ -159,6 +164,9 @@ typedef struct cf_cache {
     gr_kv *kv;
     uint32_t layer;  // within the pool
     uint32_t window; // only decides which pages exist
+    // Positions below forks[0] are the same for all sequences, those below forks[1] also for the second
+    // half of them: whole pages are shared, and the step says so. 0: none.
+    uint32_t forks[2];
 } cf_cache;
 
 typedef struct cf_rig {
@@ -230,13 +238,16 @@ uint32_t cf_rig_state(cf_rig *rig);
 gr_node *cf_rig_node(cf_rig *rig, gr_op op, const void *attrs, uint32_t in_count,
                      const uint32_t *in, uint32_t out_count, const uint32_t *out);
 // Makes the pool and page tables for the sequences: physical pages in random order, the first ones
-// rolled away as the window allows; every byte NaN except the past positions that a row of the step
-// may see.
+// rolled away as the window allows, but for up to two more; every byte NaN except the past positions
+// that a row of the step may see. rig->cache.forks says what the sequences share.
 bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window);
 // The value at one position of the cache, read in F32 through kv_read.
 bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, float *out);
 bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
                         const float *values);
+// Copies one position between two rigs of one geometry, bit for bit.
+bool cf_rig_cache_copy(cf_rig *from, uint32_t from_seq, cf_rig *to, uint32_t to_seq,
+                       int64_t position, uint32_t part);
 // Takes what the pool holds now as what it was before the run.
 bool cf_rig_cache_snapshot(cf_rig *rig);
 // Lets the pool hold again what it held before the run.

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 #include "suite.h"
 
@@ -193,6 +196,11 @@ static gr_cpu_features cpu_features(void) {
     }
 #elif defined(__aarch64__)
     found |= GR_CPU_NEON;
+#if defined(__linux__)
+    found |= getauxval(AT_HWCAP) >> 20 & 1 ? GR_CPU_NEON_DOTPROD : 0; // ASIMDDP
+#elif defined(__ARM_FEATURE_DOTPROD)
+    found |= GR_CPU_NEON_DOTPROD;
+#endif
 #endif
     return found;
 }

@@ -259,14 +259,16 @@ static void gelu_energy(cf_rig *rig, const gr_node *node, const double *gate, co
 }
 
 static void pointwise(cf_rig *rig, const gr_node *node) {
-    const double *a = in(rig, node, 0), *b = in(rig, node, 1);
+    bool swapped = node->op == GR_OP_GLU && rig->suite->plant == CF_PLANT_GATE;
+    bool lost = node->op == GR_OP_ADD && rig->suite->plant == CF_PLANT_RESIDUAL;
+    const double *a = in(rig, node, swapped), *b = in(rig, node, !swapped);
     if (node->op == GR_OP_GLU)
         gelu_energy(rig, node, a, b);
     double *y = out(rig, node, 0);
     uint64_t count = cf_rig_count(rig, &rig->values[node->out[0]], false);
     for (uint64_t i = 0; i < count; i++) {
         switch (node->op) {
-        case GR_OP_ADD: y[i] = a[i] + b[i]; break;
+        case GR_OP_ADD: y[i] = lost ? b[i] : a[i] + b[i]; break;
         case GR_OP_MUL: y[i] = a[i] * b[i]; break;
         case GR_OP_SCALE:
             y[i] = a[i] * (double)((const gr_attrs_scale *)node->attrs)->factor;

@@ -14,6 +14,7 @@ typedef struct shape {
     uint32_t seqs;
     uint32_t rows[CF_MAX_SEQS];
     int32_t past[CF_MAX_SEQS];
+    uint32_t forks[2];
 } shape;
 
 static const char *flag_names(gr_attention_flags flags) {
@@ -28,6 +29,8 @@ static void describe(const shape *s, const char *kind, char *name, size_t capaci
         flag_names(s->flags), s->softcap != 0.0f ? " softcap" : "");
     for (uint32_t i = 0; i < s->seqs && at < capacity; i++)
         at += (size_t)snprintf(name + at, capacity - at, " %d+%u", s->past[i], s->rows[i]);
+    if (s->forks[1] && at < capacity)
+        snprintf(name + at, capacity - at, " forks %u %u", s->forks[0], s->forks[1]);
 }
 
 static gr_attrs_attention attrs_of(const shape *s) {
@@ -60,6 +63,7 @@ static bool begin(cf_rig *rig, cf_suite *suite, const shape *s, const char *kind
                        .k_dim = s->k_dim,
                        .v_dim = s->v_dim,
                        .dtype = s->dtype};
+    memcpy(rig->cache.forks, s->forks, sizeof s->forks);
     if (cf_rig_cache(rig, &desc, s->window))
         return true;
     cf_rig_end(rig);
@@ -199,6 +203,32 @@ static void ragged(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t wind
     random_case(suite, &s);
 }
 
+// Forks at two depths, their prefixes longer than what a backend takes at once, decoding and
+// reading prompts beside each other; windows that have let go of different pages.
+static void forks(cf_suite *suite, gr_dtype dtype) {
+    static const uint32_t windows[] = {0, 40, 300};
+    static const uint32_t rows[][6] = {{1, 1, 1, 1, 1, 1}, {1, 3, 0, 2, 1, 9}, {5, 1, 1, 0, 17, 2}};
+    static const uint32_t depths[][2] = {{530, 790}, {64, 64}, {33, 570}};
+    for (uint32_t w = 0; w < 3; w++) {
+        for (uint32_t r = 0; r < 3; r++) {
+            uint32_t d = (w + r + dtype) % 3;
+            shape s = {.heads = r == 1 ? 3 : 8,
+                       .kv_heads = r == 1 ? 1 : 2,
+                       .k_dim = 64,
+                       .v_dim = r == 2 ? 96 : 64,
+                       .window = windows[w],
+                       .page = r == 2 ? 8 : 16,
+                       .dtype = dtype,
+                       .seqs = 6,
+                       .forks = {depths[d][0], depths[d][1]}};
+            memcpy(s.rows, rows[r], sizeof rows[r]);
+            for (uint32_t i = 0; i < s.seqs; i++)
+                s.past[i] = (int32_t)(depths[d][1] + (i * 37 + r) % 60);
+            random_case(suite, &s);
+        }
+    }
+}
+
 static void variants(cf_suite *suite) {
     static const gr_attention_flags flags[] = {0, GR_ATTENTION_BIDIRECTIONAL, GR_ATTENTION_DENSE,
                                                GR_ATTENTION_DENSE | GR_ATTENTION_BIDIRECTIONAL};
@@ -261,6 +291,7 @@ void cf_cases_attention(cf_suite *suite) {
             ragged(suite, dtypes[d], cf_row_counts[r], 20, 1 + (r + d) % 4);
         }
         needles(suite, dtypes[d], 12, 8);
+        forks(suite, dtypes[d]);
         if (suite->deep)
             needles(suite, dtypes[d], 64, 16);
     }

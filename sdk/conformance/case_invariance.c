@@ -80,8 +80,9 @@ static void matmul_again(cf_suite *suite, gr_dtype dtype, uint32_t rows) {
 
 enum { A_HEADS = 4, A_KV = 2, A_DIM = 64, A_WINDOW = 21 };
 
-static bool attention(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype dtype, uint32_t rows,
-                      int32_t past, const gr_attrs_attention *attrs) {
+static bool attention(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype dtype, uint32_t seqs,
+                      const uint32_t *rows, const int32_t *past, uint32_t fork,
+                      const gr_attrs_attention *attrs) {
     gr_kv_desc desc = {.struct_size = sizeof desc,
                        .layers = 1,
                        .page_tokens = 8,
@@ -89,9 +90,10 @@ static bool attention(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype d
                        .k_dim = A_DIM,
                        .v_dim = A_DIM,
                        .dtype = dtype};
-    if (!cf_rig_begin(rig, suite, "INVARIANCE", name, rows, 0))
+    if (!cf_rig_begin(rig, suite, "INVARIANCE", name, rows[0], 0))
         return false;
-    cf_rig_sequences(rig, 1, &rows, &past);
+    cf_rig_sequences(rig, seqs, rows, past);
+    rig->cache.forks[0] = rig->cache.forks[1] = fork;
     if (!cf_rig_cache(rig, &desc, attrs->window)) {
         cf_rig_end(rig);
         return false;
@@ -107,28 +109,45 @@ static bool attention(cf_rig *rig, cf_suite *suite, const char *name, gr_dtype d
     return true;
 }
 
-// Gives `one` the past that its row had in `batch`, and the row itself.
+// Gives `one` the past that row t of the batch has, and the row itself.
 static bool take_row(cf_rig *one, cf_rig *batch, uint32_t t) {
-    float values[A_KV * A_DIM];
+    uint32_t seq = (uint32_t)batch->step.row_seq[t], page, slot;
     for (uint32_t part = 0; part < 2; part++) {
         for (int64_t p = 0; p < one->past[0]; p++) {
-            uint32_t page, slot;
             if (cf_rig_cache_slot(one, 0, p, &page, &slot) &&
-                cf_rig_cache_slot(batch, 0, p, &page, &slot) &&
-                (!cf_rig_cache_read(batch, 0, p, part, values) ||
-                 !cf_rig_cache_write(one, 0, p, part, values)))
+                cf_rig_cache_slot(batch, seq, p, &page, &slot) &&
+                !cf_rig_cache_copy(batch, seq, one, 0, p, part))
                 return false;
         }
         memcpy(one->data[1 + part], (const float *)batch->data[1 + part] + t * A_KV * A_DIM,
-               sizeof values);
+               A_KV * A_DIM * sizeof(float));
     }
     memcpy(one->data[0], (const float *)batch->data[0] + t * A_HEADS * A_DIM,
            A_HEADS * A_DIM * sizeof(float));
     return true;
 }
 
+// Every `stride`-th row of a batch that has been run, alone.
+static void rows_alone(cf_suite *suite, cf_rig *batch, const gr_attrs_attention *attrs,
+                       uint32_t stride) {
+    for (uint32_t t = 0; t < batch->step.rows; t += stride) {
+        char name[192];
+        cf_rig one;
+        snprintf(name, sizeof name, "%.160s row %u alone", batch->name, t);
+        if (!attention(&one, suite, name, batch->cache.desc.dtype, 1, (uint32_t[]){1},
+                       &batch->step.positions[t], 0, attrs))
+            continue;
+        const float *y = (const float *)(const void *)(batch->after + batch->values[3].offset) +
+                         t * A_HEADS * A_DIM;
+        if (take_row(&one, batch, t))
+            verdict(&one, cf_rig_run(&one), y, 3, A_HEADS * A_DIM);
+        else
+            cf_fail(suite, name, "the cache cannot be copied by kv_read and kv_write");
+        cf_rig_end(&one);
+    }
+}
+
 static void attention_rows(cf_suite *suite, gr_dtype dtype, uint32_t window) {
-    enum { ROWS = 30, PAST = 11 };
     gr_attrs_attention attrs = {.struct_size = sizeof attrs,
                                 .heads = A_HEADS,
                                 .kv_heads = A_KV,
@@ -136,25 +155,34 @@ static void attention_rows(cf_suite *suite, gr_dtype dtype, uint32_t window) {
                                 .v_dim = A_DIM,
                                 .window = window,
                                 .scale = 0.125f};
-    cf_rig batch, one;
+    cf_rig batch;
     char name[96];
     snprintf(name, sizeof name, "INVARIANCE ATTENTION %s W=%u", gr_dtype_name(dtype), window);
-    if (!attention(&batch, suite, name, dtype, ROWS, PAST, &attrs))
+    if (!attention(&batch, suite, name, dtype, 1, (uint32_t[]){30}, (int32_t[]){11}, 0, &attrs))
         return;
-    bool ran = cf_rig_run(&batch);
-    for (uint32_t t = 0; t < ROWS && ran; t += 4) {
-        snprintf(name, sizeof name, "INVARIANCE ATTENTION %s W=%u row %u alone",
-                 gr_dtype_name(dtype), window, t);
-        if (!attention(&one, suite, name, dtype, 1, PAST + (int32_t)t, &attrs))
-            continue;
-        const float *y = (const float *)(const void *)(batch.after + batch.values[3].offset) +
-                         t * A_HEADS * A_DIM;
-        if (take_row(&one, &batch, t))
-            verdict(&one, cf_rig_run(&one), y, 3, A_HEADS * A_DIM);
-        else
-            cf_fail(suite, name, "the cache cannot be copied by kv_read and kv_write");
-        cf_rig_end(&one);
-    }
+    if (cf_rig_run(&batch))
+        rows_alone(suite, &batch, &attrs, 4);
+    cf_rig_end(&batch);
+}
+
+// Forks of one prefix, whose pages may be read once for all of them: as if each were alone.
+static void attention_forks(cf_suite *suite, gr_dtype dtype, uint32_t window) {
+    static const uint32_t rows[] = {1, 1, 7, 1, 2};
+    static const int32_t past[] = {541, 560, 523, 530, 600};
+    gr_attrs_attention attrs = {.struct_size = sizeof attrs,
+                                .heads = A_HEADS,
+                                .kv_heads = A_KV,
+                                .k_dim = A_DIM,
+                                .v_dim = A_DIM,
+                                .window = window,
+                                .scale = 0.125f};
+    cf_rig batch;
+    char name[96];
+    snprintf(name, sizeof name, "INVARIANCE ATTENTION forks %s W=%u", gr_dtype_name(dtype), window);
+    if (!attention(&batch, suite, name, dtype, 5, rows, past, 522, &attrs))
+        return;
+    if (cf_rig_run(&batch))
+        rows_alone(suite, &batch, &attrs, 1);
     cf_rig_end(&batch);
 }
 
@@ -173,8 +201,9 @@ void cf_cases_invariance(cf_suite *suite) {
         matmul_again(suite, cf_weight_dtypes[d], 1);
         matmul_again(suite, cf_weight_dtypes[d], 7);
     }
-    attention_rows(suite, GR_DTYPE_F32, 0);
-    attention_rows(suite, GR_DTYPE_F32, A_WINDOW);
-    attention_rows(suite, GR_DTYPE_F16, A_WINDOW);
-    attention_rows(suite, GR_DTYPE_BF16, 0);
+    static const gr_dtype caches[] = {GR_DTYPE_F32, GR_DTYPE_F16, GR_DTYPE_BF16, GR_DTYPE_Q8_0};
+    for (uint32_t d = 0; d < 4; d++) {
+        attention_rows(suite, caches[d], d % 2 ? 0 : A_WINDOW);
+        attention_forks(suite, caches[d], d % 2 ? 300 : 0);
+    }
 }

@@ -67,22 +67,32 @@ bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32
 }
 
 static bool position_access(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
-                            float *values, bool write) {
+                            gr_dtype dtype, void *values, bool write) {
     const gr_backend *backend = rig->suite->backend;
     uint32_t page, slot;
     if (!cf_rig_cache_slot(rig, seq, position, &page, &slot))
         return false;
     gr_kv_region region = region_of(rig->cache.layer, part, page, slot, 1);
-    uint64_t size = region_bytes(&rig->cache.desc, GR_DTYPE_F32, part, 1);
+    uint64_t size = region_bytes(&rig->cache.desc, dtype, part, 1);
     gr_status status = write ? backend->kv_write(rig->suite->device, NULL, rig->cache.kv, &region,
-                                                 GR_DTYPE_F32, values, size, NULL)
+                                                 dtype, values, size, NULL)
                              : backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &region,
-                                                GR_DTYPE_F32, values, size, NULL);
+                                                dtype, values, size, NULL);
     return status == GR_OK;
 }
 
 bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, float *out) {
-    return position_access(rig, seq, position, part, out, false);
+    return position_access(rig, seq, position, part, GR_DTYPE_F32, out, false);
+}
+
+bool cf_rig_cache_copy(cf_rig *from, uint32_t from_seq, cf_rig *to, uint32_t to_seq,
+                       int64_t position, uint32_t part) {
+    gr_dtype dtype = from->cache.desc.dtype;
+    void *values = malloc(region_bytes(&from->cache.desc, dtype, part, 1) + 1);
+    bool good = values && position_access(from, from_seq, position, part, dtype, values, false) &&
+                position_access(to, to_seq, position, part, dtype, values, true);
+    free(values);
+    return good;
 }
 
 bool cf_rig_cache_snapshot(cf_rig *rig) {
@@ -95,7 +105,8 @@ bool cf_rig_cache_restore(cf_rig *rig) {
 
 bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
                         const float *values) {
-    return position_access(rig, seq, position, part, (float *)(uintptr_t)values, true);
+    return position_access(rig, seq, position, part, GR_DTYPE_F32, (float *)(uintptr_t)values,
+                           true);
 }
 
 // Lowest position that a row of the step may see in sequence s.
@@ -113,32 +124,66 @@ static void shuffle(cf_random *random, int32_t *list, uint32_t count) {
     }
 }
 
+// Whether sequence s has the page of the one before it at logical page `page`.
+static bool shared(const cf_rig *rig, const gr_step_group *group, uint32_t s, int32_t page) {
+    uint32_t half = rig->step.seqs / 2, fork = rig->cache.forks[s > half ? 1 : 0];
+    return s && (uint32_t)page < fork / group->page_tokens && page >= group->first_page[s - 1];
+}
+
+// What all sequences from `first` on share of logical pages [begin, end), as a run. Their windows
+// may have let go of some.
+static void add_run(const cf_rig *rig, gr_step_group *group, gr_page_run *runs, uint32_t first,
+                    uint32_t begin, uint32_t end) {
+    for (uint32_t s = first; s < rig->step.seqs; s++)
+        begin = (uint32_t)group->first_page[s] > begin ? (uint32_t)group->first_page[s] : begin;
+    if (begin < end && rig->step.seqs - first > 1)
+        runs[group->run_count++] = (gr_page_run){.struct_size = sizeof *runs,
+                                                 .seq_first = first,
+                                                 .seq_count = rig->step.seqs - first,
+                                                 .page_first = begin,
+                                                 .page_count = end - begin};
+}
+
 // Page tables of one group; returns how many physical pages they use, at most `pages` (from a
 // shuffled list).
 static uint32_t make_tables(cf_rig *rig, gr_step_group *group, const int32_t *physical) {
     const gr_step *step = &rig->step;
+    const uint32_t *forks = rig->cache.forks;
     uint32_t tokens = rig->cache.desc.page_tokens, stride = 1, used = 0;
     int32_t *first = cf_rig_alloc(rig, rig->seqs_max * sizeof *first);
     int32_t *count = cf_rig_alloc(rig, rig->seqs_max * sizeof *count);
     for (uint32_t s = 0; s < step->seqs; s++) {
         int64_t end = rig->past[s] + step->seq_rows[s + 1] - step->seq_rows[s];
-        first[s] = (int32_t)(lowest(rig, s) / tokens);
+        int32_t seen = (int32_t)(lowest(rig, s) / tokens), more = (int32_t)((s + tokens) % 3);
+        first[s] = seen > more ? seen - more : 0;
         count[s] = end ? (int32_t)((end - 1) / tokens) - first[s] + 1 : 0;
         stride = count[s] + 1 > (int32_t)stride ? (uint32_t)count[s] + 1 : stride;
     }
     int32_t *table = cf_rig_alloc(rig, (uint64_t)rig->seqs_max * stride * sizeof *table);
+    gr_page_run *runs = cf_rig_alloc(rig, 2 * sizeof *runs);
     memset(table, 0xff, (uint64_t)rig->seqs_max * stride * sizeof *table);
-    for (uint32_t s = 0; s < step->seqs; s++) {
-        for (int32_t i = 0; i < count[s]; i++, used++)
-            table[s * stride + (uint32_t)i] = physical ? physical[used] : 0;
-    }
     *group = (gr_step_group){.struct_size = sizeof *group,
                              .page_tokens = tokens,
                              .page_table_stride = stride,
                              .run_stride = sizeof(gr_page_run),
                              .page_table = table,
                              .first_page = first,
-                             .page_count = count};
+                             .page_count = count,
+                             .runs = runs};
+    for (uint32_t s = 0; s < step->seqs; s++) {
+        for (int32_t i = 0; i < count[s]; i++) {
+            int32_t page = first[s] + i;
+            if (shared(rig, group, s, page))
+                table[s * stride + (uint32_t)i] =
+                    table[(s - 1) * stride + (uint32_t)(page - first[s - 1])];
+            else
+                table[s * stride + (uint32_t)i] = physical ? physical[used] : 0, used++;
+        }
+    }
+    if (physical) {
+        add_run(rig, group, runs, 0, 0, forks[0] / tokens);
+        add_run(rig, group, runs, step->seqs / 2, forks[0] / tokens, forks[1] / tokens);
+    }
     return used;
 }
 
