@@ -22,6 +22,11 @@ uint64_t gr_os_now_ns(void) {
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+void gr_os_sleep_ns(uint64_t ns) {
+    const struct timespec time = {(time_t)(ns / UINT64_C(1000000000)), (long)(ns % UINT64_C(1000000000))};
+    nanosleep(&time, NULL);
+}
+
 void *gr_os_alloc(uint64_t bytes) {
     if (bytes > SIZE_MAX - 64)
         return NULL;

@@ -10,6 +10,7 @@
 #include "gregale/status.h"
 
 uint64_t gr_os_now_ns(void); // monotonic
+void gr_os_sleep_ns(uint64_t ns);
 void *gr_os_alloc(uint64_t bytes); // zeroed, 64-byte aligned; NULL when there is none
 void gr_os_free(void *memory, uint64_t bytes);
 

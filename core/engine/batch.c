@@ -2,10 +2,10 @@
 // batch.c: who goes into the next step. Sessions that decode (one waiting token) go first, so that long
 // prompts do not hold them up; the rest of the chunk is shared out to prompts in turn, starting behind the
 // session that was served last. In the step they stand as in the model, forks beside each other.
-#include "engine/internal.h"
+#include "engine/site.h"
 
-static bool has_work(const gr_session *session) {
-    return !session->paused && gr_session_waiting(session) > 0;
+static bool has_work(const gr_site *site, const gr_session *session) {
+    return session->site == site && !session->paused && gr_session_waiting(session) > 0;
 }
 
 typedef struct step_batch {
@@ -14,9 +14,10 @@ typedef struct step_batch {
 
 // Rows of the session whose logits somebody wants, if its next `rows` waiting tokens are evaluated.
 static uint32_t outputs_of(const gr_session *session, uint32_t rows) {
-    if (session->hook)
-        return rows;
-    return session->pages.length + rows == session->tokens.count ? 1 : 0;
+    uint64_t end = session->pages.length + rows;
+    if (session->hook && end > session->observed)
+        return session->observed > session->pages.length ? (uint32_t)(end - session->observed) : rows;
+    return end == session->tokens.count ? 1 : 0;
 }
 
 static void take(step_batch *batch, gr_session *session, uint32_t rows) {
@@ -34,28 +35,29 @@ static bool full(const step_batch *batch) {
     return batch->count == GR_MAX_STEP_SEQS || batch->rows >= batch->budget || batch->outputs == GR_MAX_STEP_OUTPUTS;
 }
 
-uint32_t gr_batch_collect(gr_model *model, gr_session **out_sessions, uint32_t *out_count) {
+uint32_t gr_batch_collect(gr_site *site, gr_session **out_sessions, uint32_t *out_count) {
+    const gr_model *model = site->model;
     step_batch batch = {.budget = model->chunk};
-    uint32_t count = model->session_count, last = model->next_session;
+    uint32_t count = model->session_count, last = site->next_session;
     for (uint32_t i = 0; i < count; i++)
         model->sessions[i]->batch_rows = 0;
     for (uint32_t i = 0; i < count && !full(&batch); i++) {
-        gr_session *session = model->sessions[(model->next_session + i) % count];
-        if (has_work(session) && gr_session_waiting(session) == 1) {
+        gr_session *session = model->sessions[(site->next_session + i) % count];
+        if (has_work(site, session) && gr_session_waiting(session) == 1) {
             take(&batch, session, 1);
-            last = model->next_session + i + 1;
+            last = site->next_session + i + 1;
         }
     }
     for (uint32_t i = 0; i < count && !full(&batch); i++) {
-        gr_session *session = model->sessions[(model->next_session + i) % count];
-        size_t waiting = has_work(session) ? gr_session_waiting(session) : 0;
+        gr_session *session = model->sessions[(site->next_session + i) % count];
+        size_t waiting = has_work(site, session) ? gr_session_waiting(session) : 0;
         uint32_t room = batch.budget - batch.rows;
         if (waiting > 1 && !session->batch_rows) {
             take(&batch, session, waiting < room ? (uint32_t)waiting : room);
-            last = model->next_session + i + 1;
+            last = site->next_session + i + 1;
         }
     }
-    model->next_session = count ? last % count : 0;
+    site->next_session = count ? last % count : 0;
     *out_count = 0;
     for (uint32_t i = 0; i < count; i++)
         if (model->sessions[i]->batch_rows)

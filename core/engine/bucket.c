@@ -6,7 +6,7 @@
 
 #include "base/checked.h"
 #include "base/os.h"
-#include "engine/internal.h"
+#include "engine/site.h"
 
 static uint32_t bucket_rows(const gr_model *model, uint32_t rows) {
     static const uint32_t sizes[] = {1, 8, 64};
@@ -20,11 +20,11 @@ static uint32_t at_most(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-static gr_status create_step(gr_model *model, gr_bucket *bucket, gr_error *error) {
-    uint32_t groups = gr_kv_cache_group_count(model->cache);
-    size_t rows = bucket->rows_max, seqs = bucket->seqs_max, stride = model->max_pages;
+static gr_status create_step(gr_site *site, gr_bucket *bucket, gr_error *error) {
+    uint32_t groups = gr_kv_cache_group_count(site->cache);
+    size_t rows = bucket->rows_max, seqs = bucket->seqs_max, stride = site->model->max_pages;
     size_t count = 3 * rows + seqs + 1 + bucket->outputs_max + groups * seqs * (stride + 2);
-    bucket->page_table_stride = model->max_pages;
+    bucket->page_table_stride = site->model->max_pages;
     bucket->storage = calloc(count, sizeof *bucket->storage);
     bucket->groups = calloc(groups ? groups : 1, sizeof *bucket->groups);
     bucket->runs = calloc(groups ? groups * GR_KV_STEP_RUNS : 1, sizeof *bucket->runs);
@@ -43,7 +43,7 @@ static gr_status create_step(gr_model *model, gr_bucket *bucket, gr_error *error
     next += 3 * rows + seqs + 1 + bucket->outputs_max;
     for (uint32_t g = 0; g < groups; g++, next += seqs * (stride + 2))
         bucket->groups[g] = (gr_step_group){.struct_size = sizeof *bucket->groups,
-                                            .page_tokens = model->page_tokens,
+                                            .page_tokens = site->model->page_tokens,
                                             .page_table_stride = (uint32_t)stride,
                                             .run_stride = sizeof(gr_page_run),
                                             .page_table = next,
@@ -54,15 +54,15 @@ static gr_status create_step(gr_model *model, gr_bucket *bucket, gr_error *error
 }
 
 // One arena in host memory serves every device that can use host memory; others get one of their own.
-static gr_status create_arena(gr_model *model, gr_bucket *bucket, gr_error *error) {
+static gr_status create_arena(gr_site *site, gr_bucket *bucket, gr_error *error) {
     bucket->arena_bytes = gr_align_up(gr_plan_arena_bytes(bucket->plan) + 1, 64);
     bucket->arena = gr_os_alloc(bucket->arena_bytes);
     if (!bucket->arena)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for activations: a step of %u rows needs %.1f MiB",
                        bucket->rows_max, (double)bucket->arena_bytes / 1048576.0);
-    for (uint32_t i = 0; i < model->device_count; i++) {
-        const gr_opened_device *device = model->devices[i].opened;
-        if (!model->devices[i].used)
+    for (uint32_t i = 0; i < site->device_count; i++) {
+        const gr_opened_device *device = site->devices[i].opened;
+        if (!site->devices[i].used)
             continue;
         gr_status status =
             device->facts.flags & GR_DEVICE_HOST_MEMORY
@@ -75,7 +75,7 @@ static gr_status create_arena(gr_model *model, gr_bucket *bucket, gr_error *erro
     return GR_OK;
 }
 
-static gr_status provide_scratch(gr_model_device *device, uint64_t bytes, gr_error *error) {
+static gr_status provide_scratch(gr_site_device *device, uint64_t bytes, gr_error *error) {
     const gr_backend *backend = device->opened->backend;
     gr_buffer *scratch;
     if (bytes <= device->scratch_bytes)
@@ -90,11 +90,12 @@ static gr_status provide_scratch(gr_model_device *device, uint64_t bytes, gr_err
     return GR_OK;
 }
 
-static gr_status compile(gr_model *model, gr_bucket *bucket, uint32_t index, gr_error *error) {
+static gr_status compile(gr_site *site, gr_bucket *bucket, uint32_t index, gr_error *error) {
     const gr_plan_segment *segment = gr_plan_segment_at(bucket->plan, index);
-    gr_model_device *device = &model->devices[segment->device];
-    uint32_t threads = gr_team_size(model->engine->team), layers;
-    const gr_cache_layer *cache_layers = gr_kv_cache_layers(model->cache, &layers);
+    gr_site_device *device = &site->devices[segment->device];
+    uint32_t threads = gr_team_size(site->model->engine->team), layers;
+    site->suspect = segment->device;
+    const gr_cache_layer *cache_layers = gr_kv_cache_layers(site->cache, &layers);
     const gr_program_desc desc = {.struct_size = sizeof desc,
                                   .rows_max = bucket->rows_max,
                                   .seqs_max = bucket->seqs_max,
@@ -102,7 +103,7 @@ static gr_status compile(gr_model *model, gr_bucket *bucket, uint32_t index, gr_
                                   .segment = &segment->segment,
                                   .step = &bucket->step,
                                   .weights = device->weights,
-                                  .weight_count = gr_graph_weight_count(model->graph),
+                                  .weight_count = gr_graph_weight_count(site->model->graph),
                                   .cache_layer_count = layers,
                                   .cache_layer_stride = sizeof(gr_cache_layer),
                                   .threads = threads,
@@ -121,8 +122,8 @@ static gr_status compile(gr_model *model, gr_bucket *bucket, uint32_t index, gr_
     return provide_scratch(device, scratch, error);
 }
 
-static gr_status create_bucket(gr_model *model, gr_bucket *bucket, gr_error *error) {
-    gr_status status = gr_plan_create(model->graph, gr_placement_choose, model->placement, model->engine->no_fusion,
+static gr_status create_bucket(gr_site *site, gr_bucket *bucket, gr_error *error) {
+    gr_status status = gr_plan_create(site->model->graph, gr_placement_choose, site->placement, site->model->engine->no_fusion,
                                       bucket->rows_max, bucket->seqs_max, bucket->outputs_max, &bucket->plan, error);
     if (status != GR_OK)
         return status;
@@ -130,27 +131,26 @@ static gr_status create_bucket(gr_model *model, gr_bucket *bucket, gr_error *err
     bucket->programs = calloc(segments ? segments : 1, sizeof *bucket->programs);
     if (!bucket->programs)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for programs");
-    status = create_step(model, bucket, error);
+    status = create_step(site, bucket, error);
     if (status == GR_OK)
-        status = create_arena(model, bucket, error);
+        status = create_arena(site, bucket, error);
     for (uint32_t i = 0; status == GR_OK && i < segments; i++)
-        status = compile(model, bucket, i, error);
+        status = compile(site, bucket, i, error);
     return status;
 }
 
-gr_status gr_bucket_get(gr_model *model, uint32_t rows, gr_bucket **out_bucket,
-                        gr_error *error) {
-    uint32_t wanted = bucket_rows(model, rows);
+gr_status gr_bucket_get(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error) {
+    uint32_t wanted = bucket_rows(site->model, rows);
     *out_bucket = NULL;
-    for (uint32_t i = 0; i < model->bucket_count; i++)
-        if (model->buckets[i]->rows_max == wanted)
-            *out_bucket = model->buckets[i];
+    for (uint32_t i = 0; i < site->bucket_count; i++)
+        if (site->buckets[i]->rows_max == wanted)
+            *out_bucket = site->buckets[i];
     if (*out_bucket)
         return GR_OK;
-    gr_bucket **buckets = realloc(model->buckets, (model->bucket_count + 1) * sizeof *buckets);
+    gr_bucket **buckets = realloc(site->buckets, (site->bucket_count + 1) * sizeof *buckets);
     gr_bucket *bucket = calloc(1, sizeof *bucket);
     if (buckets)
-        model->buckets = buckets;
+        site->buckets = buckets;
     if (!buckets || !bucket) {
         free(bucket);
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a program");
@@ -158,27 +158,27 @@ gr_status gr_bucket_get(gr_model *model, uint32_t rows, gr_bucket **out_bucket,
     bucket->rows_max = wanted;
     bucket->seqs_max = at_most(wanted, GR_MAX_STEP_SEQS);
     bucket->outputs_max = at_most(wanted, GR_MAX_STEP_OUTPUTS);
-    gr_status status = create_bucket(model, bucket, error);
+    gr_status status = create_bucket(site, bucket, error);
     if (status != GR_OK) {
-        gr_bucket_destroy(model, bucket);
+        gr_bucket_destroy(site, bucket);
         return status;
     }
-    model->buckets[model->bucket_count++] = bucket;
+    site->buckets[site->bucket_count++] = bucket;
     *out_bucket = bucket;
     return GR_OK;
 }
 
-void gr_bucket_destroy(gr_model *model, gr_bucket *bucket) {
+void gr_bucket_destroy(gr_site *site, gr_bucket *bucket) {
     if (!bucket)
         return;
     for (uint32_t i = 0; bucket->programs && i < gr_plan_segment_count(bucket->plan); i++) {
-        const gr_opened_device *device = model->devices[gr_plan_segment_at(bucket->plan, i)->device].opened;
+        const gr_opened_device *device = site->devices[gr_plan_segment_at(bucket->plan, i)->device].opened;
         if (bucket->programs[i])
             device->backend->program_destroy(device->device, bucket->programs[i]);
     }
-    for (uint32_t i = 0; i < model->device_count; i++)
+    for (uint32_t i = 0; i < site->device_count; i++)
         if (bucket->arena_buffers[i])
-            model->devices[i].opened->backend->buffer_destroy(model->devices[i].opened->device, bucket->arena_buffers[i]);
+            site->devices[i].opened->backend->buffer_destroy(site->devices[i].opened->device, bucket->arena_buffers[i]);
     gr_os_free(bucket->arena, bucket->arena_bytes);
     gr_plan_destroy(bucket->plan);
     free(bucket->programs);
@@ -188,10 +188,10 @@ void gr_bucket_destroy(gr_model *model, gr_bucket *bucket) {
     free(bucket);
 }
 
-void gr_buckets_drop(gr_model *model) {
-    for (uint32_t i = 0; i < model->bucket_count; i++)
-        gr_bucket_destroy(model, model->buckets[i]);
-    free(model->buckets);
-    model->buckets = NULL;
-    model->bucket_count = 0;
+void gr_buckets_drop(gr_site *site) {
+    for (uint32_t i = 0; i < site->bucket_count; i++)
+        gr_bucket_destroy(site, site->buckets[i]);
+    free(site->buckets);
+    site->buckets = NULL;
+    site->bucket_count = 0;
 }

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "engine/internal.h"
+#include "engine/site.h"
 
 static const struct cache_type {
     const char *name;
@@ -62,12 +62,12 @@ gr_status gr_model_info_get(const gr_model *model, gr_model_info *out_info) {
                           .architecture = hparams->architecture,
                           .tokenizer = model->tokenizer->type->name,
                           .chat_format = model->chat_format ? model->chat_format->name : "",
-                          .device = model->devices[0].opened->name,
+                          .device = gr_site_device_name(model->site),
                           .notice = model->source->notice,
                           .parameters = count_parameters(model->source->file),
-                          .weight_bytes = model->weight_bytes,
-                          .resident_bytes = model->resident_bytes,
-                          .cache_type = cache_type_name(gr_kv_cache_dtype(model->cache))};
+                          .weight_bytes = model->site->weight_bytes,
+                          .resident_bytes = model->site->resident_bytes,
+                          .cache_type = cache_type_name(gr_kv_cache_dtype(model->site->cache))};
     describe_window(hparams, &info);
     gr_model_file_fingerprint(model->source->file, info.fingerprint);
     memcpy(out_info, &info, size < sizeof info ? size : sizeof info);

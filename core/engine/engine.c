@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/internal.h"
+#include "engine/failover.h"
+#include "engine/move.h"
 #include "gregale/linked/registry.h"
 
 const char *gr_version(void) {
@@ -13,6 +14,14 @@ const char *gr_version(void) {
 static bool environment_says(const char *name) {
     const char *value = getenv(name);
     return value && *value && strcmp(value, "0") != 0;
+}
+
+static uint64_t timeout_of(const gr_engine_options *options) {
+    const char *value = getenv("GREGALE_STEP_TIMEOUT");
+    double seconds = value ? strtod(value, NULL) : 0;
+    if (options->step_timeout_ms)
+        return options->step_timeout_ms * UINT64_C(1000000);
+    return seconds > 0 && seconds < 1e9 ? (uint64_t)(seconds * 1e9) : UINT64_MAX;
 }
 
 static gr_status open_host(gr_engine *engine, const gr_engine_options *options, gr_error *error) {
@@ -34,16 +43,20 @@ static gr_status open_host(gr_engine *engine, const gr_engine_options *options, 
 }
 
 gr_status gr_engine_create(const gr_engine_options *options, gr_engine **out_engine, gr_error *error) {
-    static const gr_engine_options defaults = {.struct_size = sizeof defaults};
+    gr_engine_options wanted = {.struct_size = sizeof wanted};
     *out_engine = NULL;
+    if (options) // of a caller that may know less
+        memcpy(&wanted, options, options->struct_size < sizeof wanted ? options->struct_size : sizeof wanted);
+    options = &wanted;
     gr_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for an engine");
-    if (!options)
-        options = &defaults;
     engine->references = 1;
     engine->log = (gr_log){options->log, options->log_context, options->log_level};
     engine->deterministic = options->deterministic || environment_says("GREGALE_DETERMINISTIC");
+    engine->step_timeout_ns = timeout_of(options);
+    engine->device_event = options->device_event;
+    engine->device_event_context = options->device_event_context;
     engine->no_fusion = options->no_fusion || environment_says("GREGALE_NO_FUSION");
     gr_status status = open_host(engine, options, error);
     if (status != GR_OK) {
@@ -66,6 +79,7 @@ void gr_engine_release(gr_engine *engine) {
     gr_registry_destroy(engine->registry);
     gr_trace_destroy(engine->trace);
     free(engine->models);
+    free(engine->moves);
     free(engine);
 }
 
@@ -138,22 +152,36 @@ static void fail_batch(gr_session **sessions, uint32_t count, const gr_session *
     }
 }
 
-static gr_status step_model(gr_model *model, bool *out_worked, gr_error *error) {
+static gr_status step_site(gr_site *site, bool *out_worked, gr_error *error) {
     gr_session *sessions[GR_MAX_STEP_SEQS];
     uint32_t count = 0;
-    *out_worked = gr_requests_advance(model);
-    uint32_t rows = gr_batch_collect(model, sessions, &count);
+    uint32_t rows = gr_batch_collect(site, sessions, &count);
     if (!rows)
         return GR_OK;
     *out_worked = true;
     gr_error local;
     gr_error_init(&local);
     gr_session *culprit;
-    gr_status status = gr_step_run(model, sessions, count, rows, &culprit, &local);
+    gr_status status = gr_step_run(site, sessions, count, rows, &culprit, &local);
+    local.code = status; // a plugin may have said less
+    if (!local.message[0])
+        snprintf(local.message, sizeof local.message, "%s", gr_status_name(status));
+    if (status != GR_OK && gr_failover(site, culprit, &local))
+        return GR_OK;
     if (status != GR_OK) {
         fail_batch(sessions, count, culprit, status, &local);
         gr_fail(error, status, local.origin, "%s", local.message);
     }
+    return status;
+}
+
+// Sites come and go while they are stepped: those that are there now are, each once.
+static gr_status step_model(gr_model *model, bool *out_worked, gr_error *error) {
+    gr_status status = GR_OK;
+    *out_worked = gr_requests_advance(model);
+    for (uint32_t i = model->site_count; i-- > 0 && status == GR_OK;)
+        if (i < model->site_count)
+            status = step_site(model->sites[i], out_worked, error);
     return status;
 }
 
@@ -168,5 +196,6 @@ gr_status gr_engine_step(gr_engine *engine, bool *out_worked, gr_error *error) {
         *out_worked = *out_worked || worked;
     }
     engine->next_model++;
+    gr_moves_advance(engine, !*out_worked, out_worked);
     return status;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // internal.h: what the files of the engine share. Inside the engine room.
 //
-// One step goes: gr_batch_collect picks rows from sessions that have work, gr_program_get finds the
-// compiled bucket, gr_step_run fills the step block, submits, and hands logits to the sessions.
+// A model's sessions live on sites (site.h). One step of a site goes: gr_batch_collect picks rows from its
+// sessions that have work, gr_bucket_get finds the compiled programs, gr_step_run fills the step block,
+// submits, and hands logits to the sessions.
 #ifndef GREGALE_ENGINE_INTERNAL_H
 #define GREGALE_ENGINE_INTERNAL_H
 
@@ -17,7 +18,7 @@
 #include "kv/cache.h"
 #include "model/model.h"
 
-enum { GR_MAX_STEP_SEQS = GR_KV_STEP_SEQS, GR_MAX_STEP_OUTPUTS = 64, GR_MAX_MODEL_DEVICES = 8 };
+enum { GR_MAX_STEP_SEQS = GR_KV_STEP_SEQS, GR_MAX_STEP_OUTPUTS = 64 };
 
 struct gr_engine {
     uint32_t references;
@@ -26,38 +27,18 @@ struct gr_engine {
     gr_registry *registry;
     gr_team *team;
     bool deterministic, no_fusion;
+    uint64_t step_timeout_ns; // UINT64_MAX: none
+    void (*device_event)(void *context, const gr_device_event *event);
+    void *device_event_context;
     atomic_bool interrupted;
     gr_model **models;
     uint32_t model_count, model_capacity;
     uint32_t next_model; // round robin
+    gr_move **moves;     // in progress; borrowed
+    uint32_t move_count;
 };
 
-// A device as one model uses it.
-typedef struct gr_model_device {
-    const gr_opened_device *opened;
-    gr_queue *queue;
-    gr_fence *fence;
-    uint64_t fence_value;
-    gr_buffer *scratch;
-    uint64_t scratch_bytes;
-    gr_weight **weights; // [weight_count], NULL where the device does not need one
-    bool used;
-} gr_model_device;
-
-// The programs of one bucket, with the step block they were compiled against.
-typedef struct gr_bucket {
-    uint32_t rows_max, seqs_max, outputs_max;
-    gr_plan *plan;
-    gr_program **programs; // one a segment
-    void *arena;           // host memory, shared by every host-memory device
-    uint64_t arena_bytes;
-    gr_buffer *arena_buffers[GR_MAX_MODEL_DEVICES];
-    gr_step step;
-    gr_step_group *groups;
-    gr_page_run *runs;     // [groups][GR_KV_STEP_RUNS]
-    int32_t *storage;      // every array of numbers of the step block
-    uint32_t page_table_stride;
-} gr_bucket;
+typedef struct gr_site gr_site; // site.h: devices, weights, cache and programs of one model
 
 struct gr_model {
     uint32_t references;
@@ -66,19 +47,15 @@ struct gr_model {
     gr_tokenizer *tokenizer;
     const gr_chat_format *chat_format;
     gr_graph *graph;
-    gr_placement *placement;
-    gr_model_device devices[GR_MAX_MODEL_DEVICES];
-    uint32_t device_count;
-    gr_kv_cache *cache;
+    gr_kv_cache_options cache_options;
     uint32_t chunk, page_tokens;
     uint32_t max_pages; // a sequence's page table holds so many; grows with the largest context
     uint32_t logits_value;
-    gr_bucket **buckets;
-    uint32_t bucket_count;
+    gr_site *site;   // where new sessions live
+    gr_site **sites; // every live one; borrowed
+    uint32_t site_count;
     gr_session **sessions; // every live one; forks stand behind what they were made from
     uint32_t session_count, session_capacity;
-    uint32_t next_session; // round robin
-    uint64_t weight_bytes, resident_bytes;
 };
 
 typedef struct gr_anchor {
@@ -89,6 +66,7 @@ typedef struct gr_anchor {
 struct gr_session {
     uint32_t references;
     gr_model *model;
+    gr_site *site;          // retained; its cache holds `pages`
     uint32_t context;
     gr_tokens tokens;
     gr_kv_seq pages;        // pages.length positions are evaluated
@@ -105,6 +83,7 @@ struct gr_session {
     bool paused;            // its last step failed: left alone until somebody asks again
     gr_logits_observer hook; // while scoring: gets the logits of every row
     void *hook_context;
+    uint64_t observed;      // positions whose logits the hook has had, or does not want
     uint32_t batch_rows;    // of the step in progress
     gr_session_stats stats;
 };
@@ -132,17 +111,6 @@ struct gr_request {
     uint64_t start_ns, first_ns, end_ns;
 };
 
-// ---- batch.c, step.c ----
-// Picks what the model's next step evaluates: fills session->batch_rows. Returns rows, 0 when idle.
-uint32_t gr_batch_collect(gr_model *model, gr_session **out_sessions, uint32_t *out_count);
-// On failure *out_culprit is the one session to blame, or NULL when the whole batch failed.
-gr_status gr_step_run(gr_model *model, gr_session **sessions, uint32_t count, uint32_t rows,
-                      gr_session **out_culprit, gr_error *error);
-// ---- bucket.c ----
-gr_status gr_bucket_get(gr_model *model, uint32_t rows, gr_bucket **out_bucket,
-                        gr_error *error);
-void gr_bucket_destroy(gr_model *model, gr_bucket *bucket);
-void gr_buckets_drop(gr_model *model);
 // ---- request.c ----
 // Chooses the next token of every request that has logits waiting. Returns whether any did.
 bool gr_requests_advance(gr_model *model);

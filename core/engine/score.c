@@ -44,6 +44,7 @@ static gr_status append_behind(gr_session *session, const int32_t *tokens, size_
 static gr_status drain_observed(gr_session *session, gr_logits_observer observe, void *context, gr_error *error) {
     session->hook = observe;
     session->hook_context = context;
+    session->observed = session->pages.length;
     gr_status status = gr_session_drain(session, NULL, NULL, error);
     session->hook = NULL;
     return status;

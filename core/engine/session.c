@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/internal.h"
+#include "engine/site.h"
 
 size_t gr_session_waiting(const gr_session *session) {
     return session->tokens.count - (size_t)session->pages.length;
@@ -41,7 +41,8 @@ static void make_tables_fit(gr_model *model, uint32_t context) {
     if (pages <= model->max_pages)
         return;
     model->max_pages = (uint32_t)pages;
-    gr_buckets_drop(model);
+    for (uint32_t i = 0; i < model->site_count; i++)
+        gr_buckets_drop(model->sites[i]);
 }
 
 static uint32_t default_context(const gr_model *model) {
@@ -49,17 +50,19 @@ static uint32_t default_context(const gr_model *model) {
     return trained && trained < GR_DEFAULT_CONTEXT ? trained : GR_DEFAULT_CONTEXT;
 }
 
-static gr_status create(gr_model *model, uint32_t context, const gr_session *origin, gr_session **out_session,
+static gr_status create(gr_site *site, uint32_t context, const gr_session *origin, gr_session **out_session,
                         gr_error *error) {
+    gr_model *model = site->model;
     *out_session = NULL;
     gr_session *session = calloc(1, sizeof *session);
     if (!session)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a session");
     session->references = 1;
     session->model = gr_model_retain(model);
+    session->site = gr_site_retain(site);
     session->context = context;
     session->stats.struct_size = sizeof session->stats;
-    gr_status status = gr_kv_seq_init(model->cache, &session->pages, error);
+    gr_status status = gr_kv_seq_init(site->cache, &session->pages, error);
     session->logits = calloc(model->source->hparams.vocab, sizeof *session->logits);
     if (status == GR_OK && !session->logits)
         status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for logits");
@@ -81,7 +84,7 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
         *out_session = NULL;
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "a context of %u positions: at most %d", context, INT32_MAX / 2);
     }
-    return create(model, context, NULL, out_session, error);
+    return create(model->site, context, NULL, out_session, error);
 }
 
 gr_session *gr_session_retain(gr_session *session) {
@@ -107,6 +110,7 @@ void gr_session_release(gr_session *session) {
     gr_tokens_deinit(&session->tokens);
     gr_chat_deinit(&session->chat);
     free(session->logits);
+    gr_site_release(session->site);
     free(session);
     gr_model_release(model);
 }
@@ -308,7 +312,7 @@ static gr_status copy_state(const gr_session *from, gr_session *to, gr_error *er
 }
 
 gr_status gr_session_fork(gr_session *session, gr_session **out_session, gr_error *error) {
-    gr_status status = create(session->model, session->context, session, out_session, error);
+    gr_status status = create(session->site, session->context, session, out_session, error);
     if (status != GR_OK)
         return status;
     status = copy_state(session, *out_session, error);

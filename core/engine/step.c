@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/os.h"
-#include "engine/internal.h"
+#include "engine/site.h"
 
 static gr_status reserve(gr_session **sessions, uint32_t count, gr_session **out_culprit, gr_error *error) {
     for (uint32_t i = 0; i < count; i++) {
@@ -20,7 +20,7 @@ static gr_status reserve(gr_session **sessions, uint32_t count, gr_session **out
 }
 
 static bool wants_logits(const gr_session *session, uint64_t position) {
-    return session->hook || position + 1 == session->tokens.count;
+    return (session->hook && position >= session->observed) || position + 1 == session->tokens.count;
 }
 
 static void fill_pages(gr_bucket *bucket, uint32_t s, const gr_session *session) {
@@ -61,9 +61,9 @@ static void fill(gr_bucket *bucket, gr_session **sessions, uint32_t count) {
 }
 
 // Moves values that enter or leave a segment of a device with its own memory through the host's arena.
-static gr_status cross(gr_model *model, gr_bucket *bucket, const gr_plan_segment *segment, gr_value_flags direction,
+static gr_status cross(gr_site *site, gr_bucket *bucket, const gr_plan_segment *segment, gr_value_flags direction,
                        gr_error *error) {
-    gr_model_device *device = &model->devices[segment->device];
+    gr_site_device *device = &site->devices[segment->device];
     const gr_backend *backend = device->opened->backend;
     gr_status status = GR_OK;
     if (device->opened->facts.flags & GR_DEVICE_HOST_MEMORY)
@@ -83,22 +83,24 @@ static gr_status cross(gr_model *model, gr_bucket *bucket, const gr_plan_segment
     return status;
 }
 
-static gr_status run_segment(gr_model *model, gr_bucket *bucket, uint32_t index, gr_error *error) {
+static gr_status run_segment(gr_site *site, gr_bucket *bucket, uint32_t index, gr_error *error) {
     const gr_plan_segment *segment = gr_plan_segment_at(bucket->plan, index);
-    gr_model_device *device = &model->devices[segment->device];
+    gr_site_device *device = &site->devices[segment->device];
     const gr_backend *backend = device->opened->backend;
+    site->suspect = segment->device;
     const gr_submit submit = {.struct_size = sizeof submit,
                               .program = bucket->programs[index],
                               .scratch = device->scratch,
                               .signal = device->fence,
                               .signal_value = ++device->fence_value};
-    gr_status status = cross(model, bucket, segment, GR_VALUE_IMPORT, error);
+    gr_status status = cross(site, bucket, segment, GR_VALUE_IMPORT, error);
     if (status == GR_OK)
         status = backend->submit(device->opened->device, device->queue, &submit, error);
     if (status == GR_OK)
-        status = backend->fence_wait(device->opened->device, device->fence, submit.signal_value, UINT64_MAX, error);
+        status = backend->fence_wait(device->opened->device, device->fence, submit.signal_value,
+                                     site->model->engine->step_timeout_ns, error);
     if (status == GR_OK)
-        status = cross(model, bucket, segment, GR_VALUE_EXPORT, error);
+        status = cross(site, bucket, segment, GR_VALUE_EXPORT, error);
     return status;
 }
 
@@ -110,8 +112,10 @@ static void hand_out(gr_model *model, gr_bucket *bucket, gr_session *session, ui
         if (!wants_logits(session, begin + r))
             continue;
         const float *row = logits + (size_t)(*output)++ * vocab;
-        if (session->hook)
+        if (session->hook && begin + r >= session->observed) {
             session->hook(session->hook_context, begin + r, row, vocab);
+            session->observed = begin + r + 1;
+        }
         if (begin + r + 1 == session->tokens.count) {
             memcpy(session->logits, row, vocab * sizeof *row);
             session->logits_behind = begin + r + 1;
@@ -134,22 +138,23 @@ static void account(gr_session *session, uint32_t rows, double seconds) {
     session->generation++;
 }
 
-gr_status gr_step_run(gr_model *model, gr_session **sessions, uint32_t count, uint32_t rows,
+gr_status gr_step_run(gr_site *site, gr_session **sessions, uint32_t count, uint32_t rows,
                       gr_session **out_culprit, gr_error *error) {
     gr_bucket *bucket = NULL;
     *out_culprit = NULL;
+    site->suspect = 0;
     uint64_t start = gr_os_now_ns();
-    gr_status status = gr_bucket_get(model, rows, &bucket, error);
+    gr_status status = gr_bucket_get(site, rows, &bucket, error);
     if (status == GR_OK)
         status = reserve(sessions, count, out_culprit, error);
     if (status != GR_OK)
         return status;
     fill(bucket, sessions, count);
     for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(bucket->plan); i++)
-        status = run_segment(model, bucket, i, error);
-    if (status == GR_OK && gr_model_file_lost(model->source->file))
+        status = run_segment(site, bucket, i, error);
+    if (status == GR_OK && gr_model_file_lost(site->model->source->file))
         status = gr_fail(error, GR_ERROR_IO, "engine", "%s: the file was truncated while in use",
-                         gr_model_file_path(model->source->file));
+                         gr_model_file_path(site->model->source->file));
     uint64_t end = gr_os_now_ns();
     uint32_t output = 0;
     for (uint32_t s = 0; s < count; s++) {
@@ -157,7 +162,7 @@ gr_status gr_step_run(gr_model *model, gr_session **sessions, uint32_t count, ui
             gr_kv_seq_abandon(&sessions[s]->pages);
             continue;
         }
-        hand_out(model, bucket, sessions[s], &output);
+        hand_out(site->model, bucket, sessions[s], &output);
         gr_kv_seq_commit(&sessions[s]->pages, sessions[s]->batch_rows);
         account(sessions[s], rows, (double)(end - start) * 1e-9);
     }

@@ -54,9 +54,11 @@ gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32
 
 gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t *out_index,
                            gr_error *error) {
+    uint32_t order[GR_MAX_CANDIDATES], count = gr_registry_candidates(registry, NULL, order, GR_MAX_CANDIDATES);
     uint64_t most = 0;
     *out_index = 0;
-    for (uint32_t i = 0; i < registry->device_count; i++) {
+    for (uint32_t c = 0; c < count; c++) {
+        const uint32_t i = order[c];
         uint64_t available = registry->devices[i].facts.memory_free_bytes;
         if (!available || available >= bytes) { // 0: unknown, so not held against it
             *out_index = i;
@@ -64,7 +66,7 @@ gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t
         }
         most = available > most ? available : most;
     }
-    if (!registry->device_count)
+    if (!count)
         return not_found(registry, NULL, error);
     return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host",
                    "no device has %.2f GiB free; the most is %.2f GiB",
@@ -120,7 +122,12 @@ gr_status gr_registry_open(gr_registry *registry, uint32_t index,
                        registry->device_count);
     gr_shared_device *shared = &registry->shared[index];
     pthread_mutex_lock(&registry->lock);
-    gr_status status = shared->users ? GR_OK : open_shared(registry, index, shared, error);
+    gr_status status = GR_OK;
+    if (shared->users && shared->lost)
+        status = gr_fail(error, GR_ERROR_DEVICE_LOST, "host", "device %s was lost and is still in use: %s",
+                         registry->devices[index].name, shared->reason);
+    else if (!shared->users)
+        status = open_shared(registry, index, shared, error);
     if (status == GR_OK) {
         shared->users++;
         *out_device = &shared->opened;
@@ -137,6 +144,7 @@ void gr_registry_close(gr_registry *registry, const gr_opened_device *device) {
     if (shared->users && --shared->users == 0) {
         device->backend->close(device->device);
         shared->opened.device = NULL;
+        shared->lost = false;
     }
     pthread_mutex_unlock(&registry->lock);
 }

@@ -115,7 +115,8 @@ const gr_device_entry *gr_registry_device(const gr_registry *registry, uint32_t 
 // NOT_FOUND lists what there is.
 gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32_t *out_index,
                            gr_error *error);
-// The best device with `bytes` of free memory (or that does not tell). OUT_OF_MEMORY when none has.
+// The best device with `bytes` of free memory (or that does not tell), not in quarantine unless all are.
+// OUT_OF_MEMORY when none has.
 gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t *out_index,
                            gr_error *error);
 const gr_host *gr_registry_host(const gr_registry *registry); // services for opening devices
@@ -136,6 +137,18 @@ typedef struct gr_opened_device {
 gr_status gr_registry_open(gr_registry *registry, uint32_t index,
                            const gr_opened_device **out_device, gr_error *error);
 void gr_registry_close(gr_registry *registry, const gr_opened_device *device);
+
+// A device failed: "auto" leaves it alone for a second, twice as long after every further failure, ten
+// minutes at most. `lost`: its handle is dead, and it can be opened again when all who use it have closed it.
+void gr_registry_quarantine(gr_registry *registry, const gr_opened_device *device, bool lost, const char *reason);
+// Whether device `index` is in quarantine, and how long still.
+bool gr_registry_quarantined(const gr_registry *registry, uint32_t index, uint64_t *out_left_ns);
+enum { GR_MAX_CANDIDATES = 64 };
+// Devices that could take over, best first: those in good standing by score, then by the end of their
+// quarantine, `failed` (may be NULL) last. Lost ones that are still open are left out. Writes at most
+// `capacity` indices, returns how many.
+uint32_t gr_registry_candidates(const gr_registry *registry, const gr_opened_device *failed, uint32_t *out_order,
+                                uint32_t capacity);
 
 // ---- Placement (placement.c) ----
 

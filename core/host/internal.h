@@ -142,6 +142,10 @@ typedef struct gr_plugin {
 typedef struct gr_shared_device {
     gr_opened_device opened; // first
     uint32_t plugin, users;
+    bool lost;         // its handle answers nothing any more; until the last user has closed it
+    uint32_t failures; // in a row
+    uint64_t failed_ns, quarantine_ns; // the last failure; until when it is left alone
+    char reason[256];  // of that failure
 } gr_shared_device;
 
 struct gr_registry {

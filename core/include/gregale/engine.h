@@ -32,11 +32,22 @@ typedef struct gr_engine gr_engine;
 typedef struct gr_model gr_model;
 typedef struct gr_session gr_session;
 typedef struct gr_request gr_request;
+typedef struct gr_move gr_move;
 
 #define GR_DEFAULT_CONTEXT 4096u
 
 // ---------------------------------------------------------------------------------------------
 // Engine
+
+// A device failed in a step; the sessions on it go on with the next one, or their requests end.
+typedef struct gr_device_event {
+    uint32_t struct_size;
+    gr_status status;    // DEVICE_LOST, TIMEOUT or OUT_OF_MEMORY
+    const char *device;
+    const char *next;    // NULL: no device could take over
+    const char *message; // what the device said
+    uint64_t sessions;   // that are concerned
+} gr_device_event;
 
 // All zero (but struct_size) means defaults.
 typedef struct gr_engine_options {
@@ -51,6 +62,12 @@ typedef struct gr_engine_options {
                                          // (also GREGALE_DETERMINISTIC=1)
     uint32_t no_fusion;                  // 1: decompose every composite (also GREGALE_NO_FUSION=1)
     const char *topology_xml;            // an hwloc XML file in place of this machine, for tests
+    uint32_t step_timeout_ms;            // a device that takes longer for a step has failed; 0: waits for ever
+                                         // (also GREGALE_STEP_TIMEOUT, in seconds)
+    uint32_t reserved;
+    // Called within gr_engine_step, which it must not call; strings are borrowed for the call. NULL: nobody.
+    void (*device_event)(void *context, const gr_device_event *event);
+    void *device_event_context;
 } gr_engine_options;
 
 gr_status gr_engine_create(const gr_engine_options *options, gr_engine **out_engine, gr_error *error);
@@ -247,6 +264,60 @@ typedef struct gr_session_stats {
     double prefill_seconds, decode_seconds;
 } gr_session_stats;
 gr_status gr_session_stats_get(const gr_session *session, gr_session_stats *out_stats);
+
+// ---------------------------------------------------------------------------------------------
+// Moving to other devices, while generating
+
+typedef uint32_t gr_move_stage;
+enum {
+    GR_MOVE_PREPARE = 0, // weights are imported and programs compiled there, beside the steps here
+    GR_MOVE_COPY = 1,    // full cache pages are copied, a slice between two steps
+    GR_MOVE_CHECK = 2,   // a token is evaluated on both sides and compared
+    GR_MOVE_DONE = 3,
+    GR_MOVE_FAILED = 4   // everything is where it was
+};
+
+typedef struct gr_move_info {
+    uint32_t struct_size;
+    gr_move_stage stage;
+    double progress;         // of PREPARE, 0 to 1
+    char from[64], to[64];   // devices
+    uint64_t steps;          // of the engine since the move began
+    uint64_t pages, bytes;   // copied; once it is over
+    double prepare_seconds, copy_seconds, check_seconds;
+    double pause_seconds;    // in which the sessions stood still: the last copies and the switch
+    double difference, bound; // of the check: difference of logits over their spread; what was allowed
+    gr_status status;        // why it failed
+    uint32_t reserved;
+} gr_move_info;
+
+typedef struct gr_move_options {
+    uint32_t struct_size;
+    uint32_t no_check; // 1: do not compare a token
+    double bound;      // what the check allows; 0: by the precision classes of both devices
+    // Called before every slice and when it is over; false cancels. May be NULL.
+    bool (*progress)(void *context, const gr_move_info *info);
+    void *progress_context;
+} gr_move_options;
+
+// Begins to move a session, or all of a model's and those it will have, to the device called so. Steps go on
+// meanwhile, and each takes the move a bit further. Requests and streams are not disturbed: the move ends
+// between two tokens. Forks and anchors share pages afterwards as before. A failure leaves everything where
+// it was. The weights are in memory on both sides until nobody lives on the old one.
+gr_status gr_session_move_start(gr_session *session, const char *device, const gr_move_options *options,
+                                gr_move **out_move, gr_error *error);
+gr_status gr_model_move_start(gr_model *model, const char *device, const gr_move_options *options, gr_move **out_move,
+                              gr_error *error);
+// Where it stands; returns why it failed when it did.
+gr_status gr_move_info_get(const gr_move *move, gr_move_info *out_info, gr_error *error);
+void gr_move_cancel(gr_move *move);
+void gr_move_release(gr_move *move); // cancels it unless it is over
+// The same, stepping the engine until it is over. `out_info` may be NULL.
+gr_status gr_session_move(gr_session *session, const char *device, const gr_move_options *options, gr_move_info *out_info,
+                          gr_error *error);
+gr_status gr_model_move(gr_model *model, const char *device, const gr_move_options *options, gr_move_info *out_info,
+                        gr_error *error);
+const char *gr_session_device(const gr_session *session); // where it lives
 
 // ---------------------------------------------------------------------------------------------
 // Generation

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "devices.h"
-#include "engine/internal.h"
+#include "engine/site.h"
 
 #define BREEZE GREGALE_SOURCE_DIR "/configs/models/breeze/breeze-q8_0.gguf"
 #define SMALL(name) GREGALE_SOURCE_DIR "/tests/golden/models/" name ".gguf"

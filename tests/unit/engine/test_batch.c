@@ -140,7 +140,7 @@ static void shared_from_start(const gr_model *model, uint32_t rows, uint32_t *ou
     *out_seqs = *out_pages = 0;
     for (uint32_t g = 0; g < bucket->step.group_count; g++) {
         const gr_step_group *group = gr_step_group_at(&bucket->step, g);
-        for (uint32_t r = 0; !gr_kv_cache_group_window(model->cache, g) && r < group->run_count;
+        for (uint32_t r = 0; !gr_kv_cache_group_window(model->site->cache, g) && r < group->run_count;
              r++)
             if (!group->runs[r].page_first) {
                 *out_seqs = group->runs[r].seq_count;

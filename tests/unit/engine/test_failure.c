@@ -54,7 +54,7 @@ static void out_of_cache_leaves_the_session_usable(void **state) {
     assert_memory_equal(logits_of(session), logits_of(fresh), vocab_of(model) * sizeof(float));
     gr_session_release(fresh);
     gr_session_release(session);
-    assert_int_equal(gr_kv_cache_bytes_used(model->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), 0);
     gr_model_release(model);
 }
 
@@ -106,7 +106,7 @@ static void a_failed_step_takes_nothing(void **state) {
     fill_tokens(tokens, 60, 3, vocab_of(model));
     gr_session *modest = begin(model, 200, tokens, 8), *greedy = begin(model, 200, tokens, 56);
     assert_int_equal(gr_engine_step(model->engine, &worked, NULL), GR_ERROR_OUT_OF_MEMORY);
-    assert_int_equal(gr_kv_cache_bytes_used(model->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), 0);
     assert_int_equal(gr_session_evaluated(modest) + gr_session_evaluated(greedy), 0);
     OK(gr_engine_step(model->engine, &worked, error));
     assert_int_equal(gr_session_evaluated(modest), 8);

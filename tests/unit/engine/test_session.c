@@ -18,11 +18,11 @@ static void forks_share_and_part(void **state) {
     fill_tokens(tokens, 60, 1, vocab_of(model));
     gr_session *session = begin(model, 100, tokens, 29); // three full pages and five positions
     logits_of(session);
-    uint64_t alone = gr_kv_cache_bytes_used(model->cache);
+    uint64_t alone = gr_kv_cache_bytes_used(model->site->cache);
     assert_int_equal(stats_of(session).shared_pages, 0);
     for (uint32_t i = 0; i < 3; i++)
         OK(gr_session_fork(session, &forks[i], error));
-    assert_int_equal(gr_kv_cache_bytes_used(model->cache), alone);
+    assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), alone);
     assert_int_equal(stats_of(session).shared_pages, 4);
     assert_int_equal(stats_of(session).own_bytes, 0);
     assert_memory_equal(logits_of(forks[0]), logits_of(session), vocab_of(model) * sizeof(float));
@@ -40,7 +40,7 @@ static void forks_share_and_part(void **state) {
         same_as_fresh(forks[i]);
         gr_session_release(forks[i]);
     }
-    assert_int_equal(gr_kv_cache_bytes_used(model->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), 0);
     gr_model_release(model);
 }
 
@@ -132,7 +132,7 @@ static void anchors_hold(void **state) {
     OK(gr_session_rewind(fork, 45, error));
     assert_true(gr_session_evaluated(fork) >= 44);
     gr_session_release(fork);
-    assert_int_equal(gr_kv_cache_bytes_used(model->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), 0);
     gr_model_release(model);
 }
 

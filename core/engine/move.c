@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: Apache-2.0
+// move.c: a session, or all of a model's, to other devices. The target is opened, its weights are imported on
+// a thread, full pages are copied in slices between steps, one token is evaluated on both sides and compared;
+// then, at a token boundary, the rest is copied and the sessions change sites. Whatever fails before leaves
+// them where they are.
+#include "engine/move.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "kv/transfer.h"
+
+enum { SLICE_NS = 2000000, WAIT_NS = 1000000 }; // copying between two steps; waiting for the thread when idle
+
+// Pages that leave one site. Sessions of one model may come from several.
+typedef struct origin {
+    gr_site *site; // retained
+    gr_kv_transfer *transfer;
+} origin;
+
+struct gr_move {
+    gr_model *model;     // retained
+    gr_session *session; // retained; NULL: every session of the model
+    gr_site *target;     // retained
+    gr_move_options options;
+    origin *origins;
+    uint32_t origin_count;
+    bool checked;
+    // The thread, which reads `target` and the atomics alone.
+    bool importing;
+    pthread_t thread;
+    gr_status import_status;
+    gr_error import_error;
+    atomic_uint imported; // thousandths
+    atomic_bool import_ended, cancelled;
+
+    uint64_t began_ns;
+    gr_move_info info;
+    gr_error error;
+};
+
+// ---- Importing, on a thread of its own
+
+static bool on_imported(void *context, double fraction) {
+    gr_move *move = context;
+    atomic_store(&move->imported, (unsigned)(fraction * 1000));
+    return !atomic_load(&move->cancelled);
+}
+
+static void *import_main(void *context) {
+    gr_move *move = context;
+    move->import_status = gr_site_import(move->target, on_imported, move, &move->import_error);
+    atomic_store(&move->import_ended, true);
+    return NULL;
+}
+
+static void join_import(gr_move *move) {
+    if (move->importing)
+        pthread_join(move->thread, NULL);
+    move->importing = false;
+}
+
+static gr_status begin_import(gr_move *move, gr_error *error) {
+    if (pthread_create(&move->thread, NULL, import_main, move))
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no thread to import weights on");
+    move->importing = true;
+    return GR_OK;
+}
+
+// ---- Who moves
+
+static bool concerns(const gr_move *move, const gr_session *session) {
+    return session->site != move->target && (!move->session || session == move->session);
+}
+
+// Calls `visit` for every session that moves, until one fails.
+static gr_status each(gr_move *move, gr_status (*visit)(gr_move *, gr_session *, gr_error *), gr_error *error) {
+    gr_status status = GR_OK;
+    for (uint32_t i = 0; status == GR_OK && i < move->model->session_count; i++)
+        if (concerns(move, move->model->sessions[i]))
+            status = visit(move, move->model->sessions[i], error);
+    return status;
+}
+
+static gr_status transfer_for(gr_move *move, gr_site *site, gr_kv_transfer **out_transfer, gr_error *error) {
+    for (uint32_t i = 0; i < move->origin_count; i++) {
+        if (move->origins[i].site == site) {
+            *out_transfer = move->origins[i].transfer;
+            return GR_OK;
+        }
+    }
+    origin *origins = realloc(move->origins, (move->origin_count + 1) * sizeof *origins);
+    if (!origins)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
+    move->origins = origins;
+    gr_status status = gr_kv_transfer_create(site->cache, move->target->cache, out_transfer, error);
+    if (status == GR_OK)
+        move->origins[move->origin_count++] = (origin){gr_site_retain(site), *out_transfer};
+    return status;
+}
+
+static void drop_origins(gr_move *move) {
+    for (uint32_t i = 0; i < move->origin_count; i++) {
+        gr_kv_transfer_stats copied = gr_kv_transfer_stats_get(move->origins[i].transfer);
+        move->info.pages += copied.pages;
+        move->info.bytes += copied.bytes;
+        gr_kv_transfer_destroy(move->origins[i].transfer);
+        gr_site_release(move->origins[i].site);
+    }
+    free(move->origins);
+    move->origins = NULL;
+    move->origin_count = 0;
+}
+
+static void trace(const gr_move *move, const char *what, uint64_t start_ns, uint64_t bytes) {
+    const gr_trace_event event = {.struct_size = sizeof event,
+                                  .layer = -1,
+                                  .implementation = move->info.to,
+                                  .start_ns = start_ns,
+                                  .end_ns = gr_os_now_ns(),
+                                  .bytes = bytes};
+    gr_trace_add(move->model->engine->trace, "move", what, &event);
+}
+
+// ---- Copying ahead
+
+typedef struct ahead {
+    uint64_t deadline_ns;
+    uint32_t left;
+} ahead;
+
+static gr_status copy_seq(gr_move *move, const gr_session *session, const gr_kv_seq *seq, ahead *slice, gr_error *error) {
+    gr_kv_transfer *transfer;
+    uint32_t left = 0;
+    gr_status status = transfer_for(move, session->site, &transfer, error);
+    if (status == GR_OK)
+        status = gr_kv_transfer_ahead(transfer, seq, slice->deadline_ns, &left, error);
+    slice->left += left;
+    return status;
+}
+
+static uint64_t bytes_copied(const gr_move *move) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < move->origin_count; i++)
+        bytes += gr_kv_transfer_stats_get(move->origins[i].transfer).bytes;
+    return bytes;
+}
+
+// One slice; *out_left tells how many full pages are left.
+static gr_status copy_ahead(gr_move *move, uint32_t *out_left, gr_error *error) {
+    const uint64_t start = gr_os_now_ns(), before = bytes_copied(move);
+    ahead slice = {.deadline_ns = start + SLICE_NS};
+    gr_status status = GR_OK;
+    for (uint32_t i = 0; status == GR_OK && i < move->model->session_count; i++) {
+        const gr_session *session = move->model->sessions[i];
+        if (!concerns(move, session))
+            continue;
+        status = copy_seq(move, session, &session->pages, &slice, error);
+        for (uint32_t a = 0; status == GR_OK && a < session->anchor_count; a++)
+            status = copy_seq(move, session, &session->anchors[a].pages, &slice, error);
+    }
+    *out_left = slice.left;
+    move->info.copy_seconds += (double)(gr_os_now_ns() - start) * 1e-9;
+    if (bytes_copied(move) > before)
+        trace(move, "COPY_AHEAD", start, bytes_copied(move) - before);
+    return status;
+}
+
+// ---- One token on both sides
+
+// Evaluates the last token of `pages`, a sequence of `site` that is ours, again.
+static gr_status evaluate_last(gr_site *site, const gr_session *session, gr_kv_seq *pages, float *logits, gr_error *error) {
+    gr_session shadow = {.references = 1,
+                         .model = session->model,
+                         .site = site,
+                         .context = session->context,
+                         .tokens = session->tokens,
+                         .pages = *pages,
+                         .logits = logits,
+                         .batch_rows = 1};
+    gr_session *alone = &shadow, *culprit;
+    shadow.tokens.count = (size_t)pages->length;
+    gr_kv_seq_truncate(&shadow.pages, pages->length - 1);
+    gr_status status = gr_step_run(site, &alone, 1, 1, &culprit, error);
+    *pages = shadow.pages;
+    return status;
+}
+
+static gr_status logits_here(const gr_session *session, float *logits, gr_error *error) {
+    uint32_t vocab = session->model->source->hparams.vocab;
+    if (session->logits_behind == session->pages.length) {
+        memcpy(logits, session->logits, vocab * sizeof *logits);
+        return GR_OK;
+    }
+    gr_kv_seq pages;
+    gr_status status = gr_kv_seq_fork(&session->pages, &pages, error);
+    if (status != GR_OK)
+        return status;
+    status = evaluate_last(session->site, session, &pages, logits, error);
+    gr_kv_seq_deinit(&pages);
+    return status;
+}
+
+static gr_status logits_there(gr_move *move, const gr_session *session, float *logits, gr_error *error) {
+    gr_kv_transfer *transfer;
+    gr_kv_seq pages;
+    gr_status status = transfer_for(move, session->site, &transfer, error);
+    if (status == GR_OK)
+        status = gr_kv_transfer_take(transfer, &session->pages, &pages, error);
+    if (status != GR_OK)
+        return status;
+    status = evaluate_last(move->target, session, &pages, logits, error);
+    gr_kv_seq_deinit(&pages);
+    return status;
+}
+
+static gr_precision worst_precision(const gr_site *site) {
+    gr_precision worst = GR_PRECISION_F32;
+    const gr_support *support;
+    for (uint32_t i = 0; (support = gr_placement_support(site->placement, i)); i++)
+        if (support->level && support->precision > worst)
+            worst = support->precision;
+    return worst;
+}
+
+double gr_move_bound(const gr_site *a, const gr_site *b) {
+    static const double bounds[] = {1e-3, 1e-2, 5e-2, 0.15, 0.3};
+    gr_precision one = worst_precision(a), other = worst_precision(b), worst = one > other ? one : other;
+    return bounds[worst < GR_PRECISION_Q8_OUTLIERS ? worst : GR_PRECISION_Q8_OUTLIERS];
+}
+
+// Root mean square of the difference over the standard deviation of `a`; not a number is infinitely far.
+static double distance(const float *a, const float *b, uint32_t count) {
+    double mean = 0, spread = 0, difference = 0;
+    for (uint32_t i = 0; i < count; i++)
+        mean += a[i];
+    mean /= count;
+    for (uint32_t i = 0; i < count; i++) {
+        spread += (a[i] - mean) * (a[i] - mean);
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    }
+    double ratio = sqrt(difference / fmax(spread, 1e-30));
+    return ratio >= 0 ? ratio : INFINITY;
+}
+
+static gr_status compare(gr_move *move, gr_session *session, gr_error *error) {
+    uint32_t vocab = session->model->source->hparams.vocab;
+    float *here = malloc(2 * (size_t)vocab * sizeof *here);
+    if (!here)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for logits");
+    gr_status status = logits_here(session, here, error);
+    if (status == GR_OK)
+        status = logits_there(move, session, here + vocab, error);
+    if (status == GR_OK) {
+        double bound = move->options.bound > 0 ? move->options.bound : gr_move_bound(session->site, move->target);
+        move->info.difference = distance(here, here + vocab, vocab);
+        move->info.bound = bound;
+        if (!(move->info.difference <= bound))
+            status = gr_fail(error, GR_ERROR_CORRUPT, "engine",
+                             "%s answers otherwise than %s: logits differ by %.3g of their spread, %.3g is allowed",
+                             move->info.to, move->info.from, move->info.difference, bound);
+    }
+    free(here);
+    return status;
+}
+
+// One session stands for all.
+static gr_status check(gr_move *move, gr_session *session, gr_error *error) {
+    if (move->checked || !session->pages.length)
+        return GR_OK;
+    const uint64_t start = gr_os_now_ns();
+    gr_status status = compare(move, session, error);
+    move->checked = true;
+    move->info.check_seconds = (double)(gr_os_now_ns() - start) * 1e-9;
+    trace(move, "CHECK", start, 0);
+    return status;
+}
+
+// ---- The switch: every sequence is made first, then all change places.
+
+typedef struct arrived {
+    gr_session *session;
+    gr_kv_seq pages;
+    gr_kv_seq *anchors;
+    uint32_t anchor_count;
+} arrived;
+
+static void arrived_deinit(arrived *a) {
+    for (uint32_t i = 0; i < a->anchor_count; i++)
+        gr_kv_seq_deinit(&a->anchors[i]);
+    free(a->anchors);
+    if (a->pages.cache)
+        gr_kv_seq_deinit(&a->pages);
+}
+
+static gr_status bring(gr_move *move, gr_session *session, arrived *out, gr_error *error) {
+    gr_kv_transfer *transfer;
+    *out = (arrived){.session = session};
+    gr_status status = transfer_for(move, session->site, &transfer, error);
+    if (status != GR_OK)
+        return status;
+    out->anchors = calloc(session->anchor_count + 1, sizeof *out->anchors);
+    if (!out->anchors)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
+    status = gr_kv_transfer_take(transfer, &session->pages, &out->pages, error);
+    for (uint32_t i = 0; status == GR_OK && i < session->anchor_count; i++) {
+        status = gr_kv_transfer_take(transfer, &session->anchors[i].pages, &out->anchors[i], error);
+        out->anchor_count += status == GR_OK;
+    }
+    return status;
+}
+
+// Nothing here can fail.
+static void settle(gr_move *move, arrived *a) {
+    gr_session *session = a->session;
+    gr_kv_seq_deinit(&session->pages);
+    session->pages = a->pages;
+    for (uint32_t i = 0; i < a->anchor_count; i++) {
+        gr_kv_seq_deinit(&session->anchors[i].pages);
+        session->anchors[i].pages = a->anchors[i];
+    }
+    free(a->anchors);
+    gr_site_release(session->site);
+    session->site = gr_site_retain(move->target);
+    session->paused = false;
+}
+
+static gr_status change_sites(gr_move *move, gr_error *error) {
+    const uint64_t start = gr_os_now_ns();
+    uint32_t most = move->model->session_count, count = 0;
+    arrived *all = calloc(most + 1, sizeof *all);
+    gr_status status = all ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
+    for (uint32_t i = 0; status == GR_OK && i < most; i++)
+        if (concerns(move, move->model->sessions[i]))
+            status = bring(move, move->model->sessions[i], &all[count++], error);
+    for (uint32_t i = 0; i < count; i++) {
+        if (status == GR_OK)
+            settle(move, &all[i]);
+        else
+            arrived_deinit(&all[i]);
+    }
+    free(all);
+    if (status == GR_OK && !move->session && move->model->site != move->target) {
+        gr_site_release(move->model->site);
+        move->model->site = gr_site_retain(move->target);
+    }
+    move->info.pause_seconds = (double)(gr_os_now_ns() - start) * 1e-9;
+    trace(move, "SWITCH", start, 0);
+    return status;
+}
+
+// ---- Stages
+
+static gr_status prepare(gr_move *move, bool *out_waits, gr_error *error) {
+    if (!move->importing && !move->target->ready) { // somebody else's move readies it
+        *out_waits = true;
+        return move->target->failed ? gr_fail(error, GR_ERROR_CANCELLED, "engine", "%s could not be readied", move->info.to)
+                                    : GR_OK;
+    }
+    if (move->importing && !atomic_load(&move->import_ended)) {
+        *out_waits = true;
+        return GR_OK;
+    }
+    gr_status status = GR_OK;
+    if (move->importing) {
+        join_import(move);
+        status = move->import_status;
+        if (status != GR_OK)
+            return gr_fail(error, status, move->import_error.origin, "%s", move->import_error.message);
+        status = gr_site_ready(move->target, error);
+    }
+    move->info.prepare_seconds = (double)(gr_os_now_ns() - move->began_ns) * 1e-9;
+    if (status == GR_OK)
+        move->info.stage = GR_MOVE_COPY;
+    return status;
+}
+
+static gr_status copy_and_switch(gr_move *move, gr_error *error) {
+    uint32_t left;
+    gr_status status = copy_ahead(move, &left, error);
+    if (status != GR_OK || left)
+        return status;
+    if (!move->options.no_check && !move->checked) {
+        move->info.stage = GR_MOVE_CHECK;
+        status = each(move, check, error);
+        move->checked = true;
+        return status; // what the check let wait goes first
+    }
+    status = change_sites(move, error);
+    if (status == GR_OK)
+        move->info.stage = GR_MOVE_DONE;
+    return status;
+}
+
+static bool is_over(const gr_move *move) {
+    return move->info.stage == GR_MOVE_DONE || move->info.stage == GR_MOVE_FAILED;
+}
+
+static void fail(gr_move *move, gr_status status) {
+    atomic_store(&move->cancelled, true);
+    join_import(move);
+    move->target->failed = !move->target->ready;
+    move->info.stage = GR_MOVE_FAILED;
+    move->info.status = status;
+}
+
+static bool report(gr_move *move) {
+    if (move->info.stage == GR_MOVE_PREPARE)
+        move->info.progress = atomic_load(&move->imported) * 1e-3;
+    return !move->options.progress || move->options.progress(move->options.progress_context, &move->info);
+}
+
+// Returns whether it could do something.
+static bool advance(gr_move *move) {
+    bool waits = false;
+    gr_status status = GR_OK;
+    if (!atomic_load(&move->cancelled) && !report(move))
+        atomic_store(&move->cancelled, true);
+    if (atomic_load(&move->cancelled))
+        status = gr_fail(&move->error, GR_ERROR_CANCELLED, "engine", "the move was cancelled");
+    else if (move->info.stage == GR_MOVE_PREPARE)
+        status = prepare(move, &waits, &move->error);
+    else
+        status = copy_and_switch(move, &move->error);
+    move->info.steps++;
+    if (status != GR_OK)
+        fail(move, status);
+    if (is_over(move)) {
+        drop_origins(move);
+        move->info.progress = 1;
+        report(move);
+    }
+    return !waits;
+}
+
+static void leave_engine(gr_move *move) {
+    gr_engine *engine = move->model->engine;
+    for (uint32_t i = 0; i < engine->move_count; i++)
+        if (engine->moves[i] == move)
+            engine->moves[i] = engine->moves[--engine->move_count];
+}
+
+void gr_moves_advance(gr_engine *engine, bool idle, bool *out_worked) {
+    bool any = false, went = false;
+    for (uint32_t i = engine->move_count; i-- > 0;) {
+        gr_move *move = i < engine->move_count ? engine->moves[i] : NULL;
+        if (!move)
+            continue;
+        any = true;
+        went |= advance(move);
+        if (is_over(move))
+            leave_engine(move);
+    }
+    if (any && !went && idle)
+        gr_os_sleep_ns(WAIT_NS);
+    *out_worked |= any;
+}
+
+// ---- Public
+
+static gr_status find_target(gr_move *move, const char *device, gr_error *error) {
+    gr_site *site = gr_site_find(move->model, device);
+    if (site) {
+        move->target = gr_site_retain(site);
+        return GR_OK;
+    }
+    gr_status status = gr_site_open(move->model, device, &move->target, error);
+    return status == GR_OK ? begin_import(move, error) : status;
+}
+
+static gr_status join_engine(gr_move *move, gr_error *error) {
+    gr_engine *engine = move->model->engine;
+    gr_move **moves = realloc(engine->moves, (engine->move_count + 1) * sizeof *moves);
+    if (!moves)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
+    engine->moves = moves;
+    engine->moves[engine->move_count++] = move;
+    return GR_OK;
+}
+
+static gr_status start(gr_model *model, gr_session *session, const char *device, const gr_move_options *options,
+                       gr_move **out_move, gr_error *error) {
+    static const gr_move_options defaults = {.struct_size = sizeof defaults};
+    *out_move = NULL;
+    gr_move *move = calloc(1, sizeof *move);
+    if (!move)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
+    move->model = gr_model_retain(model);
+    move->session = session ? gr_session_retain(session) : NULL;
+    move->options = options ? *options : defaults;
+    move->began_ns = gr_os_now_ns();
+    move->info.struct_size = sizeof move->info;
+    gr_error_init(&move->error);
+    gr_error_init(&move->import_error);
+    snprintf(move->info.from, sizeof move->info.from, "%s", gr_site_device_name(session ? session->site : model->site));
+    gr_status status = find_target(move, device, error);
+    if (status == GR_OK) {
+        snprintf(move->info.to, sizeof move->info.to, "%s", gr_site_device_name(move->target));
+        status = join_engine(move, error);
+    }
+    if (status != GR_OK) {
+        gr_move_release(move);
+        return status;
+    }
+    *out_move = move;
+    return GR_OK;
+}
+
+gr_status gr_session_move_start(gr_session *session, const char *device, const gr_move_options *options,
+                                gr_move **out_move, gr_error *error) {
+    return start(session->model, session, device, options, out_move, error);
+}
+
+gr_status gr_model_move_start(gr_model *model, const char *device, const gr_move_options *options, gr_move **out_move,
+                              gr_error *error) {
+    return start(model, NULL, device, options, out_move, error);
+}
+
+void gr_move_cancel(gr_move *move) {
+    atomic_store(&move->cancelled, true);
+}
+
+gr_status gr_move_info_get(const gr_move *move, gr_move_info *out_info, gr_error *error) {
+    uint32_t size = out_info->struct_size;
+    memcpy(out_info, &move->info, size < sizeof move->info ? size : sizeof move->info);
+    out_info->struct_size = size;
+    if (move->info.stage != GR_MOVE_FAILED)
+        return GR_OK;
+    return gr_fail(error, move->info.status, move->error.origin, "%s", move->error.message);
+}
+
+void gr_move_release(gr_move *move) {
+    if (!move)
+        return;
+    leave_engine(move);
+    if (move->target && !is_over(move))
+        fail(move, GR_ERROR_CANCELLED);
+    drop_origins(move);
+    gr_site_release(move->target);
+    gr_session_release(move->session);
+    gr_model_release(move->model);
+    free(move);
+}
+
+static gr_status finish(gr_move *move, gr_move_info *out_info, gr_error *error) {
+    gr_engine *engine = move->model->engine;
+    gr_move_info info = {.struct_size = sizeof info};
+    bool worked;
+    while (!is_over(move)) {
+        gr_engine_step(engine, &worked, NULL); // failures of others' steps are in their requests
+        if (atomic_exchange(&engine->interrupted, false))
+            gr_move_cancel(move);
+    }
+    gr_status status = gr_move_info_get(move, out_info ? out_info : &info, error);
+    gr_move_release(move);
+    return status;
+}
+
+gr_status gr_session_move(gr_session *session, const char *device, const gr_move_options *options, gr_move_info *out_info,
+                          gr_error *error) {
+    gr_move *move;
+    gr_status status = gr_session_move_start(session, device, options, &move, error);
+    return status == GR_OK ? finish(move, out_info, error) : status;
+}
+
+gr_status gr_model_move(gr_model *model, const char *device, const gr_move_options *options, gr_move_info *out_info,
+                        gr_error *error) {
+    gr_move *move;
+    gr_status status = gr_model_move_start(model, device, options, &move, error);
+    return status == GR_OK ? finish(move, out_info, error) : status;
+}
+
+const char *gr_session_device(const gr_session *session) {
+    return gr_site_device_name(session->site);
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// site.c: devices, placement, weights and a cache of one model, together.
+#include "engine/site.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- Devices: the wanted one first, then every other with host memory, best first, to fall back on.
+
+static gr_status add_device(gr_site *site, uint32_t index, gr_error *error) {
+    gr_site_device *device = &site->devices[site->device_count];
+    gr_status status = gr_registry_open(site->model->engine->registry, index, &device->opened, error);
+    if (status == GR_OK)
+        site->device_count++;
+    return status;
+}
+
+static bool is_any(const char *spec) {
+    return !spec || strcmp(spec, "auto") == 0; // then the best that holds the weights
+}
+
+static gr_status open_devices(gr_site *site, const char *spec, gr_error *error) {
+    const gr_model *model = site->model;
+    gr_registry *registry = model->engine->registry;
+    uint32_t wanted = 0;
+    gr_status status = is_any(spec)
+                           ? gr_registry_best(registry, gr_model_file_bytes(model->source->file), &wanted, error)
+                           : gr_registry_find(registry, spec, &wanted, error);
+    if (status == GR_OK)
+        status = add_device(site, wanted, error);
+    if (status == GR_OK && model->engine->deterministic &&
+        !(site->devices[0].opened->facts.flags & GR_DEVICE_BATCH_INVARIANT))
+        status = gr_fail(error, GR_ERROR_UNSUPPORTED, "engine",
+                         "device %s was asked for bits that ignore batching and does not promise them",
+                         site->devices[0].opened->name);
+    for (uint32_t i = 0; status == GR_OK && i < gr_registry_device_count(registry); i++) {
+        bool host = gr_registry_device(registry, i)->facts.flags & GR_DEVICE_HOST_MEMORY;
+        if (i != wanted && host && site->device_count < GR_MAX_SITE_DEVICES)
+            add_device(site, i, NULL); // a fallback that will not open is no loss
+    }
+    return status;
+}
+
+static gr_status place(gr_site *site, gr_error *error) {
+    const gr_engine *engine = site->model->engine;
+    const gr_opened_device *opened[GR_MAX_SITE_DEVICES];
+    for (uint32_t i = 0; i < site->device_count; i++)
+        opened[i] = site->devices[i].opened;
+    gr_status status = gr_placement_create(site->model->graph, opened, site->device_count, engine->no_fusion,
+                                           &site->placement, error);
+    if (status == GR_OK)
+        status = gr_plan_create(site->model->graph, gr_placement_choose, site->placement, engine->no_fusion, 1, 1, 1,
+                                &site->plan, error);
+    return status;
+}
+
+static gr_status use_device(gr_site *site, gr_site_device *device, gr_error *error) {
+    const gr_backend *backend = device->opened->backend;
+    uint32_t weights = gr_graph_weight_count(site->model->graph);
+    if (device->used)
+        return GR_OK;
+    device->used = true;
+    device->weights = calloc(weights ? weights : 1, sizeof *device->weights);
+    if (!device->weights)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for weights");
+    gr_status status = backend->queue_create(device->opened->device, site->model->engine->team, &device->queue, error);
+    if (status == GR_OK)
+        status = backend->fence_create(device->opened->device, &device->fence, error);
+    return status;
+}
+
+static gr_status create_cache(gr_site *site, gr_error *error) {
+    const gr_graph *graph = site->model->graph;
+    uint32_t count = gr_graph_cache_layer_count(graph);
+    gr_kv_layer_desc *layers = calloc(count ? count : 1, sizeof *layers);
+    if (!layers)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for the cache");
+    for (uint32_t i = 0; i < count; i++) {
+        const gr_attrs_attention *attrs = gr_graph_cache_layer(graph, i);
+        layers[i] = (gr_kv_layer_desc){.device = site->devices[gr_placement_cache_device(site->placement, i)].opened,
+                                       .window = attrs->window,
+                                       .kv_heads = attrs->kv_heads,
+                                       .k_dim = attrs->k_dim,
+                                       .v_dim = attrs->v_dim};
+    }
+    gr_status status = gr_kv_cache_create(layers, count, &site->model->cache_options, &site->cache, error);
+    free(layers);
+    return status;
+}
+
+// ---- Weights: each is imported by the devices whose nodes read it.
+
+static gr_status import_weight(gr_site *site, gr_site_device *device, uint32_t index, gr_error *error) {
+    const gr_graph_weight *weight = gr_graph_weight_at(site->model->graph, index);
+    const gr_tensor_info *tensor = gr_model_file_tensor(site->model->source->file, weight->name);
+    if (device->weights[index])
+        return GR_OK;
+    gr_weight_desc desc = {.struct_size = sizeof desc,
+                           .dtype = tensor->dtype,
+                           .rank = tensor->rank,
+                           .consumer = weight->consumer,
+                           .data = tensor->data,
+                           .bytes = tensor->bytes,
+                           .name = weight->name};
+    memcpy(desc.dims, tensor->dims, sizeof desc.dims);
+    gr_weight_info info = {.struct_size = sizeof info};
+    gr_status status = device->opened->backend->weight_import(device->opened->device, &desc, &device->weights[index],
+                                                              &info, error);
+    site->weight_bytes += tensor->bytes;
+    site->resident_bytes += info.device_bytes + (info.aliases_source ? tensor->bytes : 0);
+    return status;
+}
+
+typedef struct importing {
+    gr_site_progress progress;
+    void *context;
+    uint32_t done; // weights imported so far
+} importing;
+
+static gr_status import_node(gr_site *site, const gr_plan_segment *segment, const gr_node *node, importing *import,
+                             gr_error *error) {
+    gr_status status = GR_OK;
+    for (uint32_t j = 0; status == GR_OK && j < node->in_count; j++) {
+        const gr_value *value = node->in[j] == GR_VALUE_NONE ? NULL : gr_segment_value(&segment->segment, node->in[j]);
+        if (!value || value->kind != GR_VALUE_WEIGHT)
+            continue;
+        status = import_weight(site, &site->devices[segment->device], value->index, error);
+        double share = fmin(1, (double)++import->done / gr_graph_weight_count(site->model->graph));
+        if (status == GR_OK && import->progress && !import->progress(import->context, share))
+            status = gr_fail(error, GR_ERROR_CANCELLED, "engine", "loading was cancelled");
+    }
+    return status;
+}
+
+gr_status gr_site_import(gr_site *site, gr_site_progress progress, void *context, gr_error *error) {
+    importing import = {.progress = progress, .context = context};
+    gr_status status = GR_OK;
+    for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(site->plan); i++) {
+        const gr_plan_segment *segment = gr_plan_segment_at(site->plan, i);
+        for (uint32_t n = 0; status == GR_OK && n < segment->segment.node_count; n++) {
+            const gr_node *node = gr_segment_node(&segment->segment, n);
+            if (node->flags & GR_NODE_RUN)
+                status = import_node(site, segment, node, &import, error);
+        }
+    }
+    return status;
+}
+
+// ---- Life
+
+static gr_status join_model(gr_site *site, gr_error *error) {
+    gr_model *model = site->model;
+    gr_site **sites = realloc(model->sites, (model->site_count + 1) * sizeof *sites);
+    if (!sites)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
+    model->sites = sites;
+    model->sites[model->site_count++] = site;
+    return GR_OK;
+}
+
+static void leave_model(const gr_site *site) {
+    gr_model *model = site->model;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < model->site_count; i++)
+        if (model->sites[i] != site)
+            model->sites[kept++] = model->sites[i];
+    model->site_count = kept;
+}
+
+gr_status gr_site_open(gr_model *model, const char *spec, gr_site **out_site, gr_error *error) {
+    *out_site = NULL;
+    gr_site *site = calloc(1, sizeof *site);
+    if (!site)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
+    site->references = 1;
+    site->model = model;
+    site->spec = strdup(spec ? spec : "auto");
+    gr_status status = site->spec ? join_model(site, error)
+                                  : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
+    if (status == GR_OK)
+        status = open_devices(site, spec, error);
+    if (status == GR_OK)
+        status = place(site, error);
+    for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(site->plan); i++)
+        status = use_device(site, &site->devices[gr_plan_segment_at(site->plan, i)->device], error);
+    if (status == GR_OK)
+        status = create_cache(site, error);
+    if (status != GR_OK) {
+        gr_site_release(site);
+        return status;
+    }
+    *out_site = site;
+    return GR_OK;
+}
+
+gr_status gr_site_ready(gr_site *site, gr_error *error) {
+    gr_bucket *bucket;
+    gr_status status = gr_bucket_get(site, 1, &bucket, error);
+    site->ready = status == GR_OK;
+    return status;
+}
+
+gr_site *gr_site_retain(gr_site *site) {
+    site->references++;
+    return site;
+}
+
+static void release_device(gr_site *site, gr_site_device *device) {
+    const gr_backend *backend = device->opened->backend;
+    for (uint32_t i = 0; device->weights && i < gr_graph_weight_count(site->model->graph); i++)
+        if (device->weights[i])
+            backend->weight_destroy(device->opened->device, device->weights[i]);
+    free(device->weights);
+    if (device->scratch)
+        backend->buffer_destroy(device->opened->device, device->scratch);
+    if (device->fence)
+        backend->fence_destroy(device->opened->device, device->fence);
+    if (device->queue)
+        backend->queue_destroy(device->opened->device, device->queue);
+    gr_registry_close(site->model->engine->registry, device->opened);
+}
+
+void gr_site_release(gr_site *site) {
+    if (!site || --site->references)
+        return;
+    leave_model(site);
+    if (site->abandoned) { // with its model's file, devices and memory, for good
+        gr_model_retain(site->model);
+        return;
+    }
+    gr_buckets_drop(site);
+    gr_kv_cache_destroy(site->cache);
+    for (uint32_t i = 0; i < site->device_count; i++)
+        release_device(site, &site->devices[i]);
+    gr_plan_destroy(site->plan);
+    gr_placement_destroy(site->placement);
+    free(site->spec);
+    free(site);
+}
+
+// "auto" names whatever it led to.
+static bool is_called(const gr_site *site, const char *spec) {
+    return strcmp(site->spec, is_any(spec) ? "auto" : spec) == 0 ||
+           (!is_any(spec) && is_any(site->spec) && strcmp(gr_site_device_name(site), spec) == 0);
+}
+
+gr_site *gr_site_find(gr_model *model, const char *spec) {
+    for (uint32_t i = 0; i < model->site_count; i++)
+        if (!model->sites[i]->failed && is_called(model->sites[i], spec))
+            return model->sites[i];
+    return NULL;
+}
+
+const char *gr_site_device_name(const gr_site *site) {
+    return site->devices[0].opened->name;
+}
