@@ -79,6 +79,12 @@ gr_status gr_cli_evaluate(gr_cli *cli);
 // Writes the trace that was asked for, lets go of everything; returns `code`, or what writing the trace gave.
 int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code);
 
+// ---- move.c
+// Draws the progress of a move; false once interrupted. For gr_move_options.
+bool gr_move_progress(void *context, const gr_move_info *info);
+// One line on how a move went.
+void gr_print_move(FILE *stream, const gr_move_info *info);
+
 // ---- report.c
 bool gr_is_terminal(FILE *stream);
 int gr_exit_code(gr_status status);

@@ -331,12 +331,10 @@ static void do_set(chat *c, const char *argument) {
         c->options.seed = (uint64_t)number;
 }
 
-// Without a name says where the model runs; with one loads it there and keeps the conversation.
+// Without a name says where the conversation runs; with one it moves there.
 static void do_device(chat *c, const char *argument) {
-    gr_model_info info = {.struct_size = sizeof info};
-    gr_model_info_get(c->cli.model, &info);
     if (!*argument) {
-        printf("%s; there are:", info.device);
+        printf("%s; there are:", gr_session_device(c->cli.session));
         for (uint32_t i = 0; i < gr_engine_device_count(c->cli.engine); i++) {
             gr_device_info device = {.struct_size = sizeof device};
             gr_engine_device(c->cli.engine, i, &device);
@@ -345,31 +343,14 @@ static void do_device(chat *c, const char *argument) {
         putchar('\n');
         return;
     }
-    gr_cli old = c->cli;
-    char *name = strdup(argument);
-    c->cli.model = NULL;
-    c->cli.session = NULL;
-    c->options.device = name;
-    int code = gr_cli_open_model(&c->cli, &c->options, c->path);
-    if (!code)
-        code = gr_cli_open_session(&c->cli, &c->options);
-    if (code) { // the old device goes on
-        gr_session_release(c->cli.session);
-        gr_model_release(c->cli.model);
-        c->cli = old;
-    } else {
-        for (uint32_t i = 0; i < gr_session_turn_count(old.session); i++) {
-            gr_chat_role role;
-            const char *text;
-            size_t bytes;
-            gr_session_turn_get(old.session, i, &role, &text, &bytes);
-            add_turn(c, role, text, bytes);
-        }
-        gr_session_release(old.session);
-        gr_model_release(old.model);
-    }
-    free(name);
-    c->options.device = NULL;
+    const gr_move_options options = {.struct_size = sizeof options, .progress = gr_move_progress};
+    gr_move_info info = {.struct_size = sizeof info};
+    gr_status status = gr_model_move(c->cli.model, argument, &options, &info, &c->cli.error);
+    gr_progress_end();
+    if (status != GR_OK)
+        gr_report(&c->cli.error);
+    else if (c->terminal)
+        gr_print_move(stdout, &info);
 }
 
 static void do_quit(chat *c, const char *argument) {
@@ -389,7 +370,7 @@ static const struct {
     {"save", "FILE: write the conversation", do_save},
     {"load", "FILE: read one", do_load},
     {"set", "temperature|sampler|max-tokens|seed VALUE", do_set},
-    {"device", "[NAME]: say where the model runs, or load it there and go on", do_device},
+    {"device", "[NAME]: say where the conversation runs, or move it there", do_device},
     {"quit", "leave (also Ctrl-D)", do_quit},
 };
 

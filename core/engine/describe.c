@@ -62,7 +62,7 @@ gr_status gr_model_info_get(const gr_model *model, gr_model_info *out_info) {
                           .architecture = hparams->architecture,
                           .tokenizer = model->tokenizer->type->name,
                           .chat_format = model->chat_format ? model->chat_format->name : "",
-                          .device = gr_site_device_name(model->site),
+                          .device = gr_site_name(model->site),
                           .notice = model->source->notice,
                           .parameters = count_parameters(model->source->file),
                           .weight_bytes = model->site->weight_bytes,

@@ -22,7 +22,7 @@ static uint32_t sessions_of(const gr_site *site) {
 
 static void tell(const gr_site *site, const gr_site *next, const char *device, const gr_error *why) {
     const gr_engine *engine = site->model->engine;
-    const char *to = next ? gr_site_device_name(next) : NULL;
+    const char *to = next ? gr_site_name(next) : NULL;
     const gr_device_event event = {.struct_size = sizeof event,
                                    .status = why->code,
                                    .device = device,
@@ -62,6 +62,8 @@ static gr_site *next_site(gr_site *site, const gr_opened_device *failed) {
         else
             make_site(site->model, device, &next, NULL);
     }
+    if (!next) // nobody alone
+        make_site(site->model, "split", &next, NULL);
     return next;
 }
 

@@ -5,6 +5,8 @@
 // them where they are.
 #include "engine/move.h"
 
+#include "engine/shadow.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -29,6 +31,9 @@ struct gr_move {
     origin *origins;
     uint32_t origin_count;
     bool checked;
+    float *here, *there; // logits to compare, [vocab] each in one piece
+    gr_kv_seq shadow;    // on the target, following the session
+    bool shadowed;
     // The thread, which reads `target` and the atomics alone.
     bool importing;
     pthread_t thread;
@@ -103,6 +108,9 @@ static gr_status transfer_for(gr_move *move, gr_site *site, gr_kv_transfer **out
 }
 
 static void drop_origins(gr_move *move) {
+    if (move->shadowed)
+        gr_kv_seq_deinit(&move->shadow);
+    move->shadowed = false;
     for (uint32_t i = 0; i < move->origin_count; i++) {
         gr_kv_transfer_stats copied = gr_kv_transfer_stats_get(move->origins[i].transfer);
         move->info.pages += copied.pages;
@@ -171,100 +179,58 @@ static gr_status copy_ahead(gr_move *move, uint32_t *out_left, gr_error *error) 
 
 // ---- One token on both sides
 
-// Evaluates the last token of `pages`, a sequence of `site` that is ours, again.
-static gr_status evaluate_last(gr_site *site, const gr_session *session, gr_kv_seq *pages, float *logits, gr_error *error) {
-    gr_session shadow = {.references = 1,
-                         .model = session->model,
-                         .site = site,
-                         .context = session->context,
-                         .tokens = session->tokens,
-                         .pages = *pages,
-                         .logits = logits,
-                         .batch_rows = 1};
-    gr_session *alone = &shadow, *culprit;
-    shadow.tokens.count = (size_t)pages->length;
-    gr_kv_seq_truncate(&shadow.pages, pages->length - 1);
-    gr_status status = gr_step_run(site, &alone, 1, 1, &culprit, error);
-    *pages = shadow.pages;
-    return status;
-}
-
-static gr_status logits_here(const gr_session *session, float *logits, gr_error *error) {
-    uint32_t vocab = session->model->source->hparams.vocab;
-    if (session->logits_behind == session->pages.length) {
-        memcpy(logits, session->logits, vocab * sizeof *logits);
-        return GR_OK;
-    }
-    gr_kv_seq pages;
-    gr_status status = gr_kv_seq_fork(&session->pages, &pages, error);
-    if (status != GR_OK)
-        return status;
-    status = evaluate_last(session->site, session, &pages, logits, error);
-    gr_kv_seq_deinit(&pages);
-    return status;
+static gr_status bring_pages(gr_move *move, const gr_session *session, const gr_kv_seq *pages, gr_kv_seq *out_pages,
+                             gr_error *error) {
+    gr_kv_transfer *transfer;
+    gr_status status = transfer_for(move, session->site, &transfer, error);
+    return status == GR_OK ? gr_kv_transfer_take(transfer, pages, out_pages, error) : status;
 }
 
 static gr_status logits_there(gr_move *move, const gr_session *session, float *logits, gr_error *error) {
-    gr_kv_transfer *transfer;
     gr_kv_seq pages;
-    gr_status status = transfer_for(move, session->site, &transfer, error);
-    if (status == GR_OK)
-        status = gr_kv_transfer_take(transfer, &session->pages, &pages, error);
+    gr_status status = bring_pages(move, session, &session->pages, &pages, error);
     if (status != GR_OK)
         return status;
-    status = evaluate_last(move->target, session, &pages, logits, error);
+    status = gr_shadow_last(move->target, session, &pages, logits, error);
     gr_kv_seq_deinit(&pages);
     return status;
 }
 
-static gr_precision worst_precision(const gr_site *site) {
-    gr_precision worst = GR_PRECISION_F32;
-    const gr_support *support;
-    for (uint32_t i = 0; (support = gr_placement_support(site->placement, i)); i++)
-        if (support->level && support->precision > worst)
-            worst = support->precision;
-    return worst;
-}
-
-double gr_move_bound(const gr_site *a, const gr_site *b) {
-    static const double bounds[] = {1e-3, 1e-2, 5e-2, 0.15, 0.3};
-    gr_precision one = worst_precision(a), other = worst_precision(b), worst = one > other ? one : other;
-    return bounds[worst < GR_PRECISION_Q8_OUTLIERS ? worst : GR_PRECISION_Q8_OUTLIERS];
-}
-
-// Root mean square of the difference over the standard deviation of `a`; not a number is infinitely far.
-static double distance(const float *a, const float *b, uint32_t count) {
-    double mean = 0, spread = 0, difference = 0;
-    for (uint32_t i = 0; i < count; i++)
-        mean += a[i];
-    mean /= count;
-    for (uint32_t i = 0; i < count; i++) {
-        spread += (a[i] - mean) * (a[i] - mean);
-        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    }
-    double ratio = sqrt(difference / fmax(spread, 1e-30));
-    return ratio >= 0 ? ratio : INFINITY;
-}
-
-static gr_status compare(gr_move *move, gr_session *session, gr_error *error) {
-    uint32_t vocab = session->model->source->hparams.vocab;
-    float *here = malloc(2 * (size_t)vocab * sizeof *here);
-    if (!here)
+static gr_status make_logits(gr_move *move, gr_error *error) {
+    uint32_t vocab = move->model->source->hparams.vocab;
+    if (!move->here && !(move->here = malloc(2 * (size_t)vocab * sizeof *move->here)))
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for logits");
-    gr_status status = logits_here(session, here, error);
+    move->there = move->here + vocab;
+    return GR_OK;
+}
+
+// Notes how far apart `here` and `there` are; returns whether that is allowed.
+static bool note(gr_move *move, const gr_session *session) {
+    uint32_t vocab = move->model->source->hparams.vocab;
+    double apart = gr_shadow_distance(move->here, move->there, vocab);
+    bool agree = gr_shadow_best(move->here, vocab) == gr_shadow_best(move->there, vocab);
+    move->info.bound = move->options.bound > 0 ? move->options.bound : gr_shadow_bound(session->site, move->target);
+    move->info.difference = fmax(move->info.difference, apart);
+    move->info.compared++;
+    move->info.agreed += agree;
+    if ((!agree || !(apart <= move->info.bound)) && !move->info.first_divergence)
+        move->info.first_divergence = session->pages.length;
+    return apart <= move->info.bound;
+}
+
+static gr_status refuse(const gr_move *move, gr_error *error) {
+    return gr_fail(error, GR_ERROR_CORRUPT, "engine",
+                   "%s answers otherwise than %s: logits differ by %.3g of their spread, %.3g is allowed", move->info.to,
+                   move->info.from, move->info.difference, move->info.bound);
+}
+
+static gr_status compare(gr_move *move, const gr_session *session, gr_error *error) {
+    gr_status status = make_logits(move, error);
     if (status == GR_OK)
-        status = logits_there(move, session, here + vocab, error);
-    if (status == GR_OK) {
-        double bound = move->options.bound > 0 ? move->options.bound : gr_move_bound(session->site, move->target);
-        move->info.difference = distance(here, here + vocab, vocab);
-        move->info.bound = bound;
-        if (!(move->info.difference <= bound))
-            status = gr_fail(error, GR_ERROR_CORRUPT, "engine",
-                             "%s answers otherwise than %s: logits differ by %.3g of their spread, %.3g is allowed",
-                             move->info.to, move->info.from, move->info.difference, bound);
-    }
-    free(here);
-    return status;
+        status = gr_shadow_original(session, move->here, error);
+    if (status == GR_OK)
+        status = logits_there(move, session, move->there, error);
+    return status == GR_OK && !note(move, session) ? refuse(move, error) : status;
 }
 
 // One session stands for all.
@@ -276,6 +242,43 @@ static gr_status check(gr_move *move, gr_session *session, gr_error *error) {
     move->checked = true;
     move->info.check_seconds = (double)(gr_os_now_ns() - start) * 1e-9;
     trace(move, "CHECK", start, 0);
+    return status;
+}
+
+// ---- A shadow: both devices for a number of tokens
+
+static gr_status begin_shadow(gr_move *move, gr_error *error) {
+    gr_status status = make_logits(move, error);
+    if (status == GR_OK)
+        status = bring_pages(move, move->session, &move->session->pages, &move->shadow, error);
+    move->shadowed = status == GR_OK;
+    return status;
+}
+
+// What the session evaluated since goes through the target as well; compared wherever both have logits.
+static gr_status follow(gr_move *move, gr_error *error) {
+    const gr_session *session = move->session;
+    if (session->site == move->target || session->pages.length == move->shadow.length)
+        return GR_OK;
+    if (session->pages.length < move->shadow.length) { // it went back
+        gr_kv_seq_deinit(&move->shadow);
+        move->shadowed = false;
+        return begin_shadow(move, error);
+    }
+    gr_status status = gr_shadow_follow(move->target, session, &move->shadow, move->there, error);
+    if (status != GR_OK || session->logits_behind != session->pages.length)
+        return status;
+    memcpy(move->here, session->logits, session->model->source->hparams.vocab * sizeof *move->here);
+    return note(move, session) || move->options.policy != GR_MOVE_IF_EQUAL ? GR_OK : refuse(move, error);
+}
+
+// *out_over: enough tokens were compared.
+static gr_status shadow(gr_move *move, bool *out_over, gr_error *error) {
+    const uint64_t start = gr_os_now_ns(), compared = move->info.compared;
+    gr_status status = move->shadowed ? follow(move, error) : begin_shadow(move, error);
+    if (move->info.compared > compared)
+        trace(move, "SHADOW", start, 0);
+    *out_over = move->info.compared >= move->options.shadow_tokens;
     return status;
 }
 
@@ -297,17 +300,13 @@ static void arrived_deinit(arrived *a) {
 }
 
 static gr_status bring(gr_move *move, gr_session *session, arrived *out, gr_error *error) {
-    gr_kv_transfer *transfer;
     *out = (arrived){.session = session};
-    gr_status status = transfer_for(move, session->site, &transfer, error);
-    if (status != GR_OK)
-        return status;
     out->anchors = calloc(session->anchor_count + 1, sizeof *out->anchors);
     if (!out->anchors)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
-    status = gr_kv_transfer_take(transfer, &session->pages, &out->pages, error);
+    gr_status status = bring_pages(move, session, &session->pages, &out->pages, error);
     for (uint32_t i = 0; status == GR_OK && i < session->anchor_count; i++) {
-        status = gr_kv_transfer_take(transfer, &session->anchors[i].pages, &out->anchors[i], error);
+        status = bring_pages(move, session, &session->anchors[i].pages, &out->anchors[i], error);
         out->anchor_count += status == GR_OK;
     }
     return status;
@@ -383,13 +382,21 @@ static gr_status copy_and_switch(gr_move *move, gr_error *error) {
     gr_status status = copy_ahead(move, &left, error);
     if (status != GR_OK || left)
         return status;
-    if (!move->options.no_check && !move->checked) {
+    if (!move->options.no_check && !move->options.shadow_tokens && !move->checked) {
         move->info.stage = GR_MOVE_CHECK;
         status = each(move, check, error);
         move->checked = true;
         return status; // what the check let wait goes first
     }
-    status = change_sites(move, error);
+    if (move->options.shadow_tokens && move->session) {
+        bool over;
+        move->info.stage = GR_MOVE_SHADOW;
+        status = shadow(move, &over, error);
+        if (status != GR_OK || !over)
+            return status;
+    }
+    if (move->options.policy != GR_MOVE_NEVER)
+        status = change_sites(move, error);
     if (status == GR_OK)
         move->info.stage = GR_MOVE_DONE;
     return status;
@@ -495,10 +502,10 @@ static gr_status start(gr_model *model, gr_session *session, const char *device,
     move->info.struct_size = sizeof move->info;
     gr_error_init(&move->error);
     gr_error_init(&move->import_error);
-    snprintf(move->info.from, sizeof move->info.from, "%s", gr_site_device_name(session ? session->site : model->site));
+    snprintf(move->info.from, sizeof move->info.from, "%s", gr_site_name(session ? session->site : model->site));
     gr_status status = find_target(move, device, error);
     if (status == GR_OK) {
-        snprintf(move->info.to, sizeof move->info.to, "%s", gr_site_device_name(move->target));
+        snprintf(move->info.to, sizeof move->info.to, "%s", gr_site_name(move->target));
         status = join_engine(move, error);
     }
     if (status != GR_OK) {
@@ -539,6 +546,7 @@ void gr_move_release(gr_move *move) {
     if (move->target && !is_over(move))
         fail(move, GR_ERROR_CANCELLED);
     drop_origins(move);
+    free(move->here);
     gr_site_release(move->target);
     gr_session_release(move->session);
     gr_model_release(move->model);
@@ -574,5 +582,5 @@ gr_status gr_model_move(gr_model *model, const char *device, const gr_move_optio
 }
 
 const char *gr_session_device(const gr_session *session) {
-    return gr_site_device_name(session->site);
+    return gr_site_name(session->site);
 }

@@ -8,8 +8,5 @@
 // Takes every move of the engine one stage or slice further; to be called between steps. *out_worked becomes
 // true while there are moves; with none of them able to go on, it waits a moment when `idle`.
 void gr_moves_advance(gr_engine *engine, bool idle, bool *out_worked);
-// How far logits of two sites may be apart: root mean square of the difference over the standard deviation of
-// the logits, by the worst precision class that a node of either runs in.
-double gr_move_bound(const gr_site *a, const gr_site *b);
 
 #endif

@@ -2,11 +2,17 @@
 // site.c: devices, placement, weights and a cache of one model, together.
 #include "engine/site.h"
 
+#include "engine/split.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 // ---- Devices: the wanted one first, then every other with host memory, best first, to fall back on.
+
+static bool is_any(const char *spec) {
+    return !spec || strcmp(spec, "auto") == 0;
+}
 
 static gr_status add_device(gr_site *site, uint32_t index, gr_error *error) {
     gr_site_device *device = &site->devices[site->device_count];
@@ -16,39 +22,52 @@ static gr_status add_device(gr_site *site, uint32_t index, gr_error *error) {
     return status;
 }
 
-static bool is_any(const char *spec) {
-    return !spec || strcmp(spec, "auto") == 0; // then the best that holds the weights
+static gr_status open_wanted(gr_site *site, const gr_split *split, gr_error *error) {
+    gr_status status = GR_OK;
+    for (uint32_t i = 0; status == GR_OK && i < split->count; i++) {
+        status = add_device(site, split->devices[i], error);
+        if (status == GR_OK && site->model->engine->deterministic &&
+            !(site->devices[i].opened->facts.flags & GR_DEVICE_BATCH_INVARIANT))
+            status = gr_fail(error, GR_ERROR_UNSUPPORTED, "engine",
+                             "device %s was asked for bits that ignore batching and does not promise them",
+                             site->devices[i].opened->name);
+    }
+    return status;
 }
 
-static gr_status open_devices(gr_site *site, const char *spec, gr_error *error) {
-    const gr_model *model = site->model;
-    gr_registry *registry = model->engine->registry;
-    uint32_t wanted = 0;
-    gr_status status = is_any(spec)
-                           ? gr_registry_best(registry, gr_model_file_bytes(model->source->file), &wanted, error)
-                           : gr_registry_find(registry, spec, &wanted, error);
-    if (status == GR_OK)
-        status = add_device(site, wanted, error);
-    if (status == GR_OK && model->engine->deterministic &&
-        !(site->devices[0].opened->facts.flags & GR_DEVICE_BATCH_INVARIANT))
-        status = gr_fail(error, GR_ERROR_UNSUPPORTED, "engine",
-                         "device %s was asked for bits that ignore batching and does not promise them",
-                         site->devices[0].opened->name);
+static bool is_wanted(const gr_split *split, uint32_t index) {
+    for (uint32_t i = 0; i < split->count; i++)
+        if (split->devices[i] == index)
+            return true;
+    return false;
+}
+
+static gr_status open_devices(gr_site *site, const gr_split *split, gr_error *error) {
+    gr_registry *registry = site->model->engine->registry;
+    gr_status status = open_wanted(site, split, error);
     for (uint32_t i = 0; status == GR_OK && i < gr_registry_device_count(registry); i++) {
         bool host = gr_registry_device(registry, i)->facts.flags & GR_DEVICE_HOST_MEMORY;
-        if (i != wanted && host && site->device_count < GR_MAX_SITE_DEVICES)
+        if (!is_wanted(split, i) && host && site->device_count < GR_MAX_SITE_DEVICES)
             add_device(site, i, NULL); // a fallback that will not open is no loss
     }
     return status;
 }
 
-static gr_status place(gr_site *site, gr_error *error) {
+static gr_status place(gr_site *site, const gr_split *split, gr_error *error) {
     const gr_engine *engine = site->model->engine;
     const gr_opened_device *opened[GR_MAX_SITE_DEVICES];
+    uint32_t count = site->model->source->hparams.layers, layer = 0;
+    uint32_t *layer_devices = calloc(count ? count : 1, sizeof *layer_devices);
+    if (!layer_devices)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to place the model");
     for (uint32_t i = 0; i < site->device_count; i++)
         opened[i] = site->devices[i].opened;
-    gr_status status = gr_placement_create(site->model->graph, opened, site->device_count, engine->no_fusion,
-                                           &site->placement, error);
+    for (uint32_t i = 0; i < split->count; i++)
+        for (uint32_t n = 0; n < split->layers[i] && layer < count; n++)
+            layer_devices[layer++] = i;
+    gr_status status = gr_placement_create(site->model->graph, opened, site->device_count, layer_devices,
+                                           engine->no_fusion, &site->placement, error);
+    free(layer_devices);
     if (status == GR_OK)
         status = gr_plan_create(site->model->graph, gr_placement_choose, site->placement, engine->no_fusion, 1, 1, 1,
                                 &site->plan, error);
@@ -149,6 +168,18 @@ gr_status gr_site_import(gr_site *site, gr_site_progress progress, void *context
 
 // ---- Life
 
+// "cpu", or "cpu:20,far:12".
+static gr_status name_site(gr_site *site, const gr_split *split, gr_error *error) {
+    gr_strbuf name = {0};
+    for (uint32_t i = 0; i < split->count; i++) {
+        gr_strbuf_format(&name, "%s%s", i ? "," : "", site->devices[i].opened->name);
+        if (split->count > 1)
+            gr_strbuf_format(&name, ":%u", split->layers[i]);
+    }
+    site->name = name.failed ? NULL : name.data;
+    return site->name ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
+}
+
 static gr_status join_model(gr_site *site, gr_error *error) {
     gr_model *model = site->model;
     gr_site **sites = realloc(model->sites, (model->site_count + 1) * sizeof *sites);
@@ -178,10 +209,15 @@ gr_status gr_site_open(gr_model *model, const char *spec, gr_site **out_site, gr
     site->spec = strdup(spec ? spec : "auto");
     gr_status status = site->spec ? join_model(site, error)
                                   : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
+    gr_split split;
     if (status == GR_OK)
-        status = open_devices(site, spec, error);
+        status = gr_split_parse(model, spec, &split, error);
     if (status == GR_OK)
-        status = place(site, error);
+        status = open_devices(site, &split, error);
+    if (status == GR_OK)
+        status = place(site, &split, error);
+    if (status == GR_OK)
+        status = name_site(site, &split, error);
     for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(site->plan); i++)
         status = use_device(site, &site->devices[gr_plan_segment_at(site->plan, i)->device], error);
     if (status == GR_OK)
@@ -236,13 +272,13 @@ void gr_site_release(gr_site *site) {
     gr_plan_destroy(site->plan);
     gr_placement_destroy(site->placement);
     free(site->spec);
+    free(site->name);
     free(site);
 }
 
-// "auto" names whatever it led to.
 static bool is_called(const gr_site *site, const char *spec) {
     return strcmp(site->spec, is_any(spec) ? "auto" : spec) == 0 ||
-           (!is_any(spec) && is_any(site->spec) && strcmp(gr_site_device_name(site), spec) == 0);
+           (!is_any(spec) && site->name && strcmp(site->name, spec) == 0);
 }
 
 gr_site *gr_site_find(gr_model *model, const char *spec) {
@@ -252,6 +288,6 @@ gr_site *gr_site_find(gr_model *model, const char *spec) {
     return NULL;
 }
 
-const char *gr_site_device_name(const gr_site *site) {
-    return site->devices[0].opened->name;
+const char *gr_site_name(const gr_site *site) {
+    return site->name;
 }

@@ -39,7 +39,8 @@ typedef struct gr_bucket {
 struct gr_site {
     uint32_t references;
     gr_model *model; // borrowed: whoever holds a site holds its model
-    char *spec;      // as it was asked for: "auto", "cpu"
+    char *spec;      // as it was asked for: "auto", "cpu", "split"
+    char *name;      // what that led to: "cpu", "cpu:20,far:12"
     gr_placement *placement;
     gr_plan *plan;   // of one row: which device reads which weight; the choice is the same for every bucket
     gr_site_device devices[GR_MAX_SITE_DEVICES];
@@ -59,8 +60,7 @@ typedef bool (*gr_site_progress)(void *context, double fraction);
 // Making one takes three calls. open: devices, placement, an empty cache. import: the weights; it touches
 // nothing but the new site, so it may run on a thread of its own beside steps of other sites; `progress` may
 // be NULL, and cancels by returning false. ready: compiles the smallest bucket.
-// The new site has one reference; release it when a later call fails. `spec`: a device's name, or NULL or
-// "auto" for the best.
+// The new site has one reference; release it when a later call fails. `spec` as gr_split_parse takes it.
 gr_status gr_site_open(gr_model *model, const char *spec, gr_site **out_site, gr_error *error);
 gr_status gr_site_import(gr_site *site, gr_site_progress progress, void *context, gr_error *error);
 gr_status gr_site_ready(gr_site *site, gr_error *error);
@@ -69,7 +69,7 @@ gr_site *gr_site_retain(gr_site *site);
 void gr_site_release(gr_site *site);
 // The model's site on the devices that `spec` names; NULL when there is none. Borrowed.
 gr_site *gr_site_find(gr_model *model, const char *spec);
-const char *gr_site_device_name(const gr_site *site); // of the wanted device
+const char *gr_site_name(const gr_site *site); // of its devices: "cpu", "cpu:20,far:12"
 
 // ---- batch.c, step.c ----
 // Picks what the site's next step evaluates: fills session->batch_rows. Returns rows, 0 when idle.

@@ -152,15 +152,16 @@ uint32_t gr_registry_candidates(const gr_registry *registry, const gr_opened_dev
 
 // ---- Placement (placement.c) ----
 
-// Chooses a device for every node of `graph`: `devices[0]` is the wanted one; the rest, all with
-// host memory, stand in for nodes it refuses (best first). Dynamic programme over the node order:
+// Chooses a device for every node of `graph`. `layer_devices` [layers] says which device is wanted for
+// each layer of the model (NULL: `devices[0]` for all); the rest stand in for nodes it refuses (best
+// first). Dynamic programme over the node order:
 // cost = a node's estimated time on the device plus the cost of crossing. KV_WRITE and ATTENTION of
 // one layer always share a device. An error names the node no device takes, with each device's
 // reason.
 typedef struct gr_placement gr_placement;
 gr_status gr_placement_create(const gr_graph *graph, const gr_opened_device *const *devices,
-                              uint32_t count, bool no_fusion, gr_placement **out_placement,
-                              gr_error *error);
+                              uint32_t count, const uint32_t *layer_devices, bool no_fusion,
+                              gr_placement **out_placement, gr_error *error);
 void gr_placement_destroy(gr_placement *placement);
 // The chooser for gr_plan_create; context is the placement.
 int32_t gr_placement_choose(void *placement, uint32_t node);

@@ -68,6 +68,15 @@ static int32_t own_cache_layer(const gr_planner *p, uint32_t index) {
     return (int32_t)attrs->cache_layer;
 }
 
+// Nodes outside layers go with the layer before them, those in front with the first.
+static void find_wanted(const gr_planner *p, const uint32_t *layer_devices) {
+    uint32_t layer = 0;
+    for (uint32_t i = 0; i < p->node_count; i++) {
+        layer = node_at(p, i)->layer >= 0 ? (uint32_t)node_at(p, i)->layer : layer;
+        p->wanted[i] = layer_devices ? layer_devices[layer] : 0;
+    }
+}
+
 static void find_cache_layers(const gr_planner *p) {
     for (uint32_t i = 0; i < p->node_count; i++)
         p->cache_layer[i] = -1;
@@ -138,17 +147,26 @@ static gr_status refuse_cache(const gr_planner *p, uint32_t layer, gr_error *err
     return status;
 }
 
+static uint32_t wanted_for_cache(const gr_planner *p, uint32_t layer) {
+    uint32_t i = 0;
+    while (i < p->node_count && p->cache_layer[i] != (int32_t)layer)
+        i++;
+    return i < p->node_count ? p->wanted[i] : 0;
+}
+
 static gr_status place_cache(const gr_planner *p, uint32_t layer, gr_error *error) {
-    double best = DBL_MAX;
+    uint32_t wanted = wanted_for_cache(p, layer);
+    bool native;
+    double best = cache_seconds(p, layer, wanted, &native);
+    p->placement->cache_device[layer] = wanted;
+    if (native && best < DBL_MAX)
+        return GR_OK; // nobody else is asked
     for (uint32_t d = 0; d < p->device_count; d++) {
-        bool native;
         double seconds = cache_seconds(p, layer, d, &native);
         if (seconds < best) {
             best = seconds;
             p->placement->cache_device[layer] = d;
         }
-        if (d == 0 && native && seconds < DBL_MAX)
-            break; // the wanted device: nobody else is asked
     }
     return best < DBL_MAX ? GR_OK : refuse_cache(p, layer, error);
 }
@@ -164,8 +182,8 @@ static bool away_from_cache(const gr_planner *p, uint32_t node, uint32_t device)
 static void find_levels(const gr_planner *p) {
     for (uint32_t i = p->node_count; i-- > 0;) {
         const gr_node *node = node_at(p, i);
-        gr_support_level whole = gr_planner_support(p, i, 0)->level, parts = GR_SUPPORT_NATIVE;
-        if (away_from_cache(p, i, 0))
+        gr_support_level whole = gr_planner_support(p, i, p->wanted[i])->level, parts = GR_SUPPORT_NATIVE;
+        if (away_from_cache(p, i, p->wanted[i]))
             whole = GR_SUPPORT_NO;
         for (uint32_t k = i + 1; k <= i + node->subtree; k += 1 + node_at(p, k)->subtree)
             parts = p->level[k] < parts ? p->level[k] : parts;
@@ -177,7 +195,7 @@ static bool allowed(const gr_planner *p, uint32_t node, uint32_t device) {
     gr_support_level level = gr_planner_support(p, node, device)->level;
     if (level == GR_SUPPORT_NO || away_from_cache(p, node, device))
         return false;
-    return device == 0 || p->level[node] == GR_SUPPORT_NO || level > p->level[node];
+    return device == p->wanted[node] || p->level[node] == GR_SUPPORT_NO || level > p->level[node];
 }
 
 // ---- The dynamic programme ----
@@ -270,20 +288,22 @@ static bool make_arrays(gr_planner *p) {
     q->supports = gr_arena_alloc(&q->arena, nodes * p->device_count * sizeof *q->supports);
     q->cache_device =
         gr_arena_alloc(&q->arena, ((uint64_t)q->cache_layer_count + 1) * sizeof *q->cache_device);
+    p->wanted = gr_arena_alloc(&p->arena, nodes * sizeof *p->wanted);
     p->parent = gr_arena_alloc(&p->arena, nodes * sizeof *p->parent);
     p->cache_layer = gr_arena_alloc(&p->arena, nodes * sizeof *p->cache_layer);
     p->level = gr_arena_alloc(&p->arena, nodes * sizeof *p->level);
     for (uint32_t i = 0; q->choice && i < p->node_count; i++)
         q->choice[i] = -1;
-    return q->choice && q->supports && q->cache_device && p->parent && p->cache_layer && p->level;
+    return q->choice && q->supports && q->cache_device && p->wanted && p->parent && p->cache_layer && p->level;
 }
 
-static gr_status plan(gr_planner *p, bool no_fusion, gr_error *error) {
+static gr_status plan(gr_planner *p, const uint32_t *layer_devices, bool no_fusion, gr_error *error) {
     gr_status status = GR_OK;
     if (!make_arrays(p))
         return no_memory(error);
     ask_all(p, no_fusion);
     find_parents(p);
+    find_wanted(p, layer_devices);
     find_cache_layers(p);
     if (!gr_cost_prepare(p))
         return no_memory(error);
@@ -296,8 +316,8 @@ static gr_status plan(gr_planner *p, bool no_fusion, gr_error *error) {
 }
 
 gr_status gr_placement_create(const gr_graph *graph, const gr_opened_device *const *devices,
-                              uint32_t count, bool no_fusion, gr_placement **out_placement,
-                              gr_error *error) {
+                              uint32_t count, const uint32_t *layer_devices, bool no_fusion,
+                              gr_placement **out_placement, gr_error *error) {
     *out_placement = NULL;
     if (!count || count > MAX_DEVICES)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "placement",
@@ -313,7 +333,7 @@ gr_status gr_placement_create(const gr_graph *graph, const gr_opened_device *con
     placement->node_count = planner.node_count;
     placement->device_count = count;
     placement->cache_layer_count = gr_graph_cache_layer_count(graph);
-    gr_status status = plan(&planner, no_fusion, error);
+    gr_status status = plan(&planner, layer_devices, no_fusion, error);
     gr_arena_deinit(&planner.arena);
     if (status != GR_OK) {
         gr_placement_destroy(placement);

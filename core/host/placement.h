@@ -21,6 +21,7 @@ typedef struct gr_planner {
     uint32_t node_count, device_count;
     gr_arena arena;          // gone once the choice is made
     double *seconds;         // [node][device] as one piece, 0 work for crossings
+    uint32_t *wanted;        // by node: the device that gets all it can do
     uint32_t *parent;        // composite around a node, UINT32_MAX: none
     int32_t *cache_layer;    // that a node reads or writes, itself or within; -1: none
     gr_support_level *level; // of the wanted device for a node, whole or in parts

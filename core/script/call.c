@@ -43,4 +43,5 @@ void gr_script_step(lua_State *L, const char *function, bool *out_worked) {
     gr_engine_step(engine, out_worked, NULL);
     gr_call_end(&call);
     gr_script_check_interrupt(L, script);
+    gr_script_tell_events(L, script);
 }

@@ -27,6 +27,7 @@ struct gr_script {
     lua_State *branch; // the coroutine that gregale.parallel runs now, or NULL
     bool stepping;     // inside a step, so no other may begin
     volatile sig_atomic_t interrupted;
+    struct gr_noted_event *events; // of devices, in order, not yet told
 };
 
 typedef struct gr_model_box {
@@ -78,6 +79,11 @@ bool gr_script_may_yield(lua_State *L);
 // there was work.
 void gr_script_step(lua_State *L, const char *function, bool *out_worked);
 
+// ---- events.c: failing devices, told between steps
+void gr_script_note_event(void *context, const gr_device_event *event); // for gr_engine_options
+void gr_script_tell_events(lua_State *L, gr_script *script); // may raise
+void gr_script_drop_events(gr_script *script);
+
 // ---- args.c: errors name the function, the argument, what was expected and what was found
 typedef struct gr_args {
     lua_State *L;
@@ -117,6 +123,7 @@ void gr_request_type(lua_State *L);
 void gr_logits_type(lua_State *L);
 
 gr_model_box *gr_model_new(lua_State *L); // pushes a box without a model
+gr_model *gr_model_self(lua_State *L, const char *function); // at index 1, open; raises otherwise
 gr_session_box *gr_session_new(lua_State *L);
 // The session at index 1, open; raises otherwise.
 gr_session_box *gr_session_self(lua_State *L, const char *function);
@@ -141,6 +148,9 @@ int gr_lua_session_generate(lua_State *L);
 int gr_lua_session_stream(lua_State *L);
 int gr_lua_session_choose(lua_State *L);
 int gr_lua_session_score(lua_State *L);
+int gr_lua_session_move(lua_State *L);
+int gr_lua_model_move(lua_State *L);
+int gr_lua_on_device_event(lua_State *L);
 extern const luaL_Reg gr_session_turn_methods[];
 // Takes over turn encoding by the function at `index` (nil: the model's own).
 void gr_session_use_encoder(lua_State *L, const char *function, int session_index, int index);

@@ -200,7 +200,8 @@ void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const
 int luaopen_gregale(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"configure", configure}, {"devices", devices},          {"why", why},
-        {"load", load},           {"parallel", gr_lua_parallel}, {NULL, NULL}};
+        {"load", load},           {"parallel", gr_lua_parallel},
+        {"on_device_event", gr_lua_on_device_event},         {NULL, NULL}};
     gr_script_open(L);
     gr_model_type(L);
     gr_session_type(L);

@@ -26,6 +26,7 @@ static int collect_script(lua_State *L) {
     script->engine = NULL;
     free(script->trace_path);
     script->trace_path = NULL;
+    gr_script_drop_events(script);
     return 0;
 }
 
@@ -104,6 +105,8 @@ void gr_script_set_log(gr_script *script,
 gr_engine *gr_script_engine(lua_State *L, gr_script *script) {
     gr_error error;
     gr_error_init(&error);
+    script->options.device_event = gr_script_note_event;
+    script->options.device_event_context = script;
     if (!script->engine && gr_engine_create(&script->options, &script->engine, &error) != GR_OK)
         gr_raise(L, "gregale", &error);
     return script->engine;

@@ -245,6 +245,11 @@ static int stats(lua_State *L) {
     return 1;
 }
 
+static int device(lua_State *L) {
+    lua_pushstring(L, gr_session_device(gr_session_self(L, "session:device")->session));
+    return 1;
+}
+
 static int close_session(lua_State *L) {
     gr_session_box *box = luaL_checkudata(L, 1, GR_LUA_SESSION);
     gr_session *session = box->session;
@@ -281,6 +286,8 @@ void gr_session_type(lua_State *L) {
                                        {"stream", gr_lua_session_stream},
                                        {"choose", gr_lua_session_choose},
                                        {"score", gr_lua_session_score},
+                                       {"move", gr_lua_session_move},
+                                       {"device", device},
                                        {"close", close_session},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", close_session},

@@ -108,18 +108,18 @@ static gr_graph *graph_with_streams(const gr_model *model) {
 }
 
 void golden_show_streams(gr_model *model) {
-    const gr_opened_device *opened[GR_MAX_MODEL_DEVICES];
+    const gr_opened_device *opened[GR_MAX_SITE_DEVICES];
     gr_error error;
     gr_error_init(&error);
     gr_graph *graph = graph_with_streams(model);
-    gr_buckets_drop(model);
-    gr_placement_destroy(model->placement);
+    gr_buckets_drop(model->site);
+    gr_placement_destroy(model->site->placement);
     gr_graph_destroy(model->graph);
     model->graph = graph;
-    for (uint32_t i = 0; i < model->device_count; i++)
-        opened[i] = model->devices[i].opened;
-    if (gr_placement_create(graph, opened, model->device_count, model->engine->no_fusion,
-                            &model->placement, &error) != GR_OK)
+    for (uint32_t i = 0; i < model->site->device_count; i++)
+        opened[i] = model->site->devices[i].opened;
+    if (gr_placement_create(graph, opened, model->site->device_count, NULL, model->engine->no_fusion,
+                            &model->site->placement, &error) != GR_OK)
         fail_msg("%s", error.message);
 }
 
@@ -129,7 +129,7 @@ static void keep_streams(gr_model *model, uint64_t begin, uint64_t rows, golden_
     gr_bucket *bucket = NULL;
     gr_error error;
     gr_error_init(&error);
-    if (gr_bucket_get(model, (uint32_t)rows, &bucket, &error) != GR_OK)
+    if (gr_bucket_get(model->site, (uint32_t)rows, &bucket, &error) != GR_OK)
         fail_msg("%s", error.message);
     for (uint32_t i = 0; i < gr_graph_output_count(model->graph); i++) {
         const gr_graph_output *output = gr_graph_output_at(model->graph, i);

@@ -274,7 +274,16 @@ enum {
     GR_MOVE_COPY = 1,    // full cache pages are copied, a slice between two steps
     GR_MOVE_CHECK = 2,   // a token is evaluated on both sides and compared
     GR_MOVE_DONE = 3,
-    GR_MOVE_FAILED = 4   // everything is where it was
+    GR_MOVE_FAILED = 4,  // everything is where it was
+    GR_MOVE_SHADOW = 5   // before DONE, when asked for: both devices evaluate every token
+};
+
+// What follows the shadow tokens.
+typedef uint32_t gr_move_policy;
+enum {
+    GR_MOVE_IF_EQUAL = 0, // move when all were within the bound; fail at the first that was not
+    GR_MOVE_ANYWAY = 1,
+    GR_MOVE_NEVER = 2     // only look
 };
 
 typedef struct gr_move_info {
@@ -286,15 +295,19 @@ typedef struct gr_move_info {
     uint64_t pages, bytes;   // copied; once it is over
     double prepare_seconds, copy_seconds, check_seconds;
     double pause_seconds;    // in which the sessions stood still: the last copies and the switch
-    double difference, bound; // of the check: difference of logits over their spread; what was allowed
+    double difference, bound; // the largest difference of logits over their spread; what was allowed
+    uint64_t compared, agreed; // tokens evaluated on both sides, and those whose most likely next token is the same
+    uint64_t first_divergence; // position of the first that is not, or is out of bounds; 0: none
     gr_status status;        // why it failed
     uint32_t reserved;
 } gr_move_info;
 
 typedef struct gr_move_options {
     uint32_t struct_size;
-    uint32_t no_check; // 1: do not compare a token
-    double bound;      // what the check allows; 0: by the precision classes of both devices
+    uint32_t no_check; // 1: do not compare a token before the copy ends
+    uint32_t shadow_tokens; // of a session: so many tokens are evaluated on both devices and compared; 0: none
+    gr_move_policy policy;
+    double bound;      // what is allowed; 0: by the precision classes of both devices
     // Called before every slice and when it is over; false cancels. May be NULL.
     bool (*progress)(void *context, const gr_move_info *info);
     void *progress_context;

@@ -231,10 +231,82 @@ static void a_wrong_device_is_refused(void **state) {
     gr_model_release(model);
 }
 
+// Both devices evaluate every token of an answer; then the session moves, or not, as was asked.
+static gr_move_info shadowed(gr_model *model, gr_move_policy policy, double bound, gr_status expected) {
+    const gr_generate_options wanted = {.struct_size = sizeof wanted, .max_tokens = 40, .seed = 5, .ignore_end = 1};
+    const gr_move_options options = {
+        .struct_size = sizeof options, .shadow_tokens = 12, .policy = policy, .bound = bound};
+    gr_move_info info = {.struct_size = sizeof info};
+    gr_session *session = NULL;
+    gr_move *going = NULL;
+    gr_request *request = NULL;
+    OK(gr_session_create(model, NULL, &session, error));
+    OK(gr_session_append_text(session, "In the beginning", 16, error));
+    OK(gr_session_evaluate(session, NULL, NULL, error));
+    OK(gr_session_move_start(session, other_device(), &options, &going, error));
+    bool worked = true;
+    while (info.stage < GR_MOVE_DONE) { // the weights are there when the answer begins
+        OK(gr_engine_step(model->engine, &worked, error));
+        OK(gr_move_info_get(going, &info, error));
+        if (info.stage == GR_MOVE_SHADOW)
+            break;
+    }
+    OK(gr_session_generate(session, &wanted, NULL, NULL, &request, error));
+    assert_int_equal(gr_move_info_get(going, &info, error), expected);
+    assert_string_equal(gr_session_device(session),
+                        expected == GR_OK && policy != GR_MOVE_NEVER ? other_device() : test_device());
+    gr_request_release(request);
+    gr_move_release(going);
+    gr_session_release(session);
+    return info;
+}
+
+static void a_shadow_compares(void **state) {
+    (void)state;
+    gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
+    gr_move_info info = shadowed(model, GR_MOVE_IF_EQUAL, 0, GR_OK);
+    assert_int_equal(info.compared, 12);
+    assert_int_equal(info.agreed, 12);
+    assert_int_equal(info.first_divergence, 0);
+    assert_true(info.difference <= info.bound);
+    info = shadowed(model, GR_MOVE_NEVER, 0, GR_OK);
+    assert_int_equal(info.compared, 12);
+    gr_model_release(model);
+}
+
+// cpu answers a little otherwise than ref and far do, so nothing is allowed to differ in vain.
+static void a_shadow_tells_devices_apart(void **state) {
+    (void)state;
+    gr_model *model = load_alone(BREEZE, (gr_model_options){.device = "cpu"});
+    const gr_move_options options = {.struct_size = sizeof options, .shadow_tokens = 3, .bound = 1e-9};
+    gr_move_info info = {.struct_size = sizeof info};
+    gr_session *session = NULL;
+    gr_move *going = NULL;
+    gr_status status = GR_OK;
+    bool worked;
+    OK(gr_session_create(model, NULL, &session, error));
+    OK(gr_session_append_text(session, "In the beginning", 16, error));
+    OK(gr_session_evaluate(session, NULL, NULL, error));
+    OK(gr_session_move_start(session, "ref", &options, &going, error));
+    for (uint32_t i = 0; status == GR_OK && i < 100000; i++) {
+        gr_engine_step(model->engine, &worked, NULL);
+        status = gr_move_info_get(going, &info, error);
+        if (info.stage == GR_MOVE_SHADOW)
+            OK(gr_session_append_tokens(session, (int32_t[]){5}, 1, error));
+    }
+    assert_int_equal(status, GR_ERROR_CORRUPT);
+    assert_int_equal(info.first_divergence, info.compared ? gr_session_evaluated(session) : 0);
+    assert_string_equal(gr_session_device(session), "cpu");
+    gr_move_release(going);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(goes_on_where_it_was), cmocka_unit_test(window_edges),
                                        cmocka_unit_test(within_a_prompt),      cmocka_unit_test(while_generating),
                                        cmocka_unit_test(a_model_with_its_family), cmocka_unit_test(rewinds_meanwhile),
-                                       cmocka_unit_test(a_failure_leaves_it),  cmocka_unit_test(a_wrong_device_is_refused)};
+                                       cmocka_unit_test(a_failure_leaves_it),  cmocka_unit_test(a_wrong_device_is_refused),
+                                       cmocka_unit_test(a_shadow_compares),    cmocka_unit_test(a_shadow_tells_devices_apart)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,7 +178,7 @@ static scene *scene_make(void) {
 
 static gr_status place(scene *s, uint32_t count, bool no_fusion) {
     gr_placement_destroy(s->placement);
-    return gr_placement_create(s->graph, s->list, count, no_fusion, &s->placement, &s->error);
+    return gr_placement_create(s->graph, s->list, count, NULL, no_fusion, &s->placement, &s->error);
 }
 
 static void scene_drop(scene *s) {
@@ -480,7 +480,7 @@ static void test_bad_counts(void **state) {
     scene *s = scene_make();
     assert_int_equal(place(s, 0, false), GR_ERROR_OUT_OF_RANGE);
     assert_null(s->placement);
-    assert_int_equal(gr_placement_create(s->graph, s->list, 17, false, &s->placement, &s->error),
+    assert_int_equal(gr_placement_create(s->graph, s->list, 17, NULL, false, &s->placement, &s->error),
                      GR_ERROR_OUT_OF_RANGE);
     scene_drop(s);
 }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// shadow.c: the same tokens on two sites, and how far their logits are apart.
+#include "engine/shadow.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// A session that nobody else knows: `pages` behind the tokens of `original`.
+static gr_session stand_in(gr_site *site, const gr_session *original, const gr_kv_seq *pages, float *logits) {
+    return (gr_session){.references = 1,
+                        .model = original->model,
+                        .site = site,
+                        .context = original->context,
+                        .tokens = original->tokens,
+                        .pages = *pages,
+                        .logits = logits};
+}
+
+gr_status gr_shadow_follow(gr_site *site, const gr_session *original, gr_kv_seq *pages, float *logits, gr_error *error) {
+    gr_session shadow = stand_in(site, original, pages, logits), *alone = &shadow, *culprit;
+    gr_status status = GR_OK;
+    shadow.tokens.count = (size_t)original->pages.length;
+    while (status == GR_OK && shadow.pages.length < original->pages.length) {
+        uint64_t rows = original->pages.length - shadow.pages.length;
+        shadow.batch_rows = rows < site->model->chunk ? (uint32_t)rows : site->model->chunk;
+        status = gr_step_run(site, &alone, 1, shadow.batch_rows, &culprit, error);
+    }
+    *pages = shadow.pages;
+    return status;
+}
+
+gr_status gr_shadow_last(gr_site *site, const gr_session *original, gr_kv_seq *pages, float *logits, gr_error *error) {
+    gr_kv_seq_truncate(pages, original->pages.length - 1);
+    return gr_shadow_follow(site, original, pages, logits, error);
+}
+
+gr_status gr_shadow_original(const gr_session *session, float *logits, gr_error *error) {
+    uint32_t vocab = session->model->source->hparams.vocab;
+    if (session->logits_behind == session->pages.length) {
+        memcpy(logits, session->logits, vocab * sizeof *logits);
+        return GR_OK;
+    }
+    gr_kv_seq pages;
+    gr_status status = gr_kv_seq_fork(&session->pages, &pages, error);
+    if (status != GR_OK)
+        return status;
+    status = gr_shadow_last(session->site, session, &pages, logits, error);
+    gr_kv_seq_deinit(&pages);
+    return status;
+}
+
+static gr_precision worst_precision(const gr_site *site) {
+    gr_precision worst = GR_PRECISION_F32;
+    const gr_support *support;
+    for (uint32_t i = 0; (support = gr_placement_support(site->placement, i)); i++)
+        if (support->level && support->precision > worst)
+            worst = support->precision;
+    return worst;
+}
+
+double gr_shadow_bound(const gr_site *a, const gr_site *b) {
+    static const double bounds[] = {1e-3, 1e-2, 5e-2, 0.15, 0.3};
+    gr_precision one = worst_precision(a), other = worst_precision(b), worst = one > other ? one : other;
+    return bounds[worst < GR_PRECISION_Q8_OUTLIERS ? worst : GR_PRECISION_Q8_OUTLIERS];
+}
+
+double gr_shadow_distance(const float *a, const float *b, uint32_t count) {
+    double mean = 0, spread = 0, difference = 0;
+    for (uint32_t i = 0; i < count; i++)
+        mean += a[i];
+    mean /= count;
+    for (uint32_t i = 0; i < count; i++) {
+        spread += (a[i] - mean) * (a[i] - mean);
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    }
+    double ratio = sqrt(difference / fmax(spread, 1e-30));
+    return ratio >= 0 ? ratio : INFINITY;
+}
+
+uint32_t gr_shadow_best(const float *logits, uint32_t count) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < count; i++)
+        best = logits[i] > logits[best] ? i : best;
+    return best;
+}
