@@ -10,7 +10,7 @@
 
 #include "base/embedded.h"
 #include "suite.h"
-#include "engine/internal.h"
+#include "engine/site.h"
 
 extern const gr_embedded gr_embedded_golden[];
 
@@ -73,8 +73,8 @@ typedef struct trial {
 static gr_precision loosest(const gr_model *model) {
     gr_precision worst = GR_PRECISION_F32;
     for (uint32_t i = 0; i < gr_graph_segment(model->graph)->node_count; i++) {
-        const gr_support *support = gr_placement_support(model->placement, i);
-        if (gr_placement_choose(model->placement, i) >= 0 && support->precision > worst)
+        const gr_support *support = gr_placement_support(model->site->placement, i);
+        if (gr_placement_choose(model->site->placement, i) >= 0 && support->precision > worst)
             worst = support->precision;
     }
     return worst;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "devices.h"
+#include "engine/site.h"
 #include "graph/graph.h"
 
 // ---- Files

@@ -136,7 +136,7 @@ static void decoding_goes_first(void **state) {
 static void shared_from_start(const gr_model *model, uint32_t rows, uint32_t *out_seqs,
                               uint32_t *out_pages) {
     gr_bucket *bucket = NULL;
-    OK(gr_bucket_get((gr_model *)(uintptr_t)model, rows, &bucket, error));
+    OK(gr_bucket_get(model->site, rows, &bucket, error));
     *out_seqs = *out_pages = 0;
     for (uint32_t g = 0; g < bucket->step.group_count; g++) {
         const gr_step_group *group = gr_step_group_at(&bucket->step, g);

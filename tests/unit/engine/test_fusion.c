@@ -20,7 +20,7 @@ static uint32_t whole(const gr_model *model, gr_op op) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < segment->node_count; i++)
         count += gr_segment_node(segment, i)->op == op &&
-                 gr_placement_choose(model->placement, i) >= 0;
+                 gr_placement_choose(model->site->placement, i) >= 0;
     return count;
 }
 
