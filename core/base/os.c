@@ -13,6 +13,12 @@
 #ifdef __linux__
 #include <sys/auxv.h>
 #endif
+#if defined(__has_include)
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#define HAVE_SINGLE_THREADED 1
+#endif
+#endif
 
 #include "base/checked.h"
 
@@ -126,6 +132,14 @@ gr_status gr_file_write(const char *path, const void *bytes, size_t count, gr_er
     }
     gr_strbuf_deinit(&temporary);
     return status;
+}
+
+bool gr_os_single_threaded(void) {
+#ifdef HAVE_SINGLE_THREADED
+    return __libc_single_threaded;
+#else
+    return false;
+#endif
 }
 
 bool gr_os_privileged(void) {

@@ -144,6 +144,8 @@ gr_status gr_abi_check_facts(gr_device_facts *facts, gr_error *error) {
         return gr_fail(error, GR_ERROR_INCOMPATIBLE, "host",
                        "facts of %u bytes where %zu are expected", facts->struct_size,
                        sizeof *facts);
+    memset((char *)facts + facts->struct_size, 0, sizeof *facts - facts->struct_size);
+    facts->struct_size = sizeof *facts; // what an older plugin does not know is zero
     if (!good_name(facts->name, sizeof facts->name))
         return refuse(error,
                       "a device whose name is not letters, digits, '-' and '_', or does not end");

@@ -95,7 +95,7 @@ enum { GR_PROBE_LIMIT = 64 }; // devices believed of one plugin
 
 // Checks the table of a plugin by the rules of backend.h; an error says what is wrong with it.
 gr_status gr_abi_check(const gr_backend *backend, gr_error *error);
-// Checks facts that a plugin reported, and makes their description printable.
+// Checks facts that a plugin reported; makes them whole and their description printable.
 gr_status gr_abi_check_facts(gr_device_facts *facts, gr_error *error);
 // Makes a support answer sound: unknown levels are NO, text ends within its array.
 void gr_abi_settle_support(gr_support *support);
@@ -129,12 +129,19 @@ int gr_score_compare(const void *a, const void *b);
 double gr_score_seconds(const gr_device_facts *facts, gr_dtype dtype, uint64_t bytes,
                         uint64_t operations);
 
+// ---- why_machine.c ----
+
+void gr_why_machine_text(const gr_topology *topology, gr_strbuf *out);
+// `took_ns`: how long discovery took.
+void gr_why_machine_json(const gr_topology *topology, uint64_t took_ns, gr_strbuf *out);
+
 // ---- registry.c ----
 
 typedef struct gr_plugin {
     gr_plugin_entry_info info;
     void *library; // NULL when refused, or linked in
-    const gr_backend *backend;
+    gr_backend table; // as it was checked: what the plugin does to its own later changes nothing
+    const gr_backend *backend; // it; NULL when refused
     gr_services services;
     bool probed_here; // false: only the helper process has probed so far
 } gr_plugin;

@@ -56,6 +56,19 @@ static const gr_plugin *namesake(const gr_registry *r, const gr_plugin *plugin) 
     return NULL;
 }
 
+// Copies a table that was checked, its words included; functions that it is too short for are NULL.
+static bool keep_table(gr_registry *r, gr_plugin *plugin, const gr_backend *backend) {
+    gr_backend *table = &plugin->table;
+    size_t size = backend->struct_size < sizeof *table ? backend->struct_size : sizeof *table;
+    memcpy(table, backend, size);
+    table->struct_size = (uint32_t)size;
+    table->name = plugin->info.name = keep(r, backend->name);
+    table->version = plugin->info.version = keep(r, backend->version);
+    table->build_id = keep(r, backend->build_id);
+    plugin->backend = table;
+    return table->name && table->version && table->build_id;
+}
+
 // Takes in the table that a plugin's entry returned, or refuses it.
 static gr_status take_table(gr_registry *r, gr_plugin *plugin, const gr_backend *backend,
                             gr_error *error) {
@@ -66,10 +79,7 @@ static gr_status take_table(gr_registry *r, gr_plugin *plugin, const gr_backend 
         refuse(r, plugin, theirs.message);
         return GR_OK;
     }
-    plugin->backend = backend;
-    plugin->info.name = keep(r, backend->name);
-    plugin->info.version = keep(r, backend->version);
-    if (!plugin->info.name || !plugin->info.version)
+    if (!keep_table(r, plugin, backend))
         return no_memory(error);
     const gr_plugin *other = namesake(r, plugin);
     if (other) {
@@ -196,12 +206,20 @@ static gr_status add_devices(gr_registry *r, uint32_t plugin, const gr_probe_res
     return GR_OK;
 }
 
+// Whether the plugin is asked in a helper process first: a driver that crashes or hangs then costs
+// its own plugin. Where other threads run a helper is no matter of course, so there only plugins
+// that ask for it get one.
+static bool is_probed_apart(const gr_plugin *plugin) {
+    return plugin->backend->flags & GR_BACKEND_RISKY_PROBE ||
+           (plugin->library && gr_os_single_threaded());
+}
+
 static gr_status probe_plugin(gr_registry *r, uint32_t index, gr_error *error) {
     gr_plugin *plugin = r->plugins[index];
     gr_probe_result result;
     gr_error theirs;
     gr_error_init(&theirs);
-    plugin->probed_here = !(plugin->backend->flags & GR_BACKEND_RISKY_PROBE);
+    plugin->probed_here = !is_probed_apart(plugin);
     gr_status status =
         plugin->probed_here
             ? gr_probe_run(plugin->backend, &plugin->services.table, &result, &theirs)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// why.c: what was found, what was refused and why, and what follows, as text and as JSON.
+// why.c: what was found, what was refused and why, and what follows, as text and as JSON. The machine's facts are in
+// why_machine.c.
 #include <string.h>
 
 #include "host/internal.h"
-
-static const double gib = 1024.0 * 1024.0 * 1024.0;
 
 static const char *kind_name(gr_device_kind kind) {
     static const char *const names[] = {"cpu", "gpu", "accelerator", "reference"};
@@ -21,24 +20,6 @@ static const char *choice_reason(const gr_registry *r) {
 }
 
 // ---- Text ----
-
-static void text_machine(const gr_registry *r, gr_strbuf *out) {
-    const gr_topology *t = r->topology;
-    gr_strbuf_format(out, "machine   %s%s%u core%s, %u thread%s, %u NUMA node%s, %.1f GiB\n",
-                     t->cpu_model, t->cpu_model[0] ? ": " : "", t->core_count,
-                     t->core_count == 1 ? "" : "s", t->cpu_count, t->cpu_count == 1 ? "" : "s",
-                     t->numa_count, t->numa_count == 1 ? "" : "s", (double)t->memory_bytes / gib);
-    gr_strbuf_text(out, "features  ");
-    gr_cpu_features_text(t->cpu_features, out);
-    gr_strbuf_text(out, t->cpu_features ? "\n" : "none known\n");
-    if (t->cpu_quota_milli)
-        gr_strbuf_format(out, "limit     %.2f processors by cgroup\n", t->cpu_quota_milli / 1e3);
-    if (t->memory_limit_bytes < t->memory_bytes)
-        gr_strbuf_format(out, "limit     %.1f GiB of memory by cgroup\n",
-                         (double)t->memory_limit_bytes / gib);
-    if (t->fake)
-        gr_strbuf_text(out, "note      this machine was read from a file\n");
-}
 
 static void text_plugins(const gr_registry *r, gr_strbuf *out) {
     gr_strbuf_text(out, "searched\n");
@@ -84,21 +65,8 @@ static void json_number(gr_strbuf *out, const char *before, uint64_t number) {
     gr_strbuf_format(out, "%s%llu", before, (unsigned long long)number);
 }
 
-static void json_machine(const gr_registry *r, gr_strbuf *out) {
-    const gr_topology *t = r->topology;
-    gr_strbuf features = {0};
-    gr_cpu_features_text(t->cpu_features, &features);
-    json_text(out, "{\"machine\":{\"cpu\":", t->cpu_model);
-    json_text(out, ",\"features\":", gr_strbuf_cstr(&features));
-    json_number(out, ",\"cores\":", t->core_count);
-    json_number(out, ",\"threads\":", t->cpu_count);
-    json_number(out, ",\"numa_nodes\":", t->numa_count);
-    json_number(out, ",\"memory_bytes\":", t->memory_bytes);
-    json_number(out, ",\"memory_limit_bytes\":", t->memory_limit_bytes);
-    json_number(out, ",\"cpu_quota_milli\":", t->cpu_quota_milli);
-    json_number(out, ",\"probe_ns\":", r->took_ns);
-    gr_strbuf_format(out, ",\"fake\":%s}", t->fake ? "true" : "false");
-    gr_strbuf_deinit(&features);
+static void json_flag(gr_strbuf *out, const char *before, uint64_t flag) {
+    gr_strbuf_format(out, "%s%s", before, flag ? "true" : "false");
 }
 
 static void json_plugins(const gr_registry *r, gr_strbuf *out) {
@@ -131,8 +99,10 @@ static void json_device(const gr_registry *r, const gr_device_entry *d, gr_strbu
     json_number(out, ",\"f32_operations_per_second\":", d->facts.f32_operations_per_second);
     json_number(out, ",\"f16_operations_per_second\":", d->facts.f16_operations_per_second);
     json_number(out, ",\"int8_operations_per_second\":", d->facts.int8_operations_per_second);
-    gr_strbuf_format(out, ",\"fallback\":%s",
-                     d->facts.flags & GR_DEVICE_FALLBACK ? "true" : "false");
+    json_flag(out, ",\"host_memory\":", d->facts.flags & GR_DEVICE_HOST_MEMORY);
+    json_flag(out, ",\"batch_invariant\":", d->facts.flags & GR_DEVICE_BATCH_INVARIANT);
+    json_flag(out, ",\"fallback\":", d->facts.flags & GR_DEVICE_FALLBACK);
+    gr_strbuf_format(out, ",\"numa_node\":%d", d->facts.numa_node);
     gr_strbuf_format(out, ",\"score\":%.6g", d->score);
     json_text(out, ",\"reason\":", d->score_reason);
     gr_strbuf_text(out, "}");
@@ -152,11 +122,11 @@ static void json_devices(const gr_registry *r, gr_strbuf *out) {
 gr_status gr_registry_why(const gr_registry *registry, bool json, gr_strbuf *out_text,
                           gr_error *error) {
     if (json) {
-        json_machine(registry, out_text);
+        gr_why_machine_json(registry->topology, registry->took_ns, out_text);
         json_plugins(registry, out_text);
         json_devices(registry, out_text);
     } else {
-        text_machine(registry, out_text);
+        gr_why_machine_text(registry->topology, out_text);
         text_plugins(registry, out_text);
         text_devices(registry, out_text);
     }

@@ -22,6 +22,10 @@
 // GR_ERROR_DEVICE_LOST a device answers that to everything except queries and destroy.
 // GR_ERROR_OUT_OF_MEMORY changes nothing and may be retried.
 //
+// Destroying. Children before parents; NULL is legal. The host destroys nothing that a step under way
+// uses, but for a device that it gives up (lost, or out of time): there a destroy waits for the steps or
+// abandons them.
+//
 // Threads. Unless a call says otherwise: the host calls into one device from one thread at a time;
 // different devices may be called at the same time. No call may keep a pointer to its arguments after
 // it returns, except where it says "borrowed".
@@ -267,7 +271,7 @@ typedef struct gr_submit {
 typedef uint64_t gr_backend_flags;
 #define GR_BACKEND_PINNED (UINT64_C(1) << 0)   // never dlclose: it started threads of a foreign runtime
 #define GR_BACKEND_NEEDS_PCI (UINT64_C(1) << 1) // wants gr_topology.pci_devices
-#define GR_BACKEND_RISKY_PROBE (UINT64_C(1) << 2) // probe may crash or hang: try it in a helper process
+#define GR_BACKEND_RISKY_PROBE (UINT64_C(1) << 2) // probe may crash or hang: never try it but in a helper process first
 
 typedef struct gr_backend {
     uint32_t struct_size;

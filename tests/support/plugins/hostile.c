@@ -15,6 +15,11 @@ GR_EXPORT void unrelated(void) {
 
 static uint32_t calls;
 
+static struct {
+    gr_backend table;
+    uint64_t tail[2];
+} whole;
+
 static gr_status probe(const gr_host *host, void *out_facts, uint32_t capacity, uint32_t stride,
                        uint32_t *out_count, gr_error *error) {
     gr_device_facts facts = {.struct_size = sizeof facts, .name = "odd", .description = "odd"};
@@ -42,6 +47,16 @@ static gr_status probe(const gr_host *host, void *out_facts, uint32_t capacity, 
     *out_count = 2;
 #elif defined(HOSTILE_ESCAPES)
     memcpy(facts.description, "\033[2Jgone\n", 10);
+#elif defined(HOSTILE_CHANGES)
+    whole.table.open = NULL;
+    whole.table.name = "other";
+    whole.table.struct_size = 8;
+#elif defined(HOSTILE_RENAMES)
+    snprintf(facts.name, sizeof facts.name, "process%d", (int)getpid());
+#elif defined(HOSTILE_SHORT_FACTS)
+    facts.struct_size = offsetof(gr_device_facts, description);
+#elif defined(HOSTILE_LONG_FACTS)
+    facts.struct_size = sizeof facts + 8;
 #elif defined(HOSTILE_SILENT)
     return GR_OK; // counts a device and writes nothing about it
 #endif
@@ -50,11 +65,6 @@ static gr_status probe(const gr_host *host, void *out_facts, uint32_t capacity, 
     (void)error;
     return GR_OK;
 }
-
-static struct {
-    gr_backend table;
-    uint64_t tail[2];
-} whole;
 
 GR_PLUGIN_ENTRY(hostile) {
     (void)host_major, (void)host_minor;
@@ -72,6 +82,13 @@ GR_PLUGIN_ENTRY(hostile) {
     whole.tail[1] = 1;
 #elif defined(HOSTILE_ZERO_TAIL)
     whole.table.struct_size = sizeof whole; // newer, and asks for nothing new: welcome
+#elif defined(HOSTILE_BRIEF)
+    whole.table.struct_size = offsetof(gr_backend, get_extension); // what follows is not its own
+    memset(&whole.table.get_extension, 0x5a, sizeof whole.table.get_extension);
+#elif defined(HOSTILE_NEWER)
+    whole.table.abi_minor = GR_ABI_MINOR + 40;
+    whole.table.op_limit = GR_OP_LIMIT + 7;
+    whole.table.struct_size = sizeof whole;
 #elif defined(HOSTILE_LACKS)
     whole.table.kv_resize = NULL;
 #elif defined(HOSTILE_BAD_NAME)
@@ -80,10 +97,9 @@ GR_PLUGIN_ENTRY(hostile) {
     whole.table.version = NULL;
 #elif defined(HOSTILE_FLAGS)
     whole.table.flags = UINT64_C(1) << 40;
+#elif defined(HOSTILE_RUDE) // says nothing of it
 #elif defined(HOSTILE_CRASH) || defined(HOSTILE_ABORT) || defined(HOSTILE_EXIT) || \
-    defined(HOSTILE_HANG)
-    whole.table.flags = GR_BACKEND_RISKY_PROBE;
-#elif defined(HOSTILE_RISKY_GOOD)
+    defined(HOSTILE_HANG) || defined(HOSTILE_RISKY_GOOD) || defined(HOSTILE_RENAMES)
     whole.table.flags = GR_BACKEND_RISKY_PROBE;
 #endif
     return &whole.table;

@@ -151,6 +151,10 @@ static void test_why_as_text_and_json(void **state) {
     assert_int_equal(gr_registry_why(r, false, &text, NULL), GR_OK);
     assert_int_equal(gr_registry_why(r, true, &json, NULL), GR_OK);
     static const char *const in_text[] = {"8 cores, 12 threads",
+                                          "kinds     4 fast cores, 4 slow\n",
+                                          "1 of L3 32768 KiB",
+                                          "pci       no device that computes",
+                                          "threads   by default on processors 0 2 4 6\n",
                                           "avx512-vnni",
                                           "accepted  processor 1.0",
                                           "comes after every other device",
@@ -163,9 +167,27 @@ static void test_why_as_text_and_json(void **state) {
     assert_non_null(
         strstr(json.data, "\"choice\":{\"device\":\"processor\",\"reason\":\"the best score\"}"));
     assert_non_null(strstr(json.data, "\"fake\":true"));
+    assert_non_null(strstr(json.data, "\"cores_by_kind\":[4,4]"));
+    assert_non_null(strstr(json.data, "\"default_threads_on\":[0,2,4,6]"));
     gr_strbuf_deinit(&text);
     gr_strbuf_deinit(&json);
     gr_registry_destroy(r);
+}
+
+static void test_why_names_what_a_plugin_asked_for(void **state) {
+    (void)state;
+    static const char *const with[] = {PLUGINS("machine"), NULL}, *const without[] = {PLUGINS("second"), NULL};
+    gr_strbuf text = {0};
+    gr_registry *r = registry_on(with, (gr_topology_options){.xml_path = MACHINE("gpu")});
+    gr_registry_why(r, false, &text, NULL);
+    assert_non_null(strstr(text.data, "pci       10de:2330 at 0000:01:00.0"));
+    gr_registry_destroy(r);
+    gr_strbuf_deinit(&text);
+    r = registry_on(without, (gr_topology_options){.xml_path = MACHINE("gpu")});
+    gr_registry_why(r, false, &text, NULL);
+    assert_non_null(strstr(text.data, "pci       not looked at"));
+    gr_registry_destroy(r);
+    gr_strbuf_deinit(&text);
 }
 
 int main(void) {
@@ -179,6 +201,7 @@ int main(void) {
         cmocka_unit_test(test_names_and_load_order_decide_nothing),
         cmocka_unit_test(test_score_grows_with_each_fact),
         cmocka_unit_test(test_why_as_text_and_json),
+        cmocka_unit_test(test_why_names_what_a_plugin_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

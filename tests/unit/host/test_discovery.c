@@ -62,6 +62,12 @@ static const struct {
     {"no_version", "version is missing"},
     {"flags", "flags 0x10000000000"},
     {"risky_good", NULL},
+    {"brief", NULL},
+    {"newer", NULL},
+    {"changes", NULL},
+    {"renames", NULL},
+    {"short_facts", NULL},
+    {"long_facts", "facts of 336 bytes where 328 are expected"},
 };
 
 static void test_each_broken_plugin_has_its_reason(void **state) {
@@ -77,7 +83,7 @@ static void test_each_broken_plugin_has_its_reason(void **state) {
     }
     // The good ones beside them work, and broken ones left no device.
     assert_true(plugin_at(r, "/gregale-backend-processor.so")->accepted);
-    assert_int_equal(gr_registry_device_count(r), 3 + 4); // of machine: no accelerator is here
+    assert_int_equal(gr_registry_device_count(r), 3 + 9); // of machine: no accelerator is here
     gr_registry_destroy(r);
 }
 
@@ -281,6 +287,35 @@ static void test_open_is_shared_and_counted(void **state) {
     gr_registry_destroy(r);
 }
 
+static const gr_device_entry *device_of(const gr_registry *r, const char *name,
+                                        uint32_t *out_index) {
+    assert_int_equal(gr_registry_find(r, name, out_index, NULL), GR_OK);
+    return gr_registry_device(r, *out_index);
+}
+
+// Tables of other sizes, and tables and facts that change after they were looked at.
+static void test_tables_are_taken_as_they_were(void **state) {
+    (void)state;
+    const gr_opened_device *opened;
+    uint32_t index;
+    gr_error error;
+    gr_error_init(&error);
+    gr_registry *r = registry_of(PLUGINS("hostile"), NULL);
+    assert_null(device_of(r, "brief.odd", &index)->backend->get_extension);
+    assert_string_equal(device_of(r, "short_facts.odd", &index)->facts.description, "");
+    device_of(r, "newer.odd", &index);
+    assert_int_equal(gr_registry_open(r, index, &opened, &error), GR_OK);
+    gr_registry_close(r, opened);
+    assert_string_equal(device_of(r, "changes.odd", &index)->backend->name, "changes");
+    assert_int_equal(gr_registry_open(r, index, &opened, &error), GR_OK);
+    gr_registry_close(r, opened);
+    for (index = 0; strncmp(gr_registry_device(r, index)->name, "process", 7); index++)
+        ;
+    assert_int_equal(gr_registry_open(r, index, &opened, &error), GR_ERROR_NOT_FOUND);
+    assert_non_null(strstr(error.message, "is gone since it was found"));
+    gr_registry_destroy(r);
+}
+
 static void test_no_descriptors_or_children_are_left(void **state) {
     (void)state;
     int before = 0, after = 0;
@@ -310,6 +345,7 @@ int main(void) {
         cmocka_unit_test(test_working_directory_is_never_searched),
         cmocka_unit_test(test_find_says_what_there_is),
         cmocka_unit_test(test_open_is_shared_and_counted),
+        cmocka_unit_test(test_tables_are_taken_as_they_were),
         cmocka_unit_test(test_no_descriptors_or_children_are_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
