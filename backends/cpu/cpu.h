@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "gregale/backend.h"
+#include "gregale/sdk/structs.h"
 #include "kernels/kernels.h"
 
 #define CPU_MAX_IN 7
@@ -232,16 +232,6 @@ typedef struct cpu_op {
 extern const cpu_op cpu_op_embed, cpu_op_rms_norm, cpu_op_matmul, cpu_op_rope, cpu_op_kv_write,
     cpu_op_attention, cpu_op_glu, cpu_op_add, cpu_op_mul, cpu_op_scale, cpu_op_softmax,
     cpu_op_gather_rows, cpu_op_mask_bits, cpu_op_topk, cpu_op_cast, cpu_op_copy;
-
-// ---- structs.c: structs that other versions may have written ----
-
-// Whether a struct of `known` bytes (to us) can be read: at least `least` bytes, and nothing set
-// beyond what we know. `limit` is the room it lies in.
-bool cpu_struct_ok(const void *object, size_t least, size_t known, size_t limit);
-// Copies a struct into `copy` of `known` bytes; what it lacks becomes zero.
-void cpu_struct_read(const void *object, size_t known, void *copy);
-// Fills a caller's struct as far as its struct_size goes; its struct_size stays. NULL is legal.
-void cpu_struct_fill(void *object, const void *filled, size_t known);
 
 // ---- node.c, shape.c: reading segments ----
 

@@ -6,18 +6,6 @@
 #include "cpu.h"
 #include "onednn/onednn.h"
 
-// A newer host may offer more services than we know; that is no request, so its tail is not
-// checked.
-static bool host_ok(const gr_host *host) {
-    return host && host->struct_size >= offsetof(gr_host, get_extension) &&
-           host->abi_major == GR_ABI_MAJOR && host->log && host->now_ns && host->memory_alloc &&
-           host->memory_free && host->team_size && host->team_run && host->team_barrier;
-}
-
-static gr_cpu_features features_of(const gr_host *host) {
-    return host->topology ? host->topology->cpu_features : 0;
-}
-
 static bool deterministic(const gr_host *host) {
     return gr_host_asks(host, GR_HOST_DETERMINISTIC);
 }
@@ -27,8 +15,8 @@ static bool deterministic(const gr_host *host) {
 // them.
 static void estimate(const cpu_kernels *kernels, const gr_topology *topology,
                      gr_device_facts *facts) {
-    uint64_t cores = topology && topology->core_count ? topology->core_count : 1;
-    if (topology && topology->cpu_quota_milli && topology->cpu_quota_milli < cores * 1000)
+    uint64_t cores = topology->core_count ? topology->core_count : 1;
+    if (topology->cpu_quota_milli && topology->cpu_quota_milli < cores * 1000)
         cores = (topology->cpu_quota_milli + 999) / 1000;
     uint64_t lanes = !strcmp(kernels->isa, "avx512") ? 16 : !strcmp(kernels->isa, "avx2") ? 8 : 4;
     uint64_t clock = UINT64_C(2500000000);
@@ -42,14 +30,14 @@ static void estimate(const cpu_kernels *kernels, const gr_topology *topology,
             strcmp(kernels->dot_isa, "avx2") && strcmp(kernels->dot_isa, "neon") ? 4 : 2;
     // One core draws some 20 GB/s; a node's memory gives out at about 4 such cores, more nodes add
     // up.
-    uint64_t nodes = topology && topology->numa_count ? topology->numa_count : 1;
+    uint64_t nodes = topology->numa_count ? topology->numa_count : 1;
     uint64_t streams = cores < 4 * nodes ? cores : 4 * nodes;
     facts->bandwidth_bytes_per_second = UINT64_C(10000000000) * (streams + 1);
 }
 
-static void describe(const gr_host *host, const cpu_kernels *kernels, gr_device_facts *facts) {
-    const gr_topology *topology = host->topology;
-    const char *model = topology && topology->cpu_model ? topology->cpu_model : "processor";
+static void describe(const gr_host *host, const gr_topology *topology, const cpu_kernels *kernels,
+                     gr_device_facts *facts) {
+    const char *model = topology->cpu_model ? topology->cpu_model : "processor";
     snprintf(facts->name, sizeof facts->name, "cpu");
     snprintf(facts->description, sizeof facts->description,
              "%.80s: %s kernels, 8-bit products by %s%s", model, kernels->isa,
@@ -63,25 +51,24 @@ static gr_status cpu_probe(const gr_host *host, void *out_facts, uint32_t capaci
                            uint32_t *out_count, gr_error *error) {
     if (out_count)
         *out_count = 0;
-    if (!host_ok(host) || !out_count || (capacity && (!out_facts || stride < 2 * sizeof(uint32_t))))
+    if (!gr_host_complete(host) || !out_count ||
+        (capacity && (!out_facts || stride < 2 * sizeof(uint32_t))))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "probe: incomplete host or output");
     *out_count = 1;
     if (!capacity)
         return GR_OK;
     cpu_kernels kernels;
-    cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &kernels);
+    const gr_topology topology = gr_host_topology(host);
+    cpu_kernels_init(topology.cpu_features, getenv("GREGALE_CPU_ISA"), &kernels);
     gr_device_facts facts = {.struct_size = sizeof facts, .kind = GR_DEVICE_CPU, .numa_node = -1};
     facts.flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT | GR_DEVICE_ALIASES_WEIGHTS;
     if (deterministic(host) || !cpu_onednn_compiled() || !cpu_onednn_serves(&kernels))
         facts.flags |= GR_DEVICE_BATCH_INVARIANT;
-    if (host->topology) {
-        facts.memory_bytes = host->topology->memory_limit_bytes;
-        facts.memory_free_bytes = host->topology->memory_limit_bytes;
-    }
-    estimate(&kernels, host->topology, &facts);
-    describe(host, &kernels, &facts);
-    cpu_struct_fill(out_facts, &facts, sizeof facts);
+    facts.memory_bytes = facts.memory_free_bytes = topology.memory_limit_bytes;
+    estimate(&kernels, &topology, &facts);
+    describe(host, &topology, &kernels, &facts);
+    gr_struct_fill(out_facts, &facts, sizeof facts);
     return GR_OK;
 }
 
@@ -98,7 +85,7 @@ static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out
     if (!out_device)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "open: no output");
     *out_device = NULL;
-    if (!host_ok(host))
+    if (!gr_host_complete(host))
         return gr_fail(error, GR_ERROR_INCOMPATIBLE, CPU_ORIGIN,
                        "open: the host's table is incomplete");
     if (ordinal != 0)
@@ -110,7 +97,8 @@ static gr_status cpu_open(const gr_host *host, uint32_t ordinal, gr_device **out
     *device = (gr_device){.host = host, .deterministic = deterministic(host)};
     if (!cpu_isa_known(getenv("GREGALE_CPU_ISA")))
         warn_isa(host);
-    cpu_kernels_init(features_of(host), getenv("GREGALE_CPU_ISA"), &device->kernels);
+    cpu_kernels_init(gr_host_topology(host).cpu_features, getenv("GREGALE_CPU_ISA"),
+                     &device->kernels);
     pthread_mutex_init(&device->onednn_lock, NULL);
     *out_device = device;
     return GR_OK;
@@ -163,7 +151,7 @@ void cpu_node_support(gr_device *device, const gr_segment *segment, uint32_t ind
         support_parts(device, &parts, &support);
     else
         snprintf(support.reason, sizeof support.reason, "%s", why);
-    cpu_struct_fill(out_support, &support, sizeof support);
+    gr_struct_fill(out_support, &support, sizeof support);
 }
 
 static const void *cpu_get_extension(const char *name) {

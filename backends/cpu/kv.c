@@ -20,8 +20,8 @@ static const char *kv_measure(const gr_kv_desc *desc, gr_kv *kv) {
 
 // Address space is free, so the machine's memory is the limit that counts.
 static uint64_t bytes_limit(const gr_device *device) {
-    const gr_topology *topology = device->host->topology;
-    return topology && topology->memory_limit_bytes ? topology->memory_limit_bytes : SIZE_MAX / 2;
+    uint64_t bytes = gr_host_topology(device->host).memory_limit_bytes;
+    return bytes ? bytes : SIZE_MAX / 2;
 }
 
 static gr_status pages_map(const gr_device *device, const gr_kv *kv, uint32_t pages,
@@ -52,7 +52,7 @@ static void pages_unmap(gr_kv *kv) {
 gr_status cpu_kv_create(gr_device *device, const gr_kv_desc *desc, gr_kv **out_kv,
                         gr_error *error) {
     *out_kv = NULL;
-    if (!desc || !cpu_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX))
+    if (!desc || !gr_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "cache: its description has another layout");
     gr_kv made;
@@ -136,10 +136,10 @@ gr_status cpu_kv_copy_page(gr_device *device, gr_queue *queue, gr_kv *kv, uint32
 static gr_status region_check(const gr_kv *kv, const gr_kv_region *region, gr_dtype dtype,
                               const void *values, uint64_t bytes, gr_kv_region *out_region,
                               gr_error *error) {
-    if (!region || !cpu_struct_ok(region, sizeof *region, sizeof *region, SIZE_MAX))
+    if (!region || !gr_struct_ok(region, sizeof *region, sizeof *region, SIZE_MAX))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "cache region: another layout");
-    cpu_struct_read(region, sizeof *out_region, out_region);
+    gr_struct_read(region, sizeof *out_region, out_region);
     const gr_kv_region *r = out_region;
     if (r->layer >= kv->layers || r->part > 1 || r->page >= kv->pages ||
         r->slot > kv->page_tokens || r->count > kv->page_tokens - r->slot)

@@ -40,7 +40,7 @@ static const op_row *op_row_find(gr_op op) {
 }
 
 bool cpu_segment_ok(const gr_segment *segment) {
-    return segment && cpu_struct_ok(segment, sizeof *segment, sizeof *segment, SIZE_MAX) &&
+    return segment && gr_struct_ok(segment, sizeof *segment, sizeof *segment, SIZE_MAX) &&
            (!segment->node_count ||
             (segment->nodes && segment->node_stride >= offsetof(gr_node, layer))) &&
            (!segment->value_count ||
@@ -85,18 +85,18 @@ static const char *operand_read(const gr_segment *segment, uint32_t index, gr_va
     if (index >= segment->value_count)
         return "an operand lies beyond the segment's values";
     const gr_value *value = gr_segment_value(segment, index);
-    if (!cpu_struct_ok(value, sizeof *value, sizeof *value, segment->value_stride))
+    if (!gr_struct_ok(value, sizeof *value, sizeof *value, segment->value_stride))
         return "a value has fields that this backend does not know";
-    cpu_struct_read(value, sizeof *out_value, out_value);
+    gr_struct_read(value, sizeof *out_value, out_value);
     return value_check(out_value);
 }
 
 const char *cpu_attrs_read(const void *attrs, size_t bytes, void *out_attrs) {
     if (!attrs)
         return bytes > sizeof(gr_attrs_none) ? "the node lacks its attributes" : NULL;
-    if (!cpu_struct_ok(attrs, sizeof(uint32_t), bytes, SIZE_MAX))
+    if (!gr_struct_ok(attrs, sizeof(uint32_t), bytes, SIZE_MAX))
         return "the node has attributes that this backend does not know";
-    cpu_struct_read(attrs, bytes, out_attrs);
+    gr_struct_read(attrs, bytes, out_attrs);
     return NULL;
 }
 
@@ -146,10 +146,10 @@ static const char *composite_read(const gr_segment *segment, const gr_node *node
 const char *cpu_node_read(const gr_segment *segment, uint32_t index, cpu_parts *out_parts) {
     out_parts->count = 0;
     const gr_node *from = gr_segment_node(segment, index);
-    if (!cpu_struct_ok(from, offsetof(gr_node, layer), sizeof *from, segment->node_stride))
+    if (!gr_struct_ok(from, offsetof(gr_node, layer), sizeof *from, segment->node_stride))
         return "the node has fields that this backend does not know";
     gr_node node;
-    cpu_struct_read(from, sizeof node, &node);
+    gr_struct_read(from, sizeof node, &node);
     if (from->struct_size < offsetof(gr_node, reserved))
         node.layer = -1;
     const op_row *row = op_row_find(node.op);

@@ -16,9 +16,9 @@ gr_status cpu_pages_open(const cpu_call *call, const gr_step *step, cpu_pages *o
                        "%s: the step lacks page tables of group %u", call->op->name,
                        call->kv_group);
     const gr_step_group *from = gr_step_group_at(step, call->kv_group);
-    if (!cpu_struct_ok(from, sizeof *from, sizeof *from, step->group_stride))
+    if (!gr_struct_ok(from, sizeof *from, sizeof *from, step->group_stride))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "step group: another layout");
-    cpu_struct_read(from, sizeof out_pages->group, &out_pages->group);
+    gr_struct_read(from, sizeof out_pages->group, &out_pages->group);
     const gr_step_group *group = &out_pages->group;
     if (group->page_tokens != call->kv->page_tokens || !group->page_table || !group->first_page ||
         !group->page_count)

@@ -42,11 +42,11 @@ static const char *bind_state(const cpu_builder *b, const gr_value *value, cpu_c
         return "a cache layer was not given";
     const void *from =
         (const char *)desc->cache_layers + (size_t)value->index * desc->cache_layer_stride;
-    if (!cpu_struct_ok(from, offsetof(gr_cache_layer, reserved), sizeof(gr_cache_layer),
+    if (!gr_struct_ok(from, offsetof(gr_cache_layer, reserved), sizeof(gr_cache_layer),
                        desc->cache_layer_stride))
         return "a cache layer has another layout";
     gr_cache_layer layer;
-    cpu_struct_read(from, sizeof layer, &layer);
+    gr_struct_read(from, sizeof layer, &layer);
     const gr_kv *kv = layer.kv;
     if (!kv || layer.layer >= kv->layers)
         return "a cache layer lies outside its pool";
@@ -158,7 +158,7 @@ static gr_status counters_make(cpu_builder *b, gr_error *error) {
 }
 
 static bool desc_ok(const gr_program_desc *desc) {
-    return desc && cpu_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX) && desc->segment &&
+    return desc && gr_struct_ok(desc, sizeof *desc, sizeof *desc, SIZE_MAX) && desc->segment &&
            desc->step && desc->threads && cpu_segment_ok(desc->segment);
 }
 
@@ -167,7 +167,7 @@ gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
                               gr_error *error) {
     *out_program = NULL;
     gr_program_info info = {.struct_size = sizeof info};
-    cpu_struct_fill(out_info, &info, sizeof info);
+    gr_struct_fill(out_info, &info, sizeof info);
     if (!desc_ok(desc))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "program: incomplete or of another layout");
@@ -192,7 +192,7 @@ gr_status cpu_program_compile(gr_device *device, const gr_program_desc *desc,
     info.fused_nodes = builder.fused_nodes;
     info.scratch_shared_bytes = program->scratch_shared;
     info.scratch_per_thread_bytes = program->scratch_form + program->scratch_work;
-    cpu_struct_fill(out_info, &info, sizeof info);
+    gr_struct_fill(out_info, &info, sizeof info);
     *out_program = program;
     return GR_OK;
 }

@@ -97,7 +97,7 @@ static gr_status rows_check(const gr_step *step, gr_error *error) {
 
 static gr_status step_check(const gr_program *program, gr_error *error) {
     const gr_step *step = program->step;
-    if (!cpu_struct_ok(step, sizeof *step, sizeof *step, SIZE_MAX))
+    if (!gr_struct_ok(step, sizeof *step, sizeof *step, SIZE_MAX))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN, "step: another layout");
     if (step->rows > program->rows_max || step->seqs > program->seqs_max ||
         step->outputs > program->outputs_max || step->rows > INT32_MAX)
@@ -109,7 +109,7 @@ static gr_status step_check(const gr_program *program, gr_error *error) {
 }
 
 static gr_status submit_check(const gr_queue *queue, const gr_submit *submit, gr_error *error) {
-    if (!queue || !submit || !cpu_struct_ok(submit, sizeof *submit, sizeof *submit, SIZE_MAX) ||
+    if (!queue || !submit || !gr_struct_ok(submit, sizeof *submit, sizeof *submit, SIZE_MAX) ||
         !submit->program || (submit->wait_count && (!submit->waits || !submit->wait_values)))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "submit: incomplete or of another layout");
@@ -158,7 +158,7 @@ gr_status cpu_submit(gr_device *device, gr_queue *queue, const gr_submit *submit
     const gr_host *host = device->host;
     cpu_run run = {.host = host, .program = submit->program, .alone = !queue->team};
     run.trace = host->trace && host->trace_enabled && host->trace_enabled(host);
-    cpu_struct_read(submit->program->step, sizeof run.step, &run.step);
+    gr_struct_read(submit->program->step, sizeof run.step, &run.step);
     run.scratch = submit->scratch ? submit->scratch->data : NULL;
     bind_inner(submit->program, run.scratch);
     for (uint32_t i = 0; i < run.program->call_count && status == GR_OK; i++) {

@@ -78,8 +78,8 @@ static void bind(void *context, uint8_t *begin, uint64_t bytes, uint32_t node) {
 // Places the memory before it is touched: a panel's reader may not be who packs it.
 static void spread_once(const cpu_task *task, const gr_weight *weight) {
     cpu_pack *pack = weight->pack;
-    gr_topology *topology = (gr_topology *)(uintptr_t)task->run->host->topology;
-    if (!topology || topology->fake || topology->numa_count < 2 ||
+    gr_topology topology = gr_host_topology(task->run->host);
+    if (topology.fake || topology.numa_count < 2 ||
         atomic_exchange_explicit(&pack->spread, true, memory_order_relaxed))
         return;
     uint64_t panels = (uint64_t)weight->dims[weight->rank - 2] / CPU_PANEL;
@@ -89,7 +89,7 @@ static void spread_once(const cpu_task *task, const gr_weight *weight) {
                                .panel_bytes = pack->panel_bytes,
                                .queue = task->run->queue,
                                .working = task->count};
-    cpu_memory_spread(&spread, bind, topology);
+    cpu_memory_spread(&spread, bind, &topology);
 }
 
 static void pack_panel(const cpu_kernels *kernels, const cpu_task *task, const gr_weight *weight,
@@ -127,13 +127,13 @@ gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in,
                             gr_weight **out_weight, gr_weight_info *out_info, gr_error *error) {
     *out_weight = NULL;
     gr_weight_info info = {.struct_size = sizeof info};
-    cpu_struct_fill(out_info, &info, sizeof info);
+    gr_struct_fill(out_info, &info, sizeof info);
     if (!desc_in ||
-        !cpu_struct_ok(desc_in, offsetof(gr_weight_desc, name), sizeof *desc_in, SIZE_MAX))
+        !gr_struct_ok(desc_in, offsetof(gr_weight_desc, name), sizeof *desc_in, SIZE_MAX))
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, CPU_ORIGIN,
                        "weight: its description has another layout");
     gr_weight_desc desc;
-    cpu_struct_read(desc_in, sizeof desc, &desc);
+    gr_struct_read(desc_in, sizeof desc, &desc);
     const char *name = desc.name ? desc.name : "a weight";
     uint64_t row_bytes = 0;
     const char *why = desc_measure(&desc, &row_bytes);
@@ -164,7 +164,7 @@ gr_status cpu_weight_import(gr_device *device, const gr_weight_desc *desc_in,
     info.aliases_source = weight->copy == NULL;
     info.device_bytes = weight->copy ? desc.bytes : 0;
     snprintf(info.layout, sizeof info.layout, weight->pack ? "gguf, then 16 rows" : "gguf");
-    cpu_struct_fill(out_info, &info, sizeof info);
+    gr_struct_fill(out_info, &info, sizeof info);
     *out_weight = weight;
     return GR_OK;
 }

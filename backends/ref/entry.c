@@ -19,8 +19,7 @@ static gr_status ref_probe(const gr_host *host, void *out_facts, uint32_t capaci
     // BATCH_INVARIANT whether or not the host asks for it (GR_HOST_DETERMINISTIC): there is one path.
     facts.flags = GR_DEVICE_HOST_MEMORY | GR_DEVICE_COHERENT | GR_DEVICE_ALIASES_WEIGHTS |
                   GR_DEVICE_BATCH_INVARIANT | GR_DEVICE_FALLBACK;
-    if (host->topology)
-        facts.memory_bytes = facts.memory_free_bytes = host->topology->memory_limit_bytes;
+    facts.memory_bytes = facts.memory_free_bytes = gr_host_topology(host).memory_limit_bytes;
     snprintf(facts.name, sizeof facts.name, "ref");
     snprintf(facts.description, sizeof facts.description,
              "plain C reference: every op and dtype, F64 accumulation");

@@ -22,8 +22,7 @@ static gr_status mydevice_probe(const gr_host *host, void *out_facts, uint32_t c
                                       GR_DEVICE_ALIASES_WEIGHTS | GR_DEVICE_BATCH_INVARIANT |
                                       GR_DEVICE_FALLBACK,
                              .numa_node = -1};
-    if (host->topology)
-        facts.memory_bytes = facts.memory_free_bytes = host->topology->memory_limit_bytes;
+    facts.memory_bytes = facts.memory_free_bytes = gr_host_topology(host).memory_limit_bytes;
     snprintf(facts.name, sizeof facts.name, "mydevice");
     snprintf(facts.description, sizeof facts.description, "mydevice: plain C");
     gr_struct_fill(out_facts, &facts, sizeof facts);

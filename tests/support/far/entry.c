@@ -16,10 +16,10 @@ static uint64_t number(const char *name, uint64_t standard) {
 }
 
 static far_settings settings(const gr_host *host) {
-    uint64_t all = host->topology ? host->topology->memory_limit_bytes : UINT64_MAX;
+    uint64_t all = gr_host_topology(host).memory_limit_bytes;
     return (far_settings){.delay_ns = 1000 * number("GREGALE_FAR_DELAY_US", 300),
                           .late_ns = 1000 * number("GREGALE_FAR_LATE_US", 20),
-                          .memory_bytes = number("GREGALE_FAR_MEMORY", all),
+                          .memory_bytes = number("GREGALE_FAR_MEMORY", all ? all : UINT64_MAX),
                           .refuse = getenv("GREGALE_FAR_REFUSE")};
 }
 

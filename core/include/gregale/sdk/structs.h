@@ -61,6 +61,16 @@ static inline bool gr_host_complete(const gr_host *host) {
            host->memory_free && host->team_size && host->team_run && host->team_barrier;
 }
 
+// The machine as the host describes it. What the host does not know of it is zero: all of it, when
+// there is no description.
+static inline gr_topology gr_host_topology(const gr_host *host) {
+    gr_topology topology;
+    memset(&topology, 0, sizeof topology);
+    if (host->topology)
+        gr_struct_read(host->topology, sizeof topology, &topology);
+    return topology;
+}
+
 // Tells the host that a weight's source was copied, where the host listens (ABI 0.2).
 static inline void gr_host_source_done(const gr_host *host, const void *data, uint64_t bytes) {
     if (host->struct_size >= offsetof(gr_host, source_done) + sizeof host->source_done &&
