@@ -36,8 +36,8 @@ static gr_status arrange(gr_kv_cache *cache, const gr_kv_layer_desc *layers, gr_
         gr_kv_pool *pool = pool_of(group, &layers[i]);
         cache->layers[i] = (gr_cache_layer){.struct_size = sizeof(gr_cache_layer),
                                             .group = (uint32_t)(group - cache->groups),
-                                            .layer = pool->layers++,
-                                            .reserved = (uint32_t)(pool - group->pools)};
+                                            .layer = pool->layers++};
+        cache->layer_pools[i] = (uint32_t)(pool - group->pools);
     }
     return GR_OK;
 }
@@ -91,8 +91,9 @@ gr_status gr_kv_cache_create(const gr_kv_layer_desc *layers, uint32_t layer_coun
     cache->options = *options;
     cache->layer_count = layer_count;
     cache->layers = calloc(layer_count ? layer_count : 1, sizeof *cache->layers);
+    cache->layer_pools = calloc(layer_count ? layer_count : 1, sizeof *cache->layer_pools);
     cache->groups = calloc(layer_count ? layer_count : 1, sizeof *cache->groups);
-    if (!cache->layers || !cache->groups) {
+    if (!cache->layers || !cache->layer_pools || !cache->groups) {
         gr_fail(error, status, "kv", "no memory for the cache");
         goto fail;
     }
@@ -101,11 +102,8 @@ gr_status gr_kv_cache_create(const gr_kv_layer_desc *layers, uint32_t layer_coun
         status = create_pools(cache, &cache->groups[i], error);
     if (status != GR_OK)
         goto fail;
-    for (uint32_t i = 0; i < layer_count; i++) {
-        gr_cache_layer *layer = &cache->layers[i];
-        layer->kv = cache->groups[layer->group].pools[layer->reserved].kv;
-        layer->reserved = 0;
-    }
+    for (uint32_t i = 0; i < layer_count; i++)
+        cache->layers[i].kv = gr_kv_layer_pool(cache, i)->kv;
     *out_cache = cache;
     return GR_OK;
 fail:
@@ -129,6 +127,7 @@ void gr_kv_cache_destroy(gr_kv_cache *cache) {
         destroy_group(&cache->groups[i]);
     free(cache->groups);
     free(cache->layers);
+    free(cache->layer_pools);
     free(cache);
 }
 
@@ -155,4 +154,13 @@ gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache) {
 
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache) {
     return cache->bytes_used;
+}
+
+gr_kv_layer_desc gr_kv_cache_layer_desc(const gr_kv_cache *cache, uint32_t layer) {
+    const gr_kv_pool *pool = gr_kv_layer_pool(cache, layer);
+    return (gr_kv_layer_desc){.device = pool->device,
+                              .window = cache->groups[cache->layers[layer].group].window,
+                              .kv_heads = pool->kv_heads,
+                              .k_dim = pool->k_dim,
+                              .v_dim = pool->v_dim};
 }

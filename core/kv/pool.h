@@ -27,9 +27,14 @@ struct gr_kv_cache {
     gr_kv_group *groups;
     uint32_t group_count;
     gr_cache_layer *layers;
+    uint32_t *layer_pools; // by layer: its pool's index within the group
     uint32_t layer_count;
     uint64_t bytes_used;
 };
+
+static inline const gr_kv_pool *gr_kv_layer_pool(const gr_kv_cache *cache, uint32_t layer) {
+    return &cache->groups[cache->layers[layer].group].pools[cache->layer_pools[layer]];
+}
 
 // Makes sure that `count` pages of `group` are free, growing the pools; all or nothing.
 gr_status gr_kv_group_provide(gr_kv_cache *cache, gr_kv_group *group, uint32_t count, gr_error *error);
