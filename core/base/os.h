@@ -34,9 +34,18 @@ void gr_mapping_done(const void *data, uint64_t bytes);
 gr_status gr_file_read(const char *path, uint64_t limit, gr_strbuf *buffer, gr_error *error);
 // Replaces `path` by `bytes`: a temporary file beside it, fsync, rename. On failure the old file stays.
 gr_status gr_file_write(const char *path, const void *bytes, size_t count, gr_error *error);
-// Whether this process surely has no other thread than the caller: only then is a child made by fork() free to do more
-// than exec. False where it cannot be told.
-bool gr_os_single_threaded(void);
+// The same, piece by piece. After a begin that succeeded, each writer ends by one commit or abandon; after
+// either, or when the process is killed, `path` is what it was before or all that was added. A device or a
+// pipe is written where it is.
+typedef struct gr_file_writer {
+    const char *path;      // borrowed
+    gr_strbuf temporary;   // empty: written in place
+    int file;
+} gr_file_writer;
+gr_status gr_file_begin(const char *path, gr_file_writer *out_writer, gr_error *error);
+gr_status gr_file_add(gr_file_writer *writer, const void *bytes, size_t count, gr_error *error);
+gr_status gr_file_commit(gr_file_writer *writer, gr_error *error);
+void gr_file_abandon(gr_file_writer *writer);
 bool gr_os_privileged(void); // set-user-id or capabilities gained: the environment is not to be trusted
 // Directory of the running library or executable that contains `symbol`; false when unknown.
 bool gr_os_library_directory(const void *symbol, char *out_path, size_t capacity);

@@ -230,6 +230,8 @@ gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *e
         if (session->anchors[i].position > count)
             drop_anchor(session, i);
     session->tokens.count = (size_t)count;
+    if (session->logits_behind > count)
+        session->logits_behind = 0; // other tokens may come to stand there
     session->generation++;
     return GR_OK;
 }

@@ -155,3 +155,12 @@ gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache) {
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache) {
     return cache->bytes_used;
 }
+
+gr_kv_layer_desc gr_kv_cache_layer_desc(const gr_kv_cache *cache, uint32_t layer) {
+    const gr_kv_pool *pool = gr_kv_layer_pool(cache, layer);
+    return (gr_kv_layer_desc){.device = pool->device,
+                              .window = cache->groups[cache->layers[layer].group].window,
+                              .kv_heads = pool->kv_heads,
+                              .k_dim = pool->k_dim,
+                              .v_dim = pool->v_dim};
+}

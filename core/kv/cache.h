@@ -40,13 +40,15 @@ uint32_t gr_kv_cache_group_count(const gr_kv_cache *cache);
 uint32_t gr_kv_cache_group_window(const gr_kv_cache *cache, uint32_t group);
 uint32_t gr_kv_cache_page_tokens(const gr_kv_cache *cache);
 gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache);
+gr_kv_layer_desc gr_kv_cache_layer_desc(const gr_kv_cache *cache, uint32_t layer); // as it was created with
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache); // of pages somebody refers to
 
 // The pages of one sequence in one group.
 typedef struct gr_kv_pages {
     int32_t *pages;
     uint32_t count, capacity;
-    uint32_t first; // logical number of pages[0]
+    uint32_t first;  // logical number of pages[0]
+    uint32_t hollow; // slots at the start of pages[0] that hold nothing: where a resumed sequence began
 } gr_kv_pages;
 
 typedef struct gr_kv_seq {
@@ -71,6 +73,27 @@ bool gr_kv_seq_can_truncate(const gr_kv_seq *seq, uint64_t length);
 void gr_kv_seq_truncate(gr_kv_seq *seq, uint64_t length);
 // A second sequence with the same pages. `out_seq` is uninitialised memory.
 gr_status gr_kv_seq_fork(const gr_kv_seq *seq, gr_kv_seq *out_seq, gr_error *error);
+
+// ---- canonical.c: the contents of a sequence in a form that no page size, device or backend shows in:
+// positions ascending, [position][kv head][dim], never transposed. No step is in flight.
+
+// The first position of `layer` that is resident; those from there to `length` are.
+uint64_t gr_kv_seq_begin(const gr_kv_seq *seq, uint32_t layer);
+// Bytes that keys (part 0) or values (part 1) of `layer` take for one position; 0 when a head is no whole
+// number of blocks of `dtype`.
+uint64_t gr_kv_position_bytes(const gr_kv_cache *cache, uint32_t layer, uint32_t part, gr_dtype dtype);
+// Reads positions [begin, begin + count), which are resident, as F32, F16, BF16 or Q8_0: the cache's own dtype
+// comes out bit for bit, others go through F32. `values` is aligned like its numbers.
+gr_status gr_kv_seq_read(const gr_kv_seq *seq, uint32_t layer, uint32_t part, uint64_t begin, uint64_t count,
+                         gr_dtype dtype, void *values, gr_error *error);
+// Writes them, converting the same way. Nobody else refers to the pages. After a failure their contents are
+// undefined.
+gr_status gr_kv_seq_write(gr_kv_seq *seq, uint32_t layer, uint32_t part, uint64_t begin, uint64_t count,
+                          gr_dtype dtype, const void *values, gr_error *error);
+// Gives an empty sequence `length` positions, for gr_kv_seq_write to fill: resident from begins[group] on (0 to
+// length), or from where this cache's window and reserve would have let go. What a query at `length` sees may
+// be missing then: ask gr_kv_seq_can_truncate. All or nothing.
+gr_status gr_kv_seq_resume(gr_kv_seq *seq, const uint64_t *begins, uint64_t length, gr_error *error);
 
 enum { GR_KV_STEP_SEQS = 64, GR_KV_STEP_RUNS = 3 * GR_KV_STEP_SEQS };
 

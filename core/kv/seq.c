@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // seq.c: the pages of one sequence. Invariant: in every group, pages [first, first + count) are held, they
 // cover every position that a query at `length` - 1 - reserve or later can see, and none starts beyond the
-// reserved end.
+// reserved end. A resumed sequence may hold less of the reserve: what it was resumed with, and `hollow` slots less.
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,22 +111,28 @@ gr_status gr_kv_seq_reserve(gr_kv_seq *seq, uint64_t count, gr_error *error) {
     return GR_OK;
 }
 
-// Lets pages go that no query at `length` - 1 - reserve or later can see.
+// The oldest page that a query at `length` - 1 - reserve or later can see.
+static uint64_t oldest_page(const gr_kv_seq *seq, uint32_t g, uint64_t length) {
+    uint64_t window = seq->cache->groups[g].window, behind = window + seq->cache->options.reserve;
+    return window && length > behind ? (length - behind) / seq->cache->options.page_tokens : 0;
+}
+
+// Lets older pages go.
 static void roll(gr_kv_seq *seq, uint32_t g) {
     gr_kv_group *group = &seq->cache->groups[g];
     gr_kv_pages *pages = &seq->groups[g];
-    uint64_t behind = (uint64_t)group->window + seq->cache->options.reserve;
-    if (!group->window || seq->length <= behind)
-        return;
-    uint64_t oldest = (seq->length - behind) / seq->cache->options.page_tokens;
+    uint64_t oldest = oldest_page(seq, g, seq->length);
     uint32_t gone = oldest > pages->first ? (uint32_t)(oldest - pages->first) : 0;
     if (gone > pages->count)
         gone = pages->count;
+    if (!gone)
+        return;
     for (uint32_t i = 0; i < gone; i++)
         gr_kv_group_release(seq->cache, group, pages->pages[i]);
     memmove(pages->pages, pages->pages + gone, (pages->count - gone) * sizeof *pages->pages);
     pages->count -= gone;
     pages->first += gone;
+    pages->hollow = 0;
     seq->evicted += gone;
 }
 
@@ -141,13 +147,17 @@ void gr_kv_seq_abandon(gr_kv_seq *seq) {
     gr_kv_seq_truncate(seq, seq->length);
 }
 
+static uint64_t first_position(const gr_kv_seq *seq, uint32_t g) {
+    return (uint64_t)seq->groups[g].first * seq->cache->options.page_tokens + seq->groups[g].hollow;
+}
+
 bool gr_kv_seq_can_truncate(const gr_kv_seq *seq, uint64_t length) {
     if (length > seq->length)
         return false;
     for (uint32_t g = 0; length && g < seq->cache->group_count; g++) {
         uint64_t window = seq->cache->groups[g].window;
         uint64_t oldest = window && length + 1 > window ? length + 1 - window : 0; // for a query at `length`
-        if (oldest < (uint64_t)seq->groups[g].first * seq->cache->options.page_tokens)
+        if (oldest < first_position(seq, g))
             return false;
     }
     return true;
@@ -158,10 +168,35 @@ void gr_kv_seq_truncate(gr_kv_seq *seq, uint64_t length) {
     for (uint32_t g = 0; g < seq->cache->group_count; g++) {
         gr_kv_pages *pages = &seq->groups[g];
         release_tail(seq, g, end_page > pages->first ? (uint32_t)(end_page - pages->first) : 0);
-        if (!pages->count)
+        if (!pages->count) {
             pages->first = length ? (uint32_t)end_page : 0;
+            pages->hollow = 0;
+        }
     }
     seq->length = length;
+}
+
+uint64_t gr_kv_seq_begin(const gr_kv_seq *seq, uint32_t layer) {
+    uint64_t begin = first_position(seq, seq->cache->layers[layer].group);
+    return begin < seq->length ? begin : seq->length;
+}
+
+gr_status gr_kv_seq_resume(gr_kv_seq *seq, const uint64_t *begins, uint64_t length, gr_error *error) {
+    uint32_t page = seq->cache->options.page_tokens, groups = seq->cache->group_count;
+    for (uint32_t g = 0; g < groups; g++) {
+        uint64_t oldest = oldest_page(seq, g, length) * page, begin = begins[g] > oldest ? begins[g] : oldest;
+        seq->groups[g].first = (uint32_t)(begin / page);
+        seq->groups[g].hollow = (uint32_t)(begin % page);
+    }
+    gr_status status = gr_kv_seq_reserve(seq, length, error);
+    for (uint32_t g = 0; g < groups; g++) {
+        if (status == GR_OK)
+            seq->evicted += seq->groups[g].first;
+        else
+            seq->groups[g].first = seq->groups[g].hollow = 0;
+    }
+    seq->length = status == GR_OK ? length : 0;
+    return status;
 }
 
 gr_status gr_kv_seq_fork(const gr_kv_seq *seq, gr_kv_seq *out_seq, gr_error *error) {
@@ -179,6 +214,7 @@ gr_status gr_kv_seq_fork(const gr_kv_seq *seq, gr_kv_seq *out_seq, gr_error *err
             gr_kv_group_retain(&seq->cache->groups[g], to->pages[i] = from->pages[i]);
         to->count = from->count;
         to->first = from->first;
+        to->hollow = from->hollow;
     }
     out_seq->length = seq->length;
     out_seq->evicted = seq->evicted;
@@ -190,7 +226,7 @@ void gr_kv_seq_stats_get(const gr_kv_seq *seq, gr_kv_seq_stats *out_stats) {
     *out_stats = (gr_kv_seq_stats){.evicted_pages = seq->evicted};
     for (uint32_t g = 0; g < cache->group_count; g++) {
         const gr_kv_pages *pages = &seq->groups[g];
-        uint64_t first = (uint64_t)pages->first * cache->options.page_tokens;
+        uint64_t first = first_position(seq, g);
         uint64_t resident = seq->length > first ? seq->length - first : 0;
         if (resident > out_stats->resident_positions)
             out_stats->resident_positions = resident;

@@ -10,6 +10,7 @@ typedef struct settings {
 static const gr_sampler_param_spec params[] = {
     {"tau", 5, 0, 100, "target surprise, bits"},
     {"eta", 0.1, 0, 1, "learning rate"},
+    {"mu", 10, -1e12, 1e12, "bound on surprise to begin with, bits (default: twice tau)"},
     {0},
 };
 
@@ -18,8 +19,16 @@ static gr_status init(void *state, const gr_sampler_param *given, size_t count, 
     (void)error;
     s->tau = gr_param(given, count, "tau", 5);
     s->eta = gr_param(given, count, "eta", 0.1);
-    s->mu = 2 * s->tau;
+    s->mu = gr_param(given, count, "mu", 2 * s->tau);
     return GR_OK;
+}
+
+static size_t describe(const void *state, gr_sampler_param *out_params) {
+    const settings *s = state;
+    out_params[0] = (gr_sampler_param){.name = "tau", .number = s->tau};
+    out_params[1] = (gr_sampler_param){.name = "eta", .number = s->eta};
+    out_params[2] = (gr_sampler_param){.name = "mu", .number = s->mu};
+    return 3;
 }
 
 static void apply(void *state, const gr_sampler_context *context, gr_candidates *candidates) {
@@ -62,4 +71,5 @@ const gr_sampler_type gr_sampler_mirostat_v2 = {
     .init = init,
     .apply = apply,
     .accept = accept,
+    .describe = describe,
 };

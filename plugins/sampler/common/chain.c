@@ -181,14 +181,25 @@ gr_status gr_sampler_chain_parse(gr_sampler_chain *chain, const char *text, gr_e
     return status;
 }
 
+// The stage as it stands; the caller frees it. NULL without memory.
+static char *describe_stage(const stage *described) {
+    gr_sampler_param params[GR_SAMPLER_PARAMS];
+    if (!described->type->describe)
+        return strdup(described->text);
+    return gr_stage_text(described->type, params, described->type->describe(described->state, params));
+}
+
 size_t gr_sampler_chain_describe(const gr_sampler_chain *chain, char *out_text, size_t capacity) {
     size_t used = 0;
     if (capacity)
         out_text[0] = '\0';
     for (size_t i = 0; i < chain->count; i++) {
         size_t room = used < capacity ? capacity - used : 0;
-        used += (size_t)snprintf(room ? out_text + used : NULL, room, "%s%s", i ? ";" : "",
-                                 chain->stages[i].text);
+        char *text = describe_stage(&chain->stages[i]);
+        if (!text)
+            return SIZE_MAX;
+        used += (size_t)snprintf(room ? out_text + used : NULL, room, "%s%s", i ? ";" : "", text);
+        free(text);
     }
     return used;
 }

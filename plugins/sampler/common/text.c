@@ -9,7 +9,7 @@
 
 #include "plugins/sampler/common/common.h"
 
-enum { MAX_PARAMS = 32, NAME_SIZE = 40 };
+enum { NAME_SIZE = 40 };
 
 // A place in the text, and memory for what is unquoted (as long as the text itself).
 typedef struct reader {
@@ -149,9 +149,9 @@ static gr_status read_params(reader *r, const gr_sampler_type *type, gr_sampler_
     if (!accept(r, '(') || accept(r, ')'))
         return GR_OK;
     do {
-        if (*out_count == MAX_PARAMS)
+        if (*out_count == GR_SAMPLER_PARAMS)
             return gr_fail(r->error, GR_ERROR_OUT_OF_RANGE, "sampler",
-                           "%s: more than %d parameters", type->name, MAX_PARAMS);
+                           "%s: more than %d parameters", type->name, GR_SAMPLER_PARAMS);
         gr_status status = read_param(r, type, &params[(*out_count)++]);
         if (status != GR_OK)
             return status;
@@ -160,7 +160,7 @@ static gr_status read_params(reader *r, const gr_sampler_type *type, gr_sampler_
 }
 
 static gr_status read_stage(reader *r, gr_sampler_chain *chain) {
-    gr_sampler_param params[MAX_PARAMS];
+    gr_sampler_param params[GR_SAMPLER_PARAMS];
     char name[NAME_SIZE];
     size_t count;
     gr_status status = read_name(r, name);

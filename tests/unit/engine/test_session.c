@@ -98,6 +98,27 @@ static void rewinds_near_and_far(void **state) {
     gr_model_release(model);
 }
 
+// Logits behind a token that was taken back are forgotten, also when another one stands there while the rest
+// still waits.
+static void logits_of_other_tokens_are_forgotten(void **state) {
+    (void)state;
+    gr_model *model = load_alone(SMALL("full-gqa4"), (gr_model_options){.chunk = 32});
+    int32_t tokens[200];
+    bool worked;
+    fill_tokens(tokens, 200, 9, vocab_of(model));
+    gr_session *session = begin(model, 250, tokens, 100);
+    logits_of(session);
+    OK(gr_session_rewind(session, 41, error));
+    OK(gr_session_append_tokens(session, tokens + 100, 80, error));
+    while (gr_session_evaluated(session) < 100) // 40, 72, 104
+        OK(gr_engine_step(model->engine, &worked, error));
+    assert_true(gr_session_waiting(session) > 0 && gr_session_can_rewind(session, 100));
+    OK(gr_session_rewind(session, 100, error));
+    same_as_fresh(session);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
 // An anchor lets a branch return however far it went, and changes no number.
 static void anchors_hold(void **state) {
     (void)state;
@@ -295,6 +316,7 @@ int main(void) {
         cmocka_unit_test(forks_share_and_part),
         cmocka_unit_test(a_fork_takes_waiting_tokens_along),
         cmocka_unit_test(rewinds_near_and_far),
+        cmocka_unit_test(logits_of_other_tokens_are_forgotten),
         cmocka_unit_test(anchors_hold),
         cmocka_unit_test(a_rolled_cache_changes_no_bit),
         cmocka_unit_test(a_full_context_appends_nothing),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random sequences that write, fork, go back and end, over three groups of windows and a limit:
+// Random sequences that write, fork, go back, are resumed and end, over three groups of windows and a limit:
 // every position that a query can see, up to the reserve behind the newest, holds what its own
 // sequence wrote there. The seed is printed; GREGALE_TEST_SEED repeats a run.
 #include <setjmp.h>
@@ -27,7 +27,7 @@ typedef struct world {
     log_entry entries[SEQS];
     uint64_t random;
     int64_t next_token;
-    uint64_t refusals, writes, forks, rewinds;
+    uint64_t refusals, writes, forks, rewinds, resumed;
 } world;
 
 // SplitMix64 (Steele et al. 2014).
@@ -38,15 +38,22 @@ static uint64_t next(world *w) {
     return z ^ (z >> 31);
 }
 
+// The earliest query that is promised.
+static uint64_t promised(const log_entry *entry) {
+    uint64_t query = entry->newest > RESERVE ? entry->newest - RESERVE : 0;
+    return query < entry->seq.length ? query : entry->seq.length;
+}
+
+// The earliest position of a group that it sees.
+static uint64_t earliest_seen(const world *w, const log_entry *entry, uint32_t group) {
+    uint64_t window = gr_kv_cache_group_window(w->cache, group), query = promised(entry);
+    return window && query + 1 > window ? query + 1 - window : 0;
+}
+
 static void check_sequence(const world *w, const log_entry *entry) {
     for (uint32_t g = 0; g < GROUPS; g++) {
-        uint64_t end = entry->seq.length, window = gr_kv_cache_group_window(w->cache, g);
-        uint64_t query = entry->newest > RESERVE ? entry->newest - RESERVE
-                                                 : 0; // the earliest that is promised
-        if (query > end)
-            query = end;
-        uint64_t from = window && query + 1 > window ? query + 1 - window : 0;
-        for (uint64_t position = from; position < end; position++) {
+        uint64_t end = entry->seq.length, query = promised(entry);
+        for (uint64_t position = earliest_seen(w, entry, g); position < end; position++) {
             const int64_t *slot = fake_slot(&entry->seq, w->kv[g], g, position);
             if (!slot || *slot != entry->tokens[position])
                 fail_msg("group %u, position %llu of %llu: %s", g, (unsigned long long)position,
@@ -115,6 +122,30 @@ static void do_rewind(world *w, log_entry *entry) {
         entry->newest = 0;
 }
 
+// Puts a resumed sequence in the place of one, from the same positions or less: where a page begins or within it.
+static void do_resume(world *w, log_entry *entry) {
+    gr_kv_seq seq;
+    uint64_t begins[GROUPS];
+    for (uint32_t g = 0; g < GROUPS; g++) { // layer g is the first of group g
+        uint64_t first = gr_kv_seq_begin(&entry->seq, g), seen = earliest_seen(w, entry, g);
+        begins[g] = seen > first ? first + next(w) % (seen - first + 1) : first;
+    }
+    assert_int_equal(gr_kv_seq_init(w->cache, &seq, NULL), GR_OK);
+    if (gr_kv_seq_resume(&seq, begins, entry->seq.length, NULL) != GR_OK) {
+        w->refusals++;
+        gr_kv_seq_deinit(&seq);
+        return;
+    }
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        assert_true(gr_kv_seq_begin(&seq, g) >= begins[g]);
+        for (uint64_t i = gr_kv_seq_begin(&seq, g); i < seq.length; i++)
+            *fake_slot(&seq, w->kv[g], g, i) = *fake_slot(&entry->seq, w->kv[g], g, i);
+    }
+    gr_kv_seq_deinit(&entry->seq);
+    entry->seq = seq;
+    w->resumed++;
+}
+
 static void do_fork(world *w, const log_entry *entry) {
     for (uint32_t s = 0; s < SEQS; s++) {
         log_entry *free_entry = &w->entries[s];
@@ -140,7 +171,8 @@ static void step(world *w) {
     case 0: do_fork(w, entry); break;
     case 1:
     case 2: do_rewind(w, entry); break;
-    case 3:
+    case 3: do_resume(w, entry); break;
+    case 4:
         if (next(w) % 3 == 0) {
             gr_kv_seq_deinit(&entry->seq);
             entry->live = false;
@@ -185,11 +217,11 @@ static void everyone_finds_what_they_wrote(void **state) {
                 check_sequence(w, &w->entries[s]);
         check_bytes(w);
     }
-    print_message("%llu writes, %llu forks, %llu rewinds, %llu refusals, %u pages copied\n",
+    print_message("%llu writes, %llu forks, %llu rewinds, %llu resumed, %llu refusals, %u pages copied\n",
                   (unsigned long long)w->writes, (unsigned long long)w->forks,
-                  (unsigned long long)w->rewinds, (unsigned long long)w->refusals,
-                  w->device.copies);
-    assert_true(w->writes && w->forks && w->rewinds && w->refusals && w->device.copies);
+                  (unsigned long long)w->rewinds, (unsigned long long)w->resumed,
+                  (unsigned long long)w->refusals, w->device.copies);
+    assert_true(w->writes && w->forks && w->rewinds && w->resumed && w->refusals && w->device.copies);
     for (uint32_t s = 0; s < SEQS; s++)
         if (w->entries[s].live)
             gr_kv_seq_deinit(&w->entries[s].seq);

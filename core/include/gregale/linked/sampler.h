@@ -70,7 +70,11 @@ typedef struct gr_sampler_type {
                    gr_token token);
     void (*deinit)(void *state);                                     // NULL when state is plain
     gr_status (*clone)(const void *state, void *out_state, gr_error *error); // NULL: memcpy
+    // The parameters, at most GR_SAMPLER_PARAMS, that init makes the present state of; returns how many.
+    // NULL when nothing changes the state after init.
+    size_t (*describe)(const void *state, gr_sampler_param *out_params);
 } gr_sampler_type;
+#define GR_SAMPLER_PARAMS 32
 
 typedef struct gr_sampler_chain gr_sampler_chain;
 
@@ -97,7 +101,8 @@ gr_status gr_sampler_chain_parse(gr_sampler_chain *chain, const char *text, gr_e
 gr_token gr_sampler_chain_sample(gr_sampler_chain *chain, const gr_sampler_context *context,
                                  const float *logits, size_t vocab, const uint32_t *allowed,
                                  double *out_log_probability);
-// Writes the chain as text that gr_sampler_chain_parse reads; returns the length needed.
+// Writes the chain as it stands, with what its stages have learnt, as text that gr_sampler_chain_parse reads;
+// returns the length needed, SIZE_MAX when memory is short.
 size_t gr_sampler_chain_describe(const gr_sampler_chain *chain, char *out_text, size_t capacity);
 
 #endif
