@@ -88,6 +88,14 @@ struct gr_session {
     gr_session_stats stats;
 };
 
+// A token that may not stand at a position.
+typedef struct gr_ban {
+    uint64_t position;
+    gr_token token;
+} gr_ban;
+
+typedef struct gr_speculation gr_speculation; // speculate.c
+
 struct gr_request {
     uint32_t references;
     gr_session *session;    // retained
@@ -106,6 +114,17 @@ struct gr_request {
     gr_error error;
     atomic_bool cancelled;
     uint64_t prompt_tokens;
+    char **banned;          // strings, ends with NULL
+    gr_ban *bans;           // what led to one of them
+    uint32_t ban_count, rewinds;
+    size_t *begins;         // [tokens]: where in the text each token's bytes begin
+    size_t begin_capacity;
+    gr_strbuf heal;         // what the answer must begin with, and does not show
+    gr_token_choice *top;   // [tokens][options.top_tokens]
+    uint32_t *allowed;      // mask of the vocabulary, while something is forbidden
+    float *mixed;           // [vocab]: logits under guidance
+    gr_speculation *speculation;
+    uint32_t guessed, guessed_right;
     gr_chat calls;          // one message, when the answer holds tool calls: ours to keep
     bool chat_turn;         // the answer becomes an assistant turn
     uint64_t start_ns, first_ns, end_ns;
@@ -114,6 +133,29 @@ struct gr_request {
 // ---- request.c ----
 // Chooses the next token of every request that has logits waiting. Returns whether any did.
 bool gr_requests_advance(gr_model *model);
+// Chooses the token behind `logits`, for the position behind tokens[0, position) of the session.
+gr_status gr_request_choose(gr_request *request, const float *logits, uint64_t position, gr_token *out_token,
+                            double *out_log_probability, gr_error *error);
+// ---- constrain.c
+// The tokens that may stand at `position`: a mask [vocab], or NULL for all. *out_mask is the request's own.
+gr_status gr_request_mask(gr_request *request, uint64_t position, const uint32_t **out_mask, gr_error *error);
+// Takes the last token of the prompt back: the answer has to begin with its bytes.
+gr_status gr_request_heal(gr_request *request, gr_error *error);
+// Bytes of a chosen token that the prompt had already.
+size_t gr_request_healed(gr_request *request, const char *bytes, size_t count);
+// The text holds a banned string from byte `at` on: goes back to where it began, and forbids that token there.
+gr_status gr_request_go_back(gr_request *request, size_t at, gr_error *error);
+// ---- speculate.c
+gr_status gr_speculation_create(gr_request *request, gr_error *error);
+void gr_speculation_destroy(gr_request *request);
+// Appends guesses behind the session's last token, which is to be evaluated next.
+gr_status gr_speculate(gr_request *request, gr_error *error);
+// Whether a token was chosen while guesses were evaluated that has not been taken: takes it. *out_present: the
+// session's log has it already; else the log ends before it. On failure only *out_status and `error` count.
+bool gr_speculation_next(gr_request *request, gr_token *out_token, double *out_log_probability, bool *out_present,
+                         gr_status *out_status, gr_error *error);
+// Forgets guesses that nobody took: the answer ends.
+gr_status gr_speculation_end(gr_request *request, gr_error *error);
 // Ends the session's request with an error.
 void gr_request_fail(gr_request *request, gr_status status, const gr_error *error);
 // ---- session.c ----

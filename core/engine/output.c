@@ -21,49 +21,66 @@ static void settle(gr_request *request, size_t count) {
     request->pending.size -= count;
 }
 
-// Cuts the text at the first stop string that lies in text[from, size); true when there is one.
-static bool cut_at_stop(gr_request *request, size_t from) {
+// Where the first of `strings` begins that lies in text[from, size); size when none does.
+static size_t first_of(const gr_request *request, char **strings, size_t from) {
     size_t best = request->text.size;
-    for (char **stop = request->stop; stop && *stop; stop++) {
-        size_t length = strlen(*stop);
+    for (char **string = strings; string && *string; string++) {
+        size_t length = strlen(*string);
         char *found = length && request->text.size - from >= length
-                          ? memmem(request->text.data + from, request->text.size - from, *stop, length)
+                          ? memmem(request->text.data + from, request->text.size - from, *string, length)
                           : NULL;
         if (found && (size_t)(found - request->text.data) < best)
             best = (size_t)(found - request->text.data);
     }
-    if (best == request->text.size)
-        return false;
-    request->text.size = best;
-    request->text.data[best] = '\0';
-    return true;
+    return best;
 }
 
-// Length of the longest end of the text that begins a stop string.
-static size_t held_back(const gr_request *request) {
-    size_t held = 0;
-    for (char **stop = request->stop; stop && *stop; stop++) {
-        size_t length = strlen(*stop);
+// Length of the longest end of the text, longer than `held`, that begins one of `strings`.
+static size_t held_back(const gr_request *request, char **strings, size_t held) {
+    for (char **string = strings; string && *string; string++) {
+        size_t length = strlen(*string);
         for (size_t n = length ? length - 1 : 0; n > held; n--)
-            if (n <= request->text.size && memcmp(request->text.data + request->text.size - n, *stop, n) == 0)
+            if (n <= request->text.size && memcmp(request->text.data + request->text.size - n, *string, n) == 0)
                 held = n;
     }
     return held;
 }
 
-bool gr_output_add(gr_request *request, const char *bytes, size_t count) {
+static void stop_at(gr_request *request, size_t at) {
+    request->text.size = at;
+    request->text.data[at] = '\0';
+    gr_strbuf_clear(&request->pending);
+    request->shown = at;
+}
+
+size_t gr_output_token(const gr_request *request, size_t at) {
+    size_t index = request->tokens.count - 1;
+    while (index && request->begins[index] > at)
+        index--;
+    return index;
+}
+
+gr_output gr_output_add(gr_request *request, const char *bytes, size_t count, size_t *out_at) {
     size_t from = request->shown;
     gr_strbuf_add(&request->pending, bytes, count);
     if (!request->pending.size)
-        return false;
+        return GR_OUTPUT_GOES_ON;
     settle(request, gr_utf8_complete(request->pending.data, request->pending.size));
-    if (request->text.size && cut_at_stop(request, from)) {
-        gr_strbuf_clear(&request->pending);
-        request->shown = request->text.size;
-        return true;
+    size_t stop = first_of(request, request->stop, from), banned = first_of(request, request->banned, from);
+    *out_at = banned;
+    if (banned < stop)
+        return GR_OUTPUT_BANNED;
+    if (stop < request->text.size) {
+        stop_at(request, stop);
+        return GR_OUTPUT_STOPPED;
     }
-    request->shown = request->text.size - held_back(request);
-    return false;
+    size_t stops = held_back(request, request->stop, 0), bans = held_back(request, request->banned, 0);
+    request->shown = request->text.size - stops;
+    if (bans) { // whole tokens: they are what is taken back
+        size_t begin = request->begins[gr_output_token(request, request->text.size - bans)];
+        request->shown = begin < request->shown ? begin : request->shown;
+    }
+    return GR_OUTPUT_GOES_ON;
 }
 
 void gr_output_end(gr_request *request) {

@@ -5,8 +5,12 @@
 
 #include "engine/internal.h"
 
-// Adds a token's bytes. Returns true when a stop string is complete: the text then ends before it.
-bool gr_output_add(gr_request *request, const char *bytes, size_t count);
+typedef enum gr_output { GR_OUTPUT_GOES_ON, GR_OUTPUT_STOPPED, GR_OUTPUT_BANNED } gr_output;
+// Adds a token's bytes. STOPPED: a stop string is complete, and the text ends before it. BANNED: a banned one
+// is, and begins at byte *out_at of the text, none of which has been shown from there on.
+gr_output gr_output_add(gr_request *request, const char *bytes, size_t count, size_t *out_at);
+// The token of the answer that byte `at` of its text belongs to.
+size_t gr_output_token(const gr_request *request, size_t at);
 // Nothing more will come: what was held back may be shown; a broken tail becomes U+FFFD.
 void gr_output_end(gr_request *request);
 

@@ -11,15 +11,21 @@
 
 // ---- Making one
 
-static gr_status copy_stops(gr_request *request, const char *const *stop, gr_error *error) {
+static gr_status copy_strings(const char *const *strings, char ***out_copy, gr_error *error) {
     size_t count = 0;
-    while (stop && stop[count])
+    while (strings && strings[count])
         count++;
-    request->stop = calloc(count + 1, sizeof *request->stop);
-    for (size_t i = 0; request->stop && i < count; i++)
-        if (!(request->stop[i] = strdup(stop[i])))
+    char **copy = *out_copy = calloc(count + 1, sizeof *copy);
+    for (size_t i = 0; copy && i < count; i++)
+        if (!(copy[i] = strdup(strings[i])))
             return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for stop strings");
-    return request->stop ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for stop strings");
+    return copy ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for stop strings");
+}
+
+static void free_strings(char **strings) {
+    for (char **string = strings; string && *string; string++)
+        free(*string);
+    free(strings);
 }
 
 // Whatever is wrong with the text, it is the caller's argument.
@@ -52,13 +58,44 @@ static gr_status ready_prompt(gr_request *request, gr_error *error) {
         status = gr_session_append_text(session, "", 0, error);
     if (status == GR_OK && !session->tokens.count)
         status = gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "nothing to continue: append a prompt first");
+    if (status == GR_OK && request->options.heal)
+        status = gr_request_heal(request, error);
     request->prompt_tokens = session->tokens.count;
     return status;
 }
 
+static gr_status check_guide(const gr_request *request, gr_error *error) {
+    const gr_session *guide = request->options.guide;
+    if (!guide)
+        return GR_OK;
+    if (guide == request->session || guide->model->source->hparams.vocab != request->session->model->source->hparams.vocab)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a guide is another session, of the same vocabulary");
+    return guide->tokens.count ? GR_OK
+                               : gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "the guide is empty: append something to it");
+}
+
+// Options of a caller that may know fewer of them; strings are copied, sessions kept alive.
+static gr_status take_options(gr_request *request, const gr_generate_options *options, gr_error *error) {
+    gr_generate_options *own = &request->options;
+    *own = (gr_generate_options){.struct_size = sizeof *own};
+    if (options)
+        memcpy(own, options, options->struct_size < sizeof *own ? options->struct_size : sizeof *own);
+    gr_status status = copy_strings(own->stop, &request->stop, error);
+    if (status == GR_OK)
+        status = copy_strings(own->banned, &request->banned, error);
+    if (status == GR_OK)
+        status = make_chain(&request->chain, own->sampler, error);
+    own->stop = own->banned = NULL;
+    own->sampler = NULL;
+    if (own->guide)
+        gr_session_retain(own->guide);
+    if (status == GR_OK && own->top_tokens > 64)
+        status = gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "%u likely tokens: at most 64", own->top_tokens);
+    return status == GR_OK ? check_guide(request, error) : status;
+}
+
 gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
                            gr_error *error) {
-    static const gr_generate_options defaults = {.struct_size = sizeof defaults};
     *out_request = NULL;
     if (session->request)
         return gr_fail(error, GR_ERROR_BUSY, "engine", "the session is generating already");
@@ -67,18 +104,15 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a request");
     request->references = 1;
     request->session = gr_session_retain(session);
-    request->options = options ? *options : defaults;
     request->start_ns = gr_os_now_ns();
     gr_error_init(&request->error);
-    gr_status status = copy_stops(request, request->options.stop, error);
-    if (status == GR_OK)
-        status = make_chain(&request->chain, request->options.sampler, error);
-    request->options.stop = NULL;
-    request->options.sampler = NULL;
+    gr_status status = take_options(request, options, error);
     if (status == GR_OK && !request->options.seed &&
         getentropy(&request->options.seed, sizeof request->options.seed) != 0)
         request->options.seed = gr_os_now_ns() | 1;
     request->options.seed &= UINT64_C(0x1FFFFFFFFFFFFF); // fits a double, so that any language can hand it back
+    if (status == GR_OK)
+        status = gr_speculation_create(request, error);
     if (status == GR_OK)
         status = ready_prompt(request, error);
     if (status != GR_OK) {
@@ -96,9 +130,16 @@ void gr_request_release(gr_request *request) {
         return;
     if (request->session->request == request)
         request->session->request = NULL;
-    for (char **stop = request->stop; stop && *stop; stop++)
-        free(*stop);
-    free(request->stop);
+    gr_speculation_destroy(request);
+    free_strings(request->stop);
+    free_strings(request->banned);
+    free(request->bans);
+    free(request->begins);
+    free(request->top);
+    free(request->allowed);
+    free(request->mixed);
+    gr_strbuf_deinit(&request->heal);
+    gr_session_release(request->options.guide);
     gr_sampler_chain_destroy(request->chain);
     gr_tokens_deinit(&request->tokens);
     free(request->log_probabilities);
@@ -131,6 +172,7 @@ static void record_turn(gr_request *request) {
 static void finish(gr_request *request, gr_stop_reason reason) {
     request->reason = reason;
     request->end_ns = gr_os_now_ns();
+    gr_speculation_end(request, NULL);
     gr_output_end(request);
     if (request->chat_turn && reason != GR_STOP_ERROR)
         record_turn(request);
@@ -150,88 +192,154 @@ void gr_request_cancel(gr_request *request) {
 
 // ---- Advancing one
 
-static gr_status choose(gr_request *request, gr_token *out_token, double *out_log_probability, gr_error *error) {
-    gr_session *session = request->session;
-    uint32_t vocab = session->model->source->hparams.vocab;
-    if (request->options.choose) {
-        gr_status status = request->options.choose(request->options.choose_context, session, session->logits, vocab,
-                                                   out_token, error);
-        if (status == GR_OK && (*out_token < 0 || (uint32_t)*out_token >= vocab))
-            status = gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "the chosen token %d is not in the vocabulary of %u",
-                             *out_token, vocab);
-        if (status == GR_OK)
-            *out_log_probability = gr_log_probability(session->logits, vocab, *out_token);
-        return status;
+// The likeliest tokens where `token` was chosen, as the model had it.
+static void note_top(gr_request *request, size_t index) {
+    const gr_session *session = request->session;
+    uint32_t most = request->options.top_tokens, vocab = session->model->source->hparams.vocab, count = 0;
+    gr_token_choice *top = request->top + index * most;
+    for (uint32_t i = 0; i < vocab; i++) {
+        uint32_t at = count < most ? count++ : most;
+        if (at == most && !(session->logits[i] > session->logits[top[most - 1].token]))
+            continue;
+        for (at = at == most ? most - 1 : at; at && session->logits[i] > session->logits[top[at - 1].token]; at--)
+            top[at] = top[at - 1];
+        top[at].token = (gr_token)i;
     }
-    const gr_sampler_context context = {.seed = request->options.seed,
-                                        .position = session->tokens.count,
-                                        .history = session->tokens.data,
-                                        .history_count = session->tokens.count,
-                                        .tokenizer = session->model->tokenizer};
-    *out_token = gr_sampler_chain_sample(request->chain, &context, session->logits, vocab, NULL, out_log_probability);
-    return *out_token >= 0 ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to sample a token");
+    for (uint32_t i = 0; i < count; i++)
+        top[i].log_probability = gr_log_probability(session->logits, vocab, top[i].token);
 }
 
-static gr_status keep(gr_request *request, gr_token token, double log_probability, gr_error *error) {
-    size_t count = request->tokens.count;
-    if (count == request->log_probability_capacity) {
-        size_t capacity = count * 2 + 64;
-        double *values = realloc(request->log_probabilities, capacity * sizeof *values);
-        if (!values)
-            return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for log-probabilities");
+static bool make_room(gr_request *request, size_t count) {
+    size_t capacity = count * 2 + 64, top = request->options.top_tokens;
+    if (count < request->log_probability_capacity)
+        return true;
+    double *values = realloc(request->log_probabilities, capacity * sizeof *values);
+    if (values)
         request->log_probabilities = values;
-        request->log_probability_capacity = capacity;
-    }
-    if (gr_tokens_push(&request->tokens, token) != GR_OK)
+    size_t *begins = realloc(request->begins, capacity * sizeof *begins);
+    if (begins)
+        request->begins = begins;
+    gr_token_choice *choices = top ? realloc(request->top, capacity * top * sizeof *choices) : NULL;
+    if (choices)
+        request->top = choices;
+    if (!values || !begins || (top && !choices))
+        return false;
+    request->log_probability_capacity = capacity;
+    return true;
+}
+
+// `present`: the session's log has it already.
+static gr_status keep(gr_request *request, gr_token token, double log_probability, bool present, gr_error *error) {
+    size_t count = request->tokens.count;
+    if (!make_room(request, count) || gr_tokens_push(&request->tokens, token) != GR_OK)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for tokens");
     request->log_probabilities[count] = log_probability;
-    return gr_session_append_tokens(request->session, &token, 1, error);
+    request->begins[count] = request->text.size + request->pending.size;
+    if (request->options.top_tokens)
+        note_top(request, count);
+    gr_status status = present ? GR_OK : gr_session_append_tokens(request->session, &token, 1, error);
+    if (status == GR_OK && request->options.guide)
+        status = gr_session_append_tokens(request->options.guide, &token, 1, error);
+    return status;
 }
 
 // Adds the text of a token; the space that an SPM vocabulary puts before the first word of an answer is
-// not part of the answer.
-static bool show(gr_request *request, gr_token token) {
+// not part of the answer, nor is what a healed prompt had already.
+static gr_output show(gr_request *request, gr_token token, size_t *out_at) {
     char small[64], *bytes = small;
     const gr_tokenizer *tokenizer = request->session->model->tokenizer;
     size_t count = gr_tokenizer_piece(tokenizer, token, false, small, sizeof small);
     if (count > sizeof small) {
         if (!(bytes = malloc(count)))
-            return false;
+            return GR_OUTPUT_GOES_ON;
         gr_tokenizer_piece(tokenizer, token, false, bytes, count);
     }
     bool dummy = request->chat_turn && request->tokens.count == 1 && tokenizer->vocab.add_space_prefix && count &&
                  bytes[0] == ' ';
-    bool stopped = gr_output_add(request, bytes + dummy, count - dummy);
+    size_t known = request->heal.size ? gr_request_healed(request, bytes, count) : dummy;
+    gr_output output = gr_output_add(request, bytes + known, count - known, out_at);
     if (bytes != small)
         free(bytes);
-    return stopped;
+    return output;
+}
+
+// Makes a chosen token part of the answer. Returns whether the answer goes on behind it as it stood.
+static bool take(gr_request *request, gr_token token, double log_probability, bool present) {
+    gr_session *session = request->session;
+    gr_error error;
+    gr_error_init(&error);
+    if (!request->options.ignore_end && gr_tokenizer_is_end(session->model->tokenizer, token)) {
+        finish(request, GR_STOP_END);
+        return false;
+    }
+    size_t at;
+    gr_status status = keep(request, token, log_probability, present, &error);
+    gr_output output = status == GR_OK ? show(request, token, &at) : GR_OUTPUT_GOES_ON;
+    if (output == GR_OUTPUT_BANNED)
+        status = gr_request_go_back(request, at, &error);
+    if (status != GR_OK)
+        gr_request_fail(request, status, &error);
+    else if (output == GR_OUTPUT_STOPPED)
+        finish(request, GR_STOP_TEXT);
+    else if (request->options.max_tokens && request->tokens.count >= request->options.max_tokens)
+        finish(request, GR_STOP_LIMIT);
+    else
+        return output == GR_OUTPUT_GOES_ON;
+    return false;
+}
+
+static bool context_full(gr_request *request) {
+    if (request->prompt_tokens + request->tokens.count < request->session->context)
+        return false;
+    finish(request, GR_STOP_CONTEXT);
+    return true;
+}
+
+// What was chosen while guesses were evaluated. Returns whether there was anything; *out_goes_on as take().
+static bool take_guessed(gr_request *request, bool *out_goes_on) {
+    gr_error error;
+    gr_token token;
+    double log_probability;
+    bool any = false, present;
+    gr_status status;
+    gr_error_init(&error);
+    *out_goes_on = true;
+    while (*out_goes_on && gr_speculation_next(request, &token, &log_probability, &present, &status, &error)) {
+        any = true;
+        if (status != GR_OK)
+            gr_request_fail(request, status, &error);
+        *out_goes_on = status == GR_OK && !context_full(request) && take(request, token, log_probability, present);
+    }
+    return any;
 }
 
 static void advance(gr_request *request) {
     gr_session *session = request->session;
     gr_token token = GR_TOKEN_NONE;
     double log_probability = 0;
-    if (!request->first_ns)
-        request->first_ns = gr_os_now_ns();
-    if (session->tokens.count >= session->context) {
-        finish(request, GR_STOP_CONTEXT);
-        return;
-    }
+    bool goes_on;
     gr_error error;
     gr_error_init(&error);
-    gr_status status = choose(request, &token, &log_probability, &error);
-    if (status == GR_OK && !request->options.ignore_end && gr_tokenizer_is_end(session->model->tokenizer, token)) {
-        finish(request, GR_STOP_END);
-        return;
+    if (!request->first_ns)
+        request->first_ns = gr_os_now_ns();
+    if (!take_guessed(request, &goes_on)) {
+        if (context_full(request))
+            return;
+        gr_status status =
+            gr_request_choose(request, session->logits, session->tokens.count, &token, &log_probability, &error);
+        if (status != GR_OK) {
+            gr_request_fail(request, status, &error);
+            return;
+        }
+        goes_on = take(request, token, log_probability, false);
     }
-    if (status == GR_OK)
-        status = keep(request, token, log_probability, &error);
+    gr_status status = goes_on && request->speculation ? gr_speculate(request, &error) : GR_OK;
     if (status != GR_OK)
         gr_request_fail(request, status, &error);
-    else if (show(request, token))
-        finish(request, GR_STOP_TEXT);
-    else if (request->options.max_tokens && request->tokens.count >= request->options.max_tokens)
-        finish(request, GR_STOP_LIMIT);
+}
+
+static bool is_ready(const gr_session *session) {
+    return !gr_session_waiting(session) && session->logits_behind == session->tokens.count;
 }
 
 bool gr_requests_advance(gr_model *model) {
@@ -242,7 +350,7 @@ bool gr_requests_advance(gr_model *model) {
         if (!request)
             continue;
         bool cancelled = atomic_load(&request->cancelled);
-        if (!cancelled && (gr_session_waiting(session) || session->logits_behind != session->tokens.count))
+        if (!cancelled && (!is_ready(session) || (request->options.guide && !is_ready(request->options.guide))))
             continue;
         any = true;
         request->references++; // a hook may let go of it
@@ -290,6 +398,11 @@ gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_in
                             .text = gr_strbuf_cstr(&request->text),
                             .text_bytes = request->text.size,
                             .tool_calls = calls_of(request),
+                            .top = request->top,
+                            .top_tokens = request->options.top_tokens,
+                            .rewinds = request->rewinds,
+                            .guessed = request->guessed,
+                            .guessed_right = request->guessed_right,
                             .prefill_seconds = (double)(first - request->start_ns) * 1e-9,
                             .decode_seconds = (double)(end - first) * 1e-9};
     memcpy(out_info, &info, size < sizeof info ? size : sizeof info);

@@ -4,18 +4,18 @@
 
 #include "script/request.h"
 
-// Reads `stop`: text, or a list of texts. The array lies in a userdata left on the stack.
-static const char *const *read_stops(const gr_args *args) {
+// Reads an option that is text, or a list of texts. The array lies in a userdata left on the stack.
+static const char *const *read_strings(const gr_args *args, const char *name) {
     lua_State *L = args->L;
-    if (!gr_args_push(args, "stop"))
+    if (!gr_args_push(args, name))
         return NULL;
     int list = lua_gettop(L);
     bool single = lua_type(L, list) == LUA_TSTRING;
     if (!single && lua_type(L, list) != LUA_TTABLE)
-        gr_arg_fail(L, args->function, "stop", "a string or a list of strings", list);
+        gr_arg_fail(L, args->function, name, "a string or a list of strings", list);
     lua_Unsigned count = single ? 1 : lua_rawlen(L, list);
     if (count > 1000)
-        luaL_error(L, "%s: stop: expected at most 1000 strings, got %I", args->function,
+        luaL_error(L, "%s: %s: expected at most 1000 strings, got %I", args->function, name,
                    (lua_Integer)count);
     const char **stops = lua_newuserdatauv(L, ((size_t)count + 1) * sizeof *stops, 0);
     for (lua_Unsigned i = 0; i < count; i++) {
@@ -23,9 +23,9 @@ static const char *const *read_stops(const gr_args *args) {
             lua_pushvalue(L, list);
         else
             lua_rawgeti(L, list, (lua_Integer)i + 1);
-        stops[i] = gr_arg_name(L, -1, args->function, "stop");
+        stops[i] = gr_arg_name(L, -1, args->function, name);
         if (!*stops[i])
-            gr_arg_fail(L, args->function, "stop", "text that is not empty", -1);
+            gr_arg_fail(L, args->function, name, "text that is not empty", -1);
         lua_pop(L, 1); // the options keep it
     }
     stops[count] = NULL;
@@ -49,6 +49,71 @@ static const char *read_sampler(const gr_args *args) {
         return "greedy";
     snprintf(text, sizeof text, "top-k(40);top-p(0.95);temperature(%.6g)", temperature);
     return lua_pushstring(L, text);
+}
+
+// ---- Logit bias: {[token] = x, ["text"] = x}, as stages in front of the chain
+
+// The one token that `text` at the top of the stack is, as a word of its own or as it stands.
+static int32_t single_token(const gr_args *args, gr_model *model) {
+    lua_State *L = args->L;
+    int32_t tokens[4];
+    size_t bytes, count = 0;
+    const char *text = lua_tolstring(L, -1, &bytes);
+    gr_error error;
+    gr_error_init(&error);
+    if (gr_model_tokenize(model, text, bytes, false, false, tokens, 4, &count, &error) != GR_OK)
+        gr_raise(L, args->function, &error);
+    if (count != 1)
+        luaL_error(L, "%s: logit_bias: expected text that is one token, got \"%s\", which is %d", args->function, text,
+                   (int)count);
+    return tokens[0];
+}
+
+// One stage more for the pair at the top of the stack, in the text at `stages`.
+static void add_bias(const gr_args *args, gr_model *model, int table, int stages) {
+    lua_State *L = args->L;
+    char pair[80];
+    double bias = lua_tonumber(L, -1);
+    bool whole = lua_isinteger(L, -2);
+    if (!lua_isnumber(L, -1) || (!whole && lua_type(L, -2) != LUA_TSTRING))
+        gr_arg_fail(L, args->function, "logit_bias", "a table from tokens or texts to numbers", table);
+    lua_pushvalue(L, -2);
+    int32_t token = whole ? (int32_t)gr_arg_whole(L, -1, args->function, "logit_bias", 0, INT32_MAX)
+                          : single_token(args, model);
+    snprintf(pair, sizeof pair, "logit-bias(\"%d:%.9g\");", (int)token, bias);
+    lua_pop(L, 1);
+    lua_pushvalue(L, stages);
+    lua_pushstring(L, pair);
+    lua_concat(L, 2);
+    lua_replace(L, stages);
+}
+
+// `sampler` (NULL: the engine's default) with biases in front of it, on the stack.
+static const char *read_bias(const gr_args *args, gr_model *model, const char *sampler) {
+    lua_State *L = args->L;
+    if (!gr_args_push(args, "logit_bias"))
+        return sampler;
+    int table = lua_gettop(L);
+    if (lua_type(L, table) != LUA_TTABLE)
+        gr_arg_fail(L, args->function, "logit_bias", "a table from tokens or texts to numbers", table);
+    lua_pushliteral(L, "");
+    int stages = lua_gettop(L);
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+        add_bias(args, model, table, stages);
+    lua_pushstring(L, sampler ? sampler : "top-k(40);top-p(0.95);temperature(0.7)");
+    lua_concat(L, 2);
+    return lua_tostring(L, -1);
+}
+
+// A session given as an option; NULL when it is absent. Its box stays on the stack.
+static gr_session *read_session(const gr_args *args, const char *name) {
+    lua_State *L = args->L;
+    if (!gr_args_push(args, name))
+        return NULL;
+    const gr_session_box *box = luaL_testudata(L, -1, GR_LUA_SESSION);
+    if (!box || !box->session)
+        gr_arg_fail(L, args->function, name, "an open session", -1);
+    return box->session;
 }
 
 // ---- choose
@@ -116,12 +181,14 @@ static gr_status choose(void *context, const gr_session *session, const float *l
 // Starts a request on the session at 1 with the options at 2; leaves its box on top of the stack.
 static gr_request_box *start(lua_State *L, const char *function) {
     static const char *const known[] = {"max_tokens", "temperature", "sampler", "seed", "stop",
-                                        "ignore_end", "raw", "choose", NULL};
+                                        "ignore_end", "raw", "choose", "top", "heal", "banned",
+                                        "logit_bias", "guide", "guidance", "guesses", "draft", NULL};
     gr_session_box *session = gr_session_self(L, function);
     gr_error error;
     gr_call call;
     gr_error_init(&error);
     lua_settop(L, 2);
+    luaL_checkstack(L, 60, function); // options stay there
     gr_args args = gr_args_open(L, 2, function, known);
     gr_generate_options options = {
         .struct_size = sizeof options,
@@ -129,8 +196,15 @@ static gr_request_box *start(lua_State *L, const char *function) {
         .seed = gr_args_whole(&args, "seed", 0, 1, UINT64_C(1) << 53),
         .ignore_end = gr_args_flag(&args, "ignore_end", false),
         .raw = gr_args_flag(&args, "raw", false),
-        .stop = read_stops(&args),
-        .sampler = read_sampler(&args)};
+        .top_tokens = (uint32_t)gr_args_whole(&args, "top", 0, 0, 64),
+        .heal = gr_args_flag(&args, "heal", false),
+        .stop = read_strings(&args, "stop"),
+        .banned = read_strings(&args, "banned"),
+        .guide = read_session(&args, "guide"),
+        .guidance = gr_args_number(&args, "guidance", 1.5, 0, 1000),
+        .draft = read_session(&args, "draft")};
+    options.guesses = (uint32_t)gr_args_whole(&args, "guesses", options.draft ? 5 : 0, 0, 32);
+    options.sampler = read_bias(&args, gr_session_model(session->session), read_sampler(&args));
     bool chooses = gr_args_push(&args, "choose");
     if (chooses && lua_type(L, -1) != LUA_TFUNCTION)
         gr_arg_fail(L, function, "choose", "a function", -1);

@@ -88,6 +88,25 @@ static gr_status call_of_answer(const gr_call_source *source, uint32_t index,
                         : GR_ERROR_OUT_OF_RANGE;
 }
 
+// Sets `top`: for each token a list of {token =, log_probability =}, likeliest first.
+static void push_top(lua_State *L, const gr_request_info *info) {
+    if (!info->top_tokens)
+        return;
+    lua_createtable(L, (int)info->generated_tokens, 0);
+    for (uint32_t i = 0; i < info->generated_tokens; i++) {
+        lua_createtable(L, (int)info->top_tokens, 0);
+        for (uint32_t j = 0; j < info->top_tokens; j++) {
+            const gr_token_choice *choice = &info->top[i * info->top_tokens + j];
+            lua_createtable(L, 0, 2);
+            set_whole(L, "token", (uint64_t)choice->token);
+            set_number(L, "log_probability", choice->log_probability);
+            lua_rawseti(L, -2, j + 1);
+        }
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "top");
+}
+
 void gr_request_push_info(lua_State *L, const gr_request_box *box) {
     static const char *const reasons[] = {"none",    "end",       "limit", "text",
                                           "context", "cancelled", "error"};
@@ -113,6 +132,10 @@ void gr_request_push_info(lua_State *L, const gr_request_box *box) {
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_setfield(L, -2, "log_probabilities");
+    push_top(L, &info);
+    set_whole(L, "rewinds", info.rewinds);
+    set_whole(L, "guessed", info.guessed);
+    set_whole(L, "guessed_right", info.guessed_right);
     if (info.decode_seconds > 0 && info.generated_tokens > 1)
         set_number(L, "tokens_per_second", (info.generated_tokens - 1) / info.decode_seconds);
 }

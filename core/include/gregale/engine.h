@@ -358,7 +358,25 @@ typedef struct gr_generate_options {
     gr_status (*choose)(void *context, const gr_session *session, const float *logits, uint32_t vocab,
                         int32_t *out_token, gr_error *error);
     void *choose_context;
+    uint32_t top_tokens; // so many of the likeliest tokens are noted beside each chosen one; at most 64
+    uint32_t heal;       // 1: the prompt's last token is chosen again with what follows, so that a border in the
+                         // middle of a word does no harm; its bytes are not part of the answer
+    const char *const *banned; // strings that never occur: the answer goes back and takes another way; ends with NULL
+    // Logits become guide + guidance * (own - guide); the guide gets every token of the answer. NULL: none.
+    gr_session *guide;
+    double guidance;
+    // Tokens guessed ahead and checked in one step: from earlier text, or by `draft`, a session of a smaller model
+    // with the same vocabulary, which follows this one's tokens. The answer is what it would have been. 0: none.
+    uint32_t guesses;
+    uint32_t reserved;
+    gr_session *draft;
 } gr_generate_options;
+
+typedef struct gr_token_choice {
+    int32_t token;
+    uint32_t reserved;
+    double log_probability; // natural logarithm, before sampling
+} gr_token_choice;
 
 // Says whether a sampler chain makes sense, without a model: INVALID_ARGUMENT, and where in the text.
 gr_status gr_sampler_check(const char *sampler, gr_error *error);
@@ -384,6 +402,10 @@ typedef struct gr_request_info {
     size_t text_bytes;
     uint32_t tool_calls;              // calls read from the answer (they are in the new turn, too)
     double prefill_seconds, decode_seconds;
+    const gr_token_choice *top;       // [generated_tokens][top_tokens], likeliest first; borrowed
+    uint32_t top_tokens;
+    uint32_t rewinds;                 // because of banned strings
+    uint32_t guessed, guessed_right;  // tokens
 } gr_request_info;
 gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_info);
 // Call `index` of the answer, borrowed until the request is released; OUT_OF_RANGE when there is none.
