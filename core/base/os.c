@@ -10,6 +10,12 @@
 #ifdef __linux__
 #include <sys/auxv.h>
 #endif
+#if defined(__has_include)
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#define HAVE_SINGLE_THREADED 1
+#endif
+#endif
 
 #include "base/checked.h"
 
@@ -38,6 +44,14 @@ void *gr_os_alloc(uint64_t bytes) {
 void gr_os_free(void *memory, uint64_t bytes) {
     (void)bytes;
     free(memory);
+}
+
+bool gr_os_single_threaded(void) {
+#ifdef HAVE_SINGLE_THREADED
+    return __libc_single_threaded;
+#else
+    return false;
+#endif
 }
 
 bool gr_os_privileged(void) {

@@ -46,6 +46,9 @@ gr_status gr_file_begin(const char *path, gr_file_writer *out_writer, gr_error *
 gr_status gr_file_add(gr_file_writer *writer, const void *bytes, size_t count, gr_error *error);
 gr_status gr_file_commit(gr_file_writer *writer, gr_error *error);
 void gr_file_abandon(gr_file_writer *writer);
+// Whether this process surely has no other thread than the caller: only then is a child made by fork() free to do more
+// than exec. False where it cannot be told.
+bool gr_os_single_threaded(void);
 bool gr_os_privileged(void); // set-user-id or capabilities gained: the environment is not to be trusted
 // Directory of the running library or executable that contains `symbol`; false when unknown.
 bool gr_os_library_directory(const void *symbol, char *out_path, size_t capacity);
