@@ -66,14 +66,15 @@ bool cf_rig_cache_slot(const cf_rig *rig, uint32_t seq, int64_t position, uint32
     return true;
 }
 
-static bool position_access(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
-                            gr_dtype dtype, void *values, bool write) {
+// `count` positions that lie in one page.
+static bool run_access(cf_rig *rig, uint32_t seq, int64_t position, uint32_t count, uint32_t part,
+                       gr_dtype dtype, void *values, bool write) {
     const gr_backend *backend = rig->suite->backend;
     uint32_t page, slot;
     if (!cf_rig_cache_slot(rig, seq, position, &page, &slot))
         return false;
-    gr_kv_region region = region_of(rig->cache.layer, part, page, slot, 1);
-    uint64_t size = region_bytes(&rig->cache.desc, dtype, part, 1);
+    gr_kv_region region = region_of(rig->cache.layer, part, page, slot, count);
+    uint64_t size = region_bytes(&rig->cache.desc, dtype, part, count);
     gr_status status = write ? backend->kv_write(rig->suite->device, NULL, rig->cache.kv, &region,
                                                  dtype, values, size, NULL)
                              : backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &region,
@@ -81,16 +82,30 @@ static bool position_access(cf_rig *rig, uint32_t seq, int64_t position, uint32_
     return status == GR_OK;
 }
 
-bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, float *out) {
-    return position_access(rig, seq, position, part, GR_DTYPE_F32, out, false);
+// Positions from `position` on that lie in its page, at most `most`.
+static int64_t run_length(const cf_rig *rig, int64_t position, int64_t most) {
+    int64_t tokens = rig->cache.desc.page_tokens, left = tokens - position % tokens;
+    return left < most ? left : most;
+}
+
+bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, int64_t count, uint32_t part,
+                       float *out) {
+    const gr_kv_desc *desc = &rig->cache.desc;
+    for (int64_t end = position + count, run; position < end; position += run) {
+        run = run_length(rig, position, end - position);
+        if (!run_access(rig, seq, position, (uint32_t)run, part, GR_DTYPE_F32, out, false))
+            return false;
+        out += run * desc->kv_heads * (part ? desc->v_dim : desc->k_dim);
+    }
+    return true;
 }
 
 bool cf_rig_cache_copy(cf_rig *from, uint32_t from_seq, cf_rig *to, uint32_t to_seq,
                        int64_t position, uint32_t part) {
     gr_dtype dtype = from->cache.desc.dtype;
     void *values = malloc(region_bytes(&from->cache.desc, dtype, part, 1) + 1);
-    bool good = values && position_access(from, from_seq, position, part, dtype, values, false) &&
-                position_access(to, to_seq, position, part, dtype, values, true);
+    bool good = values && run_access(from, from_seq, position, 1, part, dtype, values, false) &&
+                run_access(to, to_seq, position, 1, part, dtype, values, true);
     free(values);
     return good;
 }
@@ -105,8 +120,7 @@ bool cf_rig_cache_restore(cf_rig *rig) {
 
 bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
                         const float *values) {
-    return position_access(rig, seq, position, part, GR_DTYPE_F32, (float *)(uintptr_t)values,
-                           true);
+    return run_access(rig, seq, position, 1, part, GR_DTYPE_F32, (float *)(uintptr_t)values, true);
 }
 
 // Lowest position that a row of the step may see in sequence s.
@@ -187,16 +201,19 @@ static uint32_t make_tables(cf_rig *rig, gr_step_group *group, const int32_t *ph
     return used;
 }
 
+// Random keys and values for every position that a row may see, a page at a time.
 static bool fill_past(cf_rig *rig) {
     const gr_kv_desc *desc = &rig->cache.desc;
     uint32_t width[2] = {desc->kv_heads * desc->k_dim, desc->kv_heads * desc->v_dim};
-    float *values = cf_rig_alloc(rig, (width[0] + width[1]) * sizeof *values);
+    float *values = cf_rig_alloc(rig, desc->page_tokens * (width[0] + width[1]) * sizeof *values);
     for (uint32_t s = 0; s < rig->step.seqs; s++) {
-        for (int64_t p = lowest(rig, s); p < rig->past[s]; p++) {
+        int64_t count;
+        for (int64_t p = lowest(rig, s); p < rig->past[s]; p += count) {
+            count = run_length(rig, p, rig->past[s] - p);
             for (uint32_t part = 0; part < 2; part++) {
-                for (uint32_t i = 0; i < width[part]; i++)
+                for (uint32_t i = 0; i < count * width[part]; i++)
                     values[i] = (float)cf_normal(&rig->random);
-                if (!cf_rig_cache_write(rig, s, p, part, values)) {
+                if (!run_access(rig, s, p, (uint32_t)count, part, GR_DTYPE_F32, values, true)) {
                     cf_fail(rig->suite, rig->name, "kv_write refuses position %lld", (long long)p);
                     return false;
                 }
@@ -344,7 +361,7 @@ static bool check_row(cf_rig *rig, const gr_node *write, uint32_t t, uint32_t pa
     const double *exact = rig->exact[write->in[part]] + (uint64_t)t * width;
     float *stored = malloc((width + 1) * sizeof *stored);
     bool good = stored && cf_rig_cache_read(rig, (uint32_t)rig->step.row_seq[t],
-                                            rig->step.positions[t], part, stored);
+                                            rig->step.positions[t], 1, part, stored);
     for (uint32_t i = 0; i < width && good; i++) {
         double largest = 0;
         for (uint32_t j = i / 32 * 32; j < width && j < i / 32 * 32 + 32; j++)

@@ -165,6 +165,22 @@ static void needles(cf_suite *suite, gr_dtype dtype, uint32_t window, uint32_t p
     }
 }
 
+// At a window as models have them an error of one key is a small part of the whole, but not of a
+// needle.
+static void wide_needles(cf_suite *suite, gr_dtype dtype) {
+    enum { W = 4096 };
+    const shape s = {.heads = 4,
+                     .kv_heads = 2,
+                     .k_dim = 64,
+                     .v_dim = 64,
+                     .window = W,
+                     .page = 64,
+                     .dtype = dtype};
+    needle(suite, s, W + 5, W - 1, 1);
+    needle(suite, s, W + 5, W - 1, 3);
+    needle(suite, s, W + 5, W, 3);
+}
+
 static void geometries(cf_suite *suite) {
     static const uint32_t heads[][2] = {{4, 4}, {8, 2}, {8, 1}, {9, 3}, {1, 1}};
     static const uint32_t dims[][2] = {{64, 64}, {128, 128}, {32, 96}, {96, 96}};
@@ -296,6 +312,8 @@ void cf_cases_attention(cf_suite *suite) {
             needles(suite, dtypes[d], 64, 16);
     }
     needles(suite, GR_DTYPE_F32, 16, 16);
+    wide_needles(suite, GR_DTYPE_F16);
+    wide_needles(suite, GR_DTYPE_Q8_0);
     geometries(suite);
     variants(suite);
 }

@@ -323,8 +323,8 @@ static bool measure_cache(distance *d, tree *a, tree *b) {
         uint32_t seq = (uint32_t)a->rig.step.row_seq[row];
         for (uint32_t part = 0; part < 2; part++) {
             int64_t position = a->rig.step.positions[row];
-            if (!cf_rig_cache_read(&a->rig, seq, position, part, one) ||
-                !cf_rig_cache_read(&b->rig, seq, position, part, other))
+            if (!cf_rig_cache_read(&a->rig, seq, position, 1, part, one) ||
+                !cf_rig_cache_read(&b->rig, seq, position, 1, part, other))
                 return false;
             measure(d, one, other, WIDTH);
         }

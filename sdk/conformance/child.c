@@ -46,7 +46,8 @@ static const struct part {
     {GR_LEVEL_OPS, cf_cases_golden},    {GR_LEVEL_OPS, cf_cases_matmul},
     {GR_LEVEL_OPS, cf_cases_attention}, {GR_LEVEL_OPS, cf_cases_values},
     {GR_LEVEL_OPS, cf_cases_blocks},    {GR_LEVEL_OPS, cf_cases_invariance},
-    {GR_LEVEL_MODEL, cf_cases_model},   {GR_LEVEL_LIVE, cf_cases_live},
+    {GR_LEVEL_MODEL, cf_cases_model},   {GR_LEVEL_LIVE, cf_cases_moves},
+    {GR_LEVEL_LIVE, cf_cases_live},
 };
 
 // ---- What cases say ----

@@ -152,16 +152,14 @@ static keys keys_paged(cf_rig *rig, uint32_t s) {
     found.count = end > found.first ? end - found.first : 0;
     uint64_t wide[2] = {(uint64_t)desc->kv_heads * desc->k_dim,
                         (uint64_t)desc->kv_heads * desc->v_dim};
-    found.k = cf_rig_alloc(rig, (uint64_t)found.count * wide[0] * sizeof(double));
-    found.v = cf_rig_alloc(rig, (uint64_t)found.count * wide[1] * sizeof(double));
-    float *row = cf_rig_alloc(rig, (wide[0] + wide[1]) * sizeof *row);
-    for (int64_t i = 0; i < found.count; i++) {
-        for (uint32_t part = 0; part < 2; part++) {
-            double *to = (part ? found.v : found.k) + (uint64_t)i * wide[part];
-            bool good = cf_rig_cache_read(rig, s, found.first + i, part, row);
-            for (uint64_t j = 0; j < wide[part]; j++)
-                to[j] = good ? (double)row[j] : NAN;
-        }
+    for (uint32_t part = 0; part < 2; part++) {
+        uint64_t size = (uint64_t)found.count * wide[part];
+        double *to = cf_rig_alloc(rig, size * sizeof *to);
+        float *from = cf_rig_alloc(rig, size * sizeof *from);
+        bool good = cf_rig_cache_read(rig, s, found.first, found.count, part, from);
+        for (uint64_t i = 0; i < size; i++)
+            to[i] = good ? (double)from[i] : NAN;
+        *(part ? &found.v : &found.k) = to;
     }
     return found;
 }

@@ -241,8 +241,9 @@ gr_node *cf_rig_node(cf_rig *rig, gr_op op, const void *attrs, uint32_t in_count
 // rolled away as the window allows, but for up to two more; every byte NaN except the past positions
 // that a row of the step may see. rig->cache.forks says what the sequences share.
 bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window);
-// The value at one position of the cache, read in F32 through kv_read.
-bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part, float *out);
+// `count` positions of the cache, read in F32 through kv_read: [count][kv head][dim].
+bool cf_rig_cache_read(cf_rig *rig, uint32_t seq, int64_t position, int64_t count, uint32_t part,
+                       float *out);
 bool cf_rig_cache_write(cf_rig *rig, uint32_t seq, int64_t position, uint32_t part,
                         const float *values);
 // Copies one position between two rigs of one geometry, bit for bit.
@@ -266,6 +267,37 @@ void cf_rig_finish(cf_rig *rig);
 // (said).
 bool cf_rig_run(cf_rig *rig);
 void cf_rig_end(cf_rig *rig);
+
+// ---- chain.c ----
+
+#define CF_CHAIN_ROWS 5
+#define CF_CHAIN_WIDTH 64
+
+// Program 0 computes b = a + x, program 1 a = b + x. Link i runs program i % 2.
+typedef struct cf_chain {
+    cf_suite *suite;
+    gr_value values[3]; // a, b, x
+    uint32_t in[2][2], out[2];
+    gr_node nodes[2];
+    gr_segment segments[2];
+    gr_step step;
+    int32_t positions[CF_CHAIN_ROWS], row_seq[CF_CHAIN_ROWS], seq_rows[2];
+    gr_buffer *arena, *scratch[2];
+    gr_program *programs[2];
+    gr_fence *fence;
+    float x[CF_CHAIN_ROWS * CF_CHAIN_WIDTH];
+} cf_chain;
+
+// Makes everything on `device`, with a = 0; false with a failure or a skip said. Unmake it in either case.
+bool cf_chain_make(cf_chain *c, cf_suite *suite, gr_device *device, const char *name);
+void cf_chain_unmake(cf_chain *c, gr_device *device);
+gr_status cf_chain_compile(cf_chain *c, gr_device *device, uint32_t which, gr_program **out_program,
+                           gr_program_info *out_info);
+// Gives link `i` (from 0) to a queue; its signal is i + 1. `wait`: it waits for link i - 1 first.
+gr_status cf_chain_give(cf_chain *c, gr_device *device, gr_queue *queue, uint64_t i, bool wait);
+gr_status cf_chain_wait(cf_chain *c, gr_device *device, uint64_t links);
+// Whether the last of `links` links gave links * x.
+bool cf_chain_right(cf_chain *c, gr_device *device, uint64_t links);
 
 // ---- oracle.c ----
 
@@ -297,6 +329,7 @@ void cf_cases_memory(cf_suite *suite);   // buffers, weights, fences, hostile de
 void cf_cases_cache(cf_suite *suite);    // pools
 void cf_cases_programs(cf_suite *suite); // compile and submit refuse what they must
 void cf_cases_model(cf_suite *suite);    // whole small models, by the engine
+void cf_cases_moves(cf_suite *suite);    // caches that move, pages used again
 void cf_cases_live(cf_suite *suite);     // beside and after other work
 void cf_cases_versions(cf_suite *suite); // structs of newer and older hosts
 void cf_cases_golden(cf_suite *suite);   // dtypes against the gguf package

@@ -131,21 +131,23 @@ static const char *attention_refuse(const gr_node_view *node) {
     return node->attrs.attention.flags & GR_ATTENTION_DENSE ? "dense keys: not written yet" : NULL;
 }
 
-// The running sum of values, and one expanded head of K or V.
+// The running sum of values in F64, and one expanded head of K or V.
 static uint64_t attention_scratch(const gr_node_view *node) {
     const gr_attrs_attention *a = &node->attrs.attention;
-    return a->v_dim + (a->k_dim > a->v_dim ? a->k_dim : a->v_dim);
+    return 2 * (uint64_t)a->v_dim + (a->k_dim > a->v_dim ? a->k_dim : a->v_dim);
 }
 
 // One query head of row t. Keys are visited in ascending order: when a larger score appears, what
-// was summed is scaled down to it.
+// was summed is scaled down to it. The sums are F64: behind a dominant key, thousands of small
+// weights would each be lost in F32.
 static void attend(const gr_call *call, const mydevice_task *task, const gr_step_group *pages,
                    uint32_t t, uint32_t head) {
     const gr_attrs_attention *a = &call->node.attrs.attention;
     const gr_kv_shape *shape = &call->kv->shape;
     const float *q = gr_call_in(call, 0) + ((uint64_t)t * a->heads + head) * a->k_dim;
     float *out = gr_call_out(call, 0) + ((uint64_t)t * a->heads + head) * a->v_dim;
-    float *sum = task->scratch, *row = sum + a->v_dim, total = 0, largest = -INFINITY;
+    double *sum = (double *)(void *)task->scratch, total = 0;
+    float *row = task->scratch + 2 * (uint64_t)a->v_dim, largest = -INFINITY;
     uint64_t kv_head = head / (a->heads / a->kv_heads);
     uint32_t seq = (uint32_t)task->step->row_seq[t];
     int64_t first, last;
@@ -160,23 +162,23 @@ static void attend(const gr_call *call, const mydevice_task *task, const gr_step
         if (a->softcap != 0)
             score = a->softcap * tanhf(score / a->softcap);
         if (score > largest) {
-            float shrink = expf(largest - score);
+            double shrink = (double)expf(largest - score);
             for (uint32_t i = 0; i < a->v_dim; i++)
                 sum[i] *= shrink;
             total *= shrink;
             largest = score;
         }
-        float weight = expf(score - largest);
+        double weight = (double)expf(score - largest);
         gr_row_decode(shape->dtype,
                       gr_call_kv_row(call, pages, 1, seq, position) +
                           kv_head * shape->head_bytes[1],
                       a->v_dim, row);
         for (uint32_t i = 0; i < a->v_dim; i++)
-            sum[i] += weight * row[i];
+            sum[i] += weight * (double)row[i];
         total += weight;
     }
     for (uint32_t i = 0; i < a->v_dim; i++)
-        out[i] = last < first ? 0 : sum[i] / total;
+        out[i] = last < first ? 0 : (float)(sum[i] / total);
 }
 
 static void attention(const gr_call *call, const mydevice_task *task) {

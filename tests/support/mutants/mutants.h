@@ -39,6 +39,15 @@ static inline void mutant_hoard(void) {
         memory[i] = 1;
 }
 
+// A number with the 11 bits that F16 has.
+static inline float mutant_coarse(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits &= ~UINT32_C(0x1fff);
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 // Keeps itself loaded.
 static inline void mutant_stay(void) {
     Dl_info info;
