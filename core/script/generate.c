@@ -53,39 +53,45 @@ static const char *read_sampler(const gr_args *args) {
 
 // ---- Logit bias: {[token] = x, ["text"] = x}, as stages in front of the chain
 
-// The one token that `text` at the top of the stack is, as a word of its own or as it stands.
-static int32_t single_token(const gr_args *args, gr_model *model) {
-    lua_State *L = args->L;
-    int32_t tokens[4];
-    size_t bytes, count = 0;
-    const char *text = lua_tolstring(L, -1, &bytes);
-    gr_error error;
-    gr_error_init(&error);
-    if (gr_model_tokenize(model, text, bytes, false, false, tokens, 4, &count, &error) != GR_OK)
-        gr_raise(L, args->function, &error);
-    if (count != 1)
-        luaL_error(L, "%s: logit_bias: expected text that is one token, got \"%s\", which is %d", args->function, text,
-                   (int)count);
-    return tokens[0];
-}
-
-// One stage more for the pair at the top of the stack, in the text at `stages`.
-static void add_bias(const gr_args *args, gr_model *model, int table, int stages) {
-    lua_State *L = args->L;
-    char pair[80];
-    double bias = lua_tonumber(L, -1);
-    bool whole = lua_isinteger(L, -2);
-    if (!lua_isnumber(L, -1) || (!whole && lua_type(L, -2) != LUA_TSTRING))
-        gr_arg_fail(L, args->function, "logit_bias", "a table from tokens or texts to numbers", table);
-    lua_pushvalue(L, -2);
-    int32_t token = whole ? (int32_t)gr_arg_whole(L, -1, args->function, "logit_bias", 0, INT32_MAX)
-                          : single_token(args, model);
-    snprintf(pair, sizeof pair, "logit-bias(\"%d:%.9g\");", (int)token, bias);
-    lua_pop(L, 1);
+// One stage more, in the text at `stages`.
+static void add_stage(lua_State *L, int stages, uint64_t token, double bias) {
+    char stage[80];
+    snprintf(stage, sizeof stage, "logit-bias(\"%u:%.9g\");", (unsigned)token, bias);
     lua_pushvalue(L, stages);
-    lua_pushstring(L, pair);
+    lua_pushstring(L, stage);
     lua_concat(L, 2);
     lua_replace(L, stages);
+}
+
+// For every token that writes the text at `index`: a letter may have one of its own and one for its byte.
+static void add_text_bias(const gr_args *args, gr_model *model, int index, int stages, double bias) {
+    lua_State *L = args->L;
+    gr_model_info info = {.struct_size = sizeof info};
+    char piece[64];
+    size_t bytes;
+    bool any = false;
+    const char *text = lua_tolstring(L, index, &bytes);
+    gr_model_info_get(model, &info);
+    for (uint32_t token = 0; token < info.vocab && bytes && bytes <= sizeof piece; token++) {
+        if (gr_model_piece(model, (int32_t)token, false, piece, sizeof piece) != bytes || memcmp(piece, text, bytes) != 0)
+            continue;
+        add_stage(L, stages, token, bias);
+        any = true;
+    }
+    if (!any)
+        luaL_error(L, "%s: logit_bias: expected text that is one token, got \"%s\"", args->function, text);
+}
+
+static void add_bias(const gr_args *args, gr_model *model, int table, int stages) {
+    lua_State *L = args->L;
+    int key = lua_gettop(L) - 1;
+    double bias = lua_tonumber(L, -1);
+    if (lua_isnumber(L, -1) && lua_isinteger(L, key))
+        add_stage(L, stages, gr_arg_whole(L, key, args->function, "logit_bias", 0, INT32_MAX), bias);
+    else if (lua_isnumber(L, -1) && lua_type(L, key) == LUA_TSTRING)
+        add_text_bias(args, model, key, stages, bias);
+    else
+        gr_arg_fail(L, args->function, "logit_bias", "a table from tokens or texts to numbers", table);
 }
 
 // `sampler` (NULL: the engine's default) with biases in front of it, on the stack.

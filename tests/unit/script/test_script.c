@@ -118,6 +118,11 @@ static void branches(void **state) {
     run_file("branches.lua");
 }
 
+static void steering(void **state) {
+    (void)state;
+    run_file("steering.lua");
+}
+
 // ---- Running files
 
 static char *write_script(const char *text) {
@@ -211,7 +216,7 @@ int main(void) {
         cmocka_unit_test(generation),
         cmocka_unit_test(lifetimes),
         cmocka_unit_test(tools),
-        cmocka_unit_test(branches),
+        cmocka_unit_test(branches), cmocka_unit_test(steering),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),
         cmocka_unit_test(a_missing_file_is_said),
