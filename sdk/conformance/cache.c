@@ -212,7 +212,7 @@ static bool fill_past(cf_rig *rig) {
             count = run_length(rig, p, rig->past[s] - p);
             for (uint32_t part = 0; part < 2; part++) {
                 for (uint32_t i = 0; i < count * width[part]; i++)
-                    values[i] = (float)cf_normal(&rig->random);
+                    values[i] = (float)cf_uniform(&rig->random, -1.75, 1.75);
                 if (!run_access(rig, s, p, (uint32_t)count, part, GR_DTYPE_F32, values, true)) {
                     cf_fail(rig->suite, rig->name, "kv_write refuses position %lld", (long long)p);
                     return false;

@@ -47,7 +47,7 @@ static const struct part {
     {GR_LEVEL_OPS, cf_cases_attention}, {GR_LEVEL_OPS, cf_cases_values},
     {GR_LEVEL_OPS, cf_cases_blocks},    {GR_LEVEL_OPS, cf_cases_invariance},
     {GR_LEVEL_MODEL, cf_cases_model},   {GR_LEVEL_LIVE, cf_cases_moves},
-    {GR_LEVEL_LIVE, cf_cases_live},
+    {GR_LEVEL_LIVE, cf_cases_sessions}, {GR_LEVEL_LIVE, cf_cases_live},
 };
 
 // ---- What cases say ----
@@ -290,7 +290,8 @@ _Noreturn void cf_child_main(const cf_order *order, int pipe) {
     tell(&suite, CF_LOADED, suite.backend->flags & GR_BACKEND_PINNED ? 1 : 0, why);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         suite.turn.level = parts[i].level;
-        parts[i].cases(&suite);
+        if (!order->wanted || suite.turn.left)
+            parts[i].cases(&suite);
     }
     close_device(&suite);
     tell(&suite, CF_CLOSED, 0, "");

@@ -19,10 +19,17 @@ double cf_uniform(cf_random *random, double low, double high) {
     return low + (high - low) * (double)(cf_next(random) >> 11) * 0x1p-53;
 }
 
-// Box and Muller 1958.
+// Box and Muller 1958: two at a time, of which one is kept for the next call.
 double cf_normal(cf_random *random) {
+    if (random->spare != 0) {
+        double spare = random->spare;
+        random->spare = 0;
+        return spare;
+    }
     double u = 1.0 - cf_uniform(random, 0.0, 1.0), v = cf_uniform(random, 0.0, 1.0);
-    return sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
+    double radius = sqrt(-2.0 * log(u));
+    random->spare = radius * sin(6.283185307179586 * v);
+    return radius * cos(6.283185307179586 * v);
 }
 
 double cf_laplace(cf_random *random) {

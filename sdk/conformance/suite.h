@@ -19,6 +19,7 @@
 
 typedef struct cf_random {
     uint64_t state;
+    double spare; // cf_normal's; 0: none
 } cf_random;
 
 uint64_t cf_next(cf_random *random);
@@ -330,6 +331,7 @@ void cf_cases_cache(cf_suite *suite);    // pools
 void cf_cases_programs(cf_suite *suite); // compile and submit refuse what they must
 void cf_cases_model(cf_suite *suite);    // whole small models, by the engine
 void cf_cases_moves(cf_suite *suite);    // caches that move, pages used again
+void cf_cases_sessions(cf_suite *suite); // sessions that move, fail over, are cancelled
 void cf_cases_live(cf_suite *suite);     // beside and after other work
 void cf_cases_versions(cf_suite *suite); // structs of newer and older hosts
 void cf_cases_golden(cf_suite *suite);   // dtypes against the gguf package
