@@ -27,6 +27,7 @@ struct gr_script {
     lua_State *branch; // the coroutine that gregale.parallel runs now, or NULL
     bool stepping;     // inside a step, so no other may begin
     volatile sig_atomic_t interrupted;
+    uint32_t interruptions; // raised so far
     struct gr_noted_event *events; // of devices, in order, not yet told
 };
 
@@ -144,6 +145,7 @@ bool gr_push_tool_calls(lua_State *L, const gr_call_source *source);
 
 // Functions of types and the module that have a file of their own.
 int gr_lua_parallel(lua_State *L);
+int gr_lua_map(lua_State *L);
 int gr_lua_session_generate(lua_State *L);
 int gr_lua_session_stream(lua_State *L);
 int gr_lua_session_choose(lua_State *L);

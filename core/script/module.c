@@ -201,6 +201,7 @@ int luaopen_gregale(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"configure", configure}, {"devices", devices},          {"why", why},
         {"load", load},           {"parallel", gr_lua_parallel},
+        {"map", gr_lua_map},
         {"on_device_event", gr_lua_on_device_event},         {NULL, NULL}};
     gr_script_open(L);
     gr_model_type(L);

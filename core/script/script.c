@@ -148,6 +148,7 @@ void gr_script_check_interrupt(lua_State *L, gr_script *script) {
     if (!script->interrupted)
         return;
     script->interrupted = 0;
+    script->interruptions++;
     lua_sethook(script->main, NULL, 0, 0);
     luaL_error(L, "interrupted");
 }

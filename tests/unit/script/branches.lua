@@ -56,12 +56,13 @@ local blocked = gregale.parallel{
 for i = 1, 3 do same(blocked[i], alone[i], "blocking branch " .. i) end
 same(coroutine.wrap(function() return model:session():append(prompts[4]):generate(greedy) end)(), alone[4])
 
--- An error in one branch is raised; the others' scopes are closed, and the model is sound.
+-- An error ends its branch; the others go on, and then it is raised as it was. The model is sound.
 local closed = 0
 local function scoped()
   local s = model:session():append(prompts[1])
   local mark <close> = setmetatable({}, { __close = function() closed = closed + 1 s:close() end })
-  for _ in s:stream{ ignore_end = true } do end
+  for _ in s:stream{ max_tokens = 9, ignore_end = true } do end
+  return true
 end
 local thrown = {}
 local fine, caught = pcall(gregale.parallel, { scoped, function()
@@ -76,3 +77,28 @@ local inside = gregale.parallel{ function()
   return (select(2, pcall(function() model:session():append("x"):generate{ choose = function() error("bad", 0) end } end)))
 end, functions[2] }
 same(inside[1], "bad"); same(inside[2], alone[2])
+
+-- Errors collected: results and errors stand at their branches' numbers.
+local collected = gregale.parallel{ functions[1], function() error(thrown) end, scoped, errors = "collect" }
+same(collected[1], alone[1]); same(collected[2], nil); same(collected.errors[2], thrown); same(collected[3], true)
+same(collected.errors[1], nil); same(collected.n, 3)
+raises(function() gregale.parallel{ errors = "ignore" } end, "errors", "raise or collect")
+raises(function() gregale.parallel{ function() error("first") end, function() error("second") end } end, "first")
+
+-- map: results in order, never more at once than asked for, elements and their numbers as arguments.
+local running, most = 0, 0
+local mapped = gregale.map(prompts, function(prompt, i)
+  running = running + 1
+  most = math.max(most, running)
+  local text = model:session():append(prompt):generate(greedy)
+  running = running - 1
+  return i .. text
+end, { concurrency = 2 })
+same(mapped.n, 4); same(most, 2)
+for i in ipairs(prompts) do same(mapped[i], i .. alone[i]) end
+same(#gregale.map({}, print), 0)
+local squares = gregale.map({ 1, 2, 3, 4, 5 }, function(x) if x == 3 then error("three") end return x * x end,
+  { errors = "collect", concurrency = 1 })
+same(squares[5], 25); same(squares[3], nil); assert(squares.errors[3]:find("three", 1, true))
+raises(function() gregale.map({ 1 }, 5) end, "f", "function")
+raises(function() gregale.map({ 1 }, print, { concurrency = 0 }) end, "concurrency")
