@@ -146,6 +146,13 @@ void gr_buckets_drop(gr_model *model);
 // ---- request.c ----
 // Chooses the next token of every request that has logits waiting. Returns whether any did.
 bool gr_requests_advance(gr_model *model);
+// A request that its session does not know yet. Release it.
+gr_status gr_request_create(gr_session *session, const gr_generate_options *options, gr_request **out_request,
+                            gr_error *error);
+// Adds the text of the token that was generated last; true when a stop string is complete.
+bool gr_request_show(gr_request *request, gr_token token);
+// Ends the session's request; what it said becomes a turn.
+void gr_request_end(gr_request *request, gr_stop_reason reason);
 // Ends the session's request with an error.
 void gr_request_fail(gr_request *request, gr_status status, const gr_error *error);
 // ---- session.c ----

@@ -56,12 +56,10 @@ static gr_status ready_prompt(gr_request *request, gr_error *error) {
     return status;
 }
 
-gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
-                           gr_error *error) {
+gr_status gr_request_create(gr_session *session, const gr_generate_options *options, gr_request **out_request,
+                            gr_error *error) {
     static const gr_generate_options defaults = {.struct_size = sizeof defaults};
     *out_request = NULL;
-    if (session->request)
-        return gr_fail(error, GR_ERROR_BUSY, "engine", "the session is generating already");
     gr_request *request = calloc(1, sizeof *request);
     if (!request)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a request");
@@ -75,12 +73,26 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
         status = make_chain(&request->chain, request->options.sampler, error);
     request->options.stop = NULL;
     request->options.sampler = NULL;
-    if (status == GR_OK && !request->options.seed &&
-        getentropy(&request->options.seed, sizeof request->options.seed) != 0)
+    if (status == GR_OK)
+        *out_request = request;
+    else
+        gr_request_release(request);
+    return status;
+}
+
+gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
+                           gr_error *error) {
+    gr_request *request = NULL;
+    *out_request = NULL;
+    if (session->request)
+        return gr_fail(error, GR_ERROR_BUSY, "engine", "the session is generating already");
+    gr_status status = gr_request_create(session, options, &request, error);
+    if (status != GR_OK)
+        return status;
+    if (!request->options.seed && getentropy(&request->options.seed, sizeof request->options.seed) != 0)
         request->options.seed = gr_os_now_ns() | 1;
     request->options.seed &= UINT64_C(0x1FFFFFFFFFFFFF); // fits a double, so that any language can hand it back
-    if (status == GR_OK)
-        status = ready_prompt(request, error);
+    status = ready_prompt(request, error);
     if (status != GR_OK) {
         gr_request_release(request);
         return status;
@@ -128,7 +140,7 @@ static void record_turn(gr_request *request) {
                     &request->error);
 }
 
-static void finish(gr_request *request, gr_stop_reason reason) {
+void gr_request_end(gr_request *request, gr_stop_reason reason) {
     request->reason = reason;
     request->end_ns = gr_os_now_ns();
     gr_output_end(request);
@@ -141,7 +153,7 @@ void gr_request_fail(gr_request *request, gr_status status, const gr_error *erro
     request->status = status;
     if (error)
         request->error = *error;
-    finish(request, GR_STOP_ERROR);
+    gr_request_end(request, GR_STOP_ERROR);
 }
 
 void gr_request_cancel(gr_request *request) {
@@ -188,9 +200,8 @@ static gr_status keep(gr_request *request, gr_token token, double log_probabilit
     return gr_session_append_tokens(request->session, &token, 1, error);
 }
 
-// Adds the text of a token; the space that an SPM vocabulary puts before the first word of an answer is
-// not part of the answer.
-static bool show(gr_request *request, gr_token token) {
+// The space that an SPM vocabulary puts before the first word of an answer is not part of the answer.
+bool gr_request_show(gr_request *request, gr_token token) {
     char small[64], *bytes = small;
     const gr_tokenizer *tokenizer = request->session->model->tokenizer;
     size_t count = gr_tokenizer_piece(tokenizer, token, false, small, sizeof small);
@@ -214,24 +225,24 @@ static void advance(gr_request *request) {
     if (!request->first_ns)
         request->first_ns = gr_os_now_ns();
     if (session->tokens.count >= session->context) {
-        finish(request, GR_STOP_CONTEXT);
+        gr_request_end(request, GR_STOP_CONTEXT);
         return;
     }
     gr_error error;
     gr_error_init(&error);
     gr_status status = choose(request, &token, &log_probability, &error);
     if (status == GR_OK && !request->options.ignore_end && gr_tokenizer_is_end(session->model->tokenizer, token)) {
-        finish(request, GR_STOP_END);
+        gr_request_end(request, GR_STOP_END);
         return;
     }
     if (status == GR_OK)
         status = keep(request, token, log_probability, &error);
     if (status != GR_OK)
         gr_request_fail(request, status, &error);
-    else if (show(request, token))
-        finish(request, GR_STOP_TEXT);
+    else if (gr_request_show(request, token))
+        gr_request_end(request, GR_STOP_TEXT);
     else if (request->options.max_tokens && request->tokens.count >= request->options.max_tokens)
-        finish(request, GR_STOP_LIMIT);
+        gr_request_end(request, GR_STOP_LIMIT);
 }
 
 bool gr_requests_advance(gr_model *model) {
@@ -247,7 +258,7 @@ bool gr_requests_advance(gr_model *model) {
         any = true;
         request->references++; // a hook may let go of it
         if (cancelled)
-            finish(request, GR_STOP_CANCELLED);
+            gr_request_end(request, GR_STOP_CANCELLED);
         else
             advance(request);
         gr_request_release(request);
