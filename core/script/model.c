@@ -11,7 +11,7 @@ gr_model_box *gr_model_new(lua_State *L) {
     return box;
 }
 
-static gr_model *self(lua_State *L, const char *function) {
+gr_model *gr_model_self(lua_State *L, const char *function) {
     gr_model_box *box = luaL_checkudata(L, 1, GR_LUA_MODEL);
     if (!box->model)
         luaL_error(L, "%s: the model is closed", function);
@@ -31,7 +31,7 @@ static void set_text(lua_State *L, const char *key, const char *value) {
 static int info(lua_State *L) {
     gr_model_info info = {.struct_size = sizeof info};
     char hex[2 * sizeof info.fingerprint + 1];
-    gr_model_info_get(self(L, "model:info"), &info);
+    gr_model_info_get(gr_model_self(L, "model:info"), &info);
     lua_createtable(L, 0, 24);
     set_text(L, "path", info.path);
     set_text(L, "name", info.name);
@@ -64,7 +64,7 @@ static int info(lua_State *L) {
 #define FUNCTION "model:tokenize"
 static int tokenize(lua_State *L) {
     static const char *const known[] = {"special", "parse_control", NULL};
-    gr_model *model = self(L, FUNCTION);
+    gr_model *model = gr_model_self(L, FUNCTION);
     size_t bytes, count;
     gr_error error;
     gr_error_init(&error);
@@ -99,7 +99,7 @@ static void add_piece(gr_model *model, luaL_Buffer *text, int32_t token, bool co
 
 static int detokenize(lua_State *L) {
     static const char *const known[] = {"render_control", NULL};
-    gr_model *model = self(L, FUNCTION);
+    gr_model *model = gr_model_self(L, FUNCTION);
     gr_model_info info = {.struct_size = sizeof info};
     gr_model_info_get(model, &info);
     gr_args args = gr_args_open(L, 3, FUNCTION, known);
@@ -128,7 +128,7 @@ static int detokenize(lua_State *L) {
 #undef FUNCTION
 
 static int is_end(lua_State *L) {
-    gr_model *model = self(L, "model:is_end");
+    gr_model *model = gr_model_self(L, "model:is_end");
     int32_t token = (int32_t)gr_arg_whole(L, 2, "model:is_end", "token", 0, INT32_MAX);
     lua_pushboolean(L, gr_model_is_end(model, token));
     return 1;
@@ -137,7 +137,7 @@ static int is_end(lua_State *L) {
 #define FUNCTION "model:session"
 static int session(lua_State *L) {
     static const char *const known[] = {"system", "context", "priority", "encoder", "tools", NULL};
-    gr_model *model = self(L, FUNCTION);
+    gr_model *model = gr_model_self(L, FUNCTION);
     gr_model_box *box = lua_touserdata(L, 1);
     gr_error error;
     gr_error_init(&error);
@@ -199,7 +199,7 @@ void gr_model_type(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"info", info},     {"tokenize", tokenize}, {"detokenize", detokenize},
         {"is_end", is_end}, {"session", session},   {"close", close_model},
-        {NULL, NULL}};
+        {"restore", gr_lua_model_restore}, {NULL, NULL}};
     static const luaL_Reg meta[] = {
         {"__gc", close_model}, {"__close", close_model}, {"__tostring", describe}, {NULL, NULL}};
     gr_push_type(L, GR_LUA_MODEL, methods, meta);

@@ -281,6 +281,7 @@ void gr_session_type(lua_State *L) {
                                        {"stream", gr_lua_session_stream},
                                        {"choose", gr_lua_session_choose},
                                        {"score", gr_lua_session_score},
+                                       {"save", gr_lua_session_save},
                                        {"close", close_session},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", close_session},
