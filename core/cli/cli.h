@@ -34,7 +34,7 @@ const gr_command *const *gr_commands(void); // generated; ends with NULL
 
 // ---- options.c: the options that many commands take
 typedef struct gr_cli_options {
-    const char *device, *sampler, *chat_format, *trace, *system, *prompt;
+    const char *device, *sampler, *chat_format, *trace, *system, *prompt, *save, *restore;
     const char *positional[4];
     int positional_count, positional_limit;
     uint32_t threads, context, max_tokens, chunk;
@@ -73,7 +73,7 @@ typedef struct gr_cli {
 // Each returns an exit code, having printed the error.
 int gr_cli_open_engine(gr_cli *cli, const gr_cli_options *options);
 int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *path);
-int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options);
+int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options); // restored, when they name a file
 // Evaluates the prompt, with a progress bar. Prints nothing else.
 gr_status gr_cli_evaluate(gr_cli *cli);
 // Writes the trace that was asked for, lets go of everything; returns `code`, or what writing the trace gave.
@@ -84,6 +84,12 @@ int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code);
 bool gr_move_progress(void *context, const gr_move_info *info);
 // One line on how a move went.
 void gr_print_move(FILE *stream, const gr_move_info *info);
+
+// ---- snapshot.c
+// Saves the session, with a progress bar, also when what it did last was interrupted.
+int gr_cli_save(gr_cli *cli, const char *path);
+// Puts the session of a file in place of the present one, which stays when that fails.
+int gr_cli_restore(gr_cli *cli, const gr_cli_options *options, const char *path);
 
 // ---- report.c
 bool gr_is_terminal(FILE *stream);

@@ -171,6 +171,7 @@ static gr_status add_turn(chat *c, gr_chat_role role, const char *text, size_t b
 static void start_over(chat *c) {
     gr_session_release(c->cli.session);
     c->cli.session = NULL;
+    c->options.restore = NULL; // of the beginning
     c->code = gr_cli_open_session(&c->cli, &c->options);
     if (!c->code && c->system && add_turn(c, GR_CHAT_SYSTEM, c->system, strlen(c->system)) != GR_OK)
         c->code = gr_report(&c->cli.error);
@@ -231,6 +232,20 @@ static void do_system(chat *c, const char *argument) {
 }
 
 static void do_save(chat *c, const char *argument) {
+    if (*argument)
+        gr_cli_save(&c->cli, argument);
+    else
+        fputs("/save needs a file name\n", stderr);
+}
+
+static void do_restore(chat *c, const char *argument) {
+    if (*argument)
+        gr_cli_restore(&c->cli, &c->options, argument);
+    else
+        fputs("/restore needs a file name\n", stderr);
+}
+
+static void do_export(chat *c, const char *argument) {
     static const char *const names[] = {"system", "user", "assistant", "tool"};
     gr_strbuf out = {0};
     for (uint32_t i = 0; i < gr_session_turn_count(c->cli.session); i++) {
@@ -243,7 +258,7 @@ static void do_save(chat *c, const char *argument) {
         gr_strbuf_text(&out, "\n");
     }
     if (!*argument)
-        fputs("/save needs a file name\n", stderr);
+        fputs("/export needs a file name\n", stderr);
     else if (gr_file_write(argument, gr_strbuf_cstr(&out), out.size, &c->cli.error) != GR_OK)
         gr_report(&c->cli.error);
     gr_strbuf_deinit(&out);
@@ -272,14 +287,14 @@ static bool parse_saved(chat *c, const gr_strbuf *in, bool apply) {
     return true;
 }
 
-static void do_load(chat *c, const char *argument) {
+static void do_import(chat *c, const char *argument) {
     gr_strbuf in = {0};
     if (!*argument) {
-        fputs("/load needs a file name\n", stderr);
+        fputs("/import needs a file name\n", stderr);
     } else if (gr_file_read(argument, 1 << 26, &in, &c->cli.error) != GR_OK) {
         gr_report(&c->cli.error);
     } else if (!parse_saved(c, &in, false)) {
-        gr_complain(GR_EXIT_INPUT, "%s: not a conversation that /save wrote", argument);
+        gr_complain(GR_EXIT_INPUT, "%s: not a conversation that /export wrote", argument);
     } else {
         drop_from(c, 0);
         parse_saved(c, &in, true);
@@ -367,8 +382,10 @@ static const struct {
     {"undo", "take back the last question and its answer", do_undo},
     {"regen", "answer the last question again", do_regen},
     {"system", "TEXT: a system prompt, starting over; empty: none", do_system},
-    {"save", "FILE: write the conversation", do_save},
-    {"load", "FILE: read one", do_load},
+    {"save", "FILE: write the session, cache and all", do_save},
+    {"restore", "FILE: go on with one that was saved", do_restore},
+    {"export", "FILE: write the conversation as text", do_export},
+    {"import", "FILE: read one that was exported", do_import},
     {"set", "temperature|sampler|max-tokens|seed VALUE", do_set},
     {"device", "[NAME]: say where the conversation runs, or move it there", do_device},
     {"quit", "leave (also Ctrl-D)", do_quit},
@@ -434,13 +451,19 @@ static int run(int argc, char **argv) {
         gr_model_info_get(c.cli.model, &info);
     if (!c.code && !info.chat_format[0])
         c.code = gr_complain(GR_EXIT_INPUT, "%s: a base model without a chat format; choose one with --chat-format, or use gregale run", c.path);
-    if (!c.code)
+    if (!c.code && c.options.restore)
+        c.code = gr_cli_open_session(&c.cli, &c.options);
+    else if (!c.code)
         start_over(&c);
     if (!c.code && c.terminal && !(c.lines = gr_line_open()))
         c.code = gr_complain(GR_EXIT_RESOURCES, "chat: no memory for a line editor");
     if (!c.code)
         converse(&c);
     gr_line_close(c.lines);
+    if (c.options.save && c.cli.session) {
+        int saved = gr_cli_save(&c.cli, c.options.save);
+        c.code = c.code ? c.code : saved;
+    }
     c.code = gr_cli_close(&c.cli, &c.options, c.code);
     free(c.system);
     return c.code;

@@ -51,12 +51,14 @@ static void print_summary(const gr_request_info *info, const gr_cli_options *opt
                 stop_name(info->stop_reason), (unsigned long long)info->seed);
 }
 
-// The prompt becomes a user turn when the model has a chat format, else plain text to continue.
+// The prompt becomes a user turn when the model has a chat format, else plain text to continue; a session that
+// was saved as text stays text.
 static gr_status add_prompt(gr_cli *cli, const gr_cli_options *options, const char *text, size_t bytes) {
     gr_model_info info = {.struct_size = sizeof info};
     gr_status status = GR_OK;
     gr_model_info_get(cli->model, &info);
-    if (options->raw || !info.chat_format[0]) {
+    bool text_saved = options->restore && !gr_session_turn_count(cli->session);
+    if (options->raw || text_saved || !info.chat_format[0]) {
         if (options->system)
             return gr_fail(&cli->error, GR_ERROR_INVALID_ARGUMENT, "cli", "--system needs a model with a chat format");
         return gr_session_append_text(cli->session, text, bytes, &cli->error);
@@ -68,6 +70,17 @@ static gr_status add_prompt(gr_cli *cli, const gr_cli_options *options, const ch
     if (status == GR_OK)
         status = gr_session_apply_turns(cli->session, &cli->error);
     return status;
+}
+
+// Whether the conversation waits for an answer; else what goes on is the text, where it ends.
+static bool is_asked(const gr_session *session) {
+    uint32_t count = gr_session_turn_count(session);
+    gr_chat_role role = GR_CHAT_ASSISTANT;
+    const char *text;
+    size_t bytes;
+    if (count)
+        gr_session_turn_get(session, count - 1, &role, &text, &bytes);
+    return role == GR_CHAT_USER || role == GR_CHAT_TOOL;
 }
 
 static bool on_piece(void *context, const char *text, size_t bytes) {
@@ -173,9 +186,10 @@ static int run(int argc, char **argv) {
                      parse_extra, &m);
     if (!options.positional_count)
         return gr_complain(GR_EXIT_USAGE, "run: expected a model file; see gregale run --help");
-    if (!options.prompt && gr_is_terminal(stdin))
+    bool asks = options.prompt || !gr_is_terminal(stdin);
+    if (!asks && !options.restore)
         return gr_complain(GR_EXIT_USAGE, "run: expected -p TEXT or a prompt on standard input");
-    int code = options.prompt ? GR_EXIT_OK : gr_read_text("-", &text);
+    int code = options.prompt || !asks ? GR_EXIT_OK : gr_read_text("-", &text);
     if (options.prompt)
         gr_strbuf_text(&text, options.prompt);
     else if (!options.raw && text.size && text.data[text.size - 1] == '\n')
@@ -184,10 +198,16 @@ static int run(int argc, char **argv) {
         code = gr_cli_open_model(&cli, &options, options.positional[0]);
     if (!code)
         code = gr_cli_open_session(&cli, &options);
-    if (!code && add_prompt(&cli, &options, gr_strbuf_cstr(&text), text.size) != GR_OK)
+    bool goes_on = options.restore && !text.size;
+    options.raw = options.raw || (!code && goes_on && !is_asked(cli.session));
+    if (!code && !goes_on && add_prompt(&cli, &options, gr_strbuf_cstr(&text), text.size) != GR_OK)
         code = gr_report(&cli.error);
     if (!code)
         code = answer(&cli, &options, &m);
+    if (options.save && cli.session && (!code || gr_interrupted())) {
+        int saved = gr_cli_save(&cli, options.save);
+        code = code ? code : saved;
+    }
     code = gr_cli_close(&cli, &options, code);
     gr_strbuf_deinit(&text);
     return code;

@@ -9,7 +9,8 @@
 
 enum {
     KEY_DEVICE = 0x400, KEY_THREADS, KEY_CONTEXT, KEY_WINDOW, KEY_SEED, KEY_TEMPERATURE, KEY_MAX_TOKENS, KEY_SYSTEM,
-    KEY_OFFLINE, KEY_JSON, KEY_SAMPLER, KEY_CHAT_FORMAT, KEY_TRACE, KEY_RAW, KEY_CHUNK, KEY_DETERMINISTIC, KEY_CACHE_TYPE
+    KEY_OFFLINE, KEY_JSON, KEY_SAMPLER, KEY_CHAT_FORMAT, KEY_TRACE, KEY_RAW, KEY_CHUNK, KEY_DETERMINISTIC, KEY_CACHE_TYPE,
+    KEY_SAVE, KEY_RESTORE
 };
 
 static const struct argp_option model_options[] = {
@@ -35,6 +36,8 @@ static const struct argp_option generate_options[] = {
     {"system", KEY_SYSTEM, "TEXT", 0, "System prompt", 2},
     {"chat-format", KEY_CHAT_FORMAT, "NAME", 0, "Chat format, in place of the one the file names", 2},
     {"raw", KEY_RAW, NULL, 0, "Continue the text as it is: no chat format", 2},
+    {"save", KEY_SAVE, "FILE", 0, "Write the session to FILE at the end, cache and all", 2},
+    {"restore", KEY_RESTORE, "FILE", 0, "Go on with a session that was saved", 2},
     {0}};
 
 static const struct argp_option prompt_options[] = {
@@ -108,6 +111,8 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
     case KEY_MAX_TOKENS: o->max_tokens = (uint32_t)gr_parse_u64(value, 1u << 30, "--max-tokens"); return 0;
     case KEY_SAMPLER: o->sampler = sampler_chain(value); return 0;
     case KEY_SYSTEM: o->system = value; return 0;
+    case KEY_SAVE: o->save = gr_option_filled(value, "--save"); return 0;
+    case KEY_RESTORE: o->restore = gr_option_filled(value, "--restore"); return 0;
     case KEY_CHAT_FORMAT: o->chat_format = gr_option_filled(value, "--chat-format"); return 0;
     case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); return 0;
     case 'q': o->quiet = true; return 0;
@@ -156,6 +161,8 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
     program_invocation_name = program_invocation_short_name = argv[0];
     if (argp_parse(&top, argc, argv, 0, NULL, &state) != 0)
         exit(GR_EXIT_USAGE);
+    if (options->system && options->restore)
+        exit(gr_complain(GR_EXIT_USAGE, "--system makes no sense beside --restore: a saved conversation has its own"));
 }
 
 const char *gr_options_sampler(const gr_cli_options *options) {

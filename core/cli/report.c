@@ -19,10 +19,10 @@ int gr_exit_code(gr_status status) {
     case GR_ERROR_UNSUPPORTED:
     case GR_ERROR_CORRUPT:
     case GR_ERROR_IO:
+    case GR_ERROR_INCOMPATIBLE: // a snapshot's, a plugin file's; the host's is a device's, see gr_report
     case GR_ERROR_PERMISSION: return GR_EXIT_INPUT;
     case GR_ERROR_OUT_OF_MEMORY:
     case GR_ERROR_OUT_OF_RANGE: return GR_EXIT_RESOURCES;
-    case GR_ERROR_INCOMPATIBLE:
     case GR_ERROR_DEVICE_LOST:
     case GR_ERROR_TIMEOUT: return GR_EXIT_DEVICE;
     case GR_ERROR_SCRIPT: return GR_EXIT_SCRIPT;

@@ -52,6 +52,8 @@ int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *pa
 }
 
 int gr_cli_open_session(gr_cli *cli, const gr_cli_options *options) {
+    if (options->restore)
+        return gr_cli_restore(cli, options, options->restore);
     const gr_session_options wanted = {.struct_size = sizeof wanted, .context = options->context};
     if (gr_session_create(cli->model, &wanted, &cli->session, &cli->error) != GR_OK)
         return gr_report(&cli->error);

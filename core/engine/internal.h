@@ -95,6 +95,7 @@ typedef struct gr_ban {
 } gr_ban;
 
 typedef struct gr_speculation gr_speculation; // speculate.c
+typedef enum gr_output { GR_OUTPUT_GOES_ON, GR_OUTPUT_STOPPED, GR_OUTPUT_BANNED } gr_output; // output.h
 
 struct gr_request {
     uint32_t references;
@@ -133,6 +134,15 @@ struct gr_request {
 // ---- request.c ----
 // Chooses the next token of every request that has logits waiting. Returns whether any did.
 bool gr_requests_advance(gr_model *model);
+// A request that its session does not know yet. Release it.
+gr_status gr_request_create(gr_session *session, const gr_generate_options *options, gr_request **out_request,
+                            gr_error *error);
+// Room for what is noted of the next token, and where its text begins; false without memory.
+bool gr_request_make_room(gr_request *request);
+// Adds the text of the token that was generated last; *out_at as gr_output_add tells it.
+gr_output gr_request_show(gr_request *request, gr_token token, size_t *out_at);
+// Ends the session's request; what it said becomes a turn.
+void gr_request_end(gr_request *request, gr_stop_reason reason);
 // Chooses the token behind `logits`, for the position behind tokens[0, position) of the session.
 gr_status gr_request_choose(gr_request *request, const float *logits, uint64_t position, gr_token *out_token,
                             double *out_log_probability, gr_error *error);

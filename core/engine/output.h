@@ -5,7 +5,6 @@
 
 #include "engine/internal.h"
 
-typedef enum gr_output { GR_OUTPUT_GOES_ON, GR_OUTPUT_STOPPED, GR_OUTPUT_BANNED } gr_output;
 // Adds a token's bytes. STOPPED: a stop string is complete, and the text ends before it. BANNED: a banned one
 // is, and begins at byte *out_at of the text, none of which has been shown from there on.
 gr_output gr_output_add(gr_request *request, const char *bytes, size_t count, size_t *out_at);

@@ -94,11 +94,9 @@ static gr_status take_options(gr_request *request, const gr_generate_options *op
     return status == GR_OK ? check_guide(request, error) : status;
 }
 
-gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
-                           gr_error *error) {
+gr_status gr_request_create(gr_session *session, const gr_generate_options *options, gr_request **out_request,
+                            gr_error *error) {
     *out_request = NULL;
-    if (session->request)
-        return gr_fail(error, GR_ERROR_BUSY, "engine", "the session is generating already");
     gr_request *request = calloc(1, sizeof *request);
     if (!request)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a request");
@@ -107,12 +105,26 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
     request->start_ns = gr_os_now_ns();
     gr_error_init(&request->error);
     gr_status status = take_options(request, options, error);
-    if (status == GR_OK && !request->options.seed &&
-        getentropy(&request->options.seed, sizeof request->options.seed) != 0)
+    if (status == GR_OK)
+        *out_request = request;
+    else
+        gr_request_release(request);
+    return status;
+}
+
+gr_status gr_request_start(gr_session *session, const gr_generate_options *options, gr_request **out_request,
+                           gr_error *error) {
+    gr_request *request = NULL;
+    *out_request = NULL;
+    if (session->request)
+        return gr_fail(error, GR_ERROR_BUSY, "engine", "the session is generating already");
+    gr_status status = gr_request_create(session, options, &request, error);
+    if (status != GR_OK)
+        return status;
+    if (!request->options.seed && getentropy(&request->options.seed, sizeof request->options.seed) != 0)
         request->options.seed = gr_os_now_ns() | 1;
     request->options.seed &= UINT64_C(0x1FFFFFFFFFFFFF); // fits a double, so that any language can hand it back
-    if (status == GR_OK)
-        status = gr_speculation_create(request, error);
+    status = gr_speculation_create(request, error);
     if (status == GR_OK)
         status = ready_prompt(request, error);
     if (status != GR_OK) {
@@ -169,7 +181,7 @@ static void record_turn(gr_request *request) {
                     &request->error);
 }
 
-static void finish(gr_request *request, gr_stop_reason reason) {
+void gr_request_end(gr_request *request, gr_stop_reason reason) {
     request->reason = reason;
     request->end_ns = gr_os_now_ns();
     gr_speculation_end(request, NULL);
@@ -183,7 +195,7 @@ void gr_request_fail(gr_request *request, gr_status status, const gr_error *erro
     request->status = status;
     if (error)
         request->error = *error;
-    finish(request, GR_STOP_ERROR);
+    gr_request_end(request, GR_STOP_ERROR);
 }
 
 void gr_request_cancel(gr_request *request) {
@@ -209,10 +221,8 @@ static void note_top(gr_request *request, size_t index) {
         top[i].log_probability = gr_log_probability(session->logits, vocab, top[i].token);
 }
 
-static bool make_room(gr_request *request, size_t count) {
-    size_t capacity = count * 2 + 64, top = request->options.top_tokens;
-    if (count < request->log_probability_capacity)
-        return true;
+static bool grow(gr_request *request, size_t capacity) {
+    size_t top = request->options.top_tokens;
     double *values = realloc(request->log_probabilities, capacity * sizeof *values);
     if (values)
         request->log_probabilities = values;
@@ -228,13 +238,20 @@ static bool make_room(gr_request *request, size_t count) {
     return true;
 }
 
+bool gr_request_make_room(gr_request *request) {
+    size_t count = request->tokens.count;
+    if (count >= request->log_probability_capacity && !grow(request, count * 2 + 64))
+        return false;
+    request->begins[count] = request->text.size + request->pending.size;
+    return true;
+}
+
 // `present`: the session's log has it already.
 static gr_status keep(gr_request *request, gr_token token, double log_probability, bool present, gr_error *error) {
     size_t count = request->tokens.count;
-    if (!make_room(request, count) || gr_tokens_push(&request->tokens, token) != GR_OK)
+    if (!gr_request_make_room(request) || gr_tokens_push(&request->tokens, token) != GR_OK)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for tokens");
     request->log_probabilities[count] = log_probability;
-    request->begins[count] = request->text.size + request->pending.size;
     if (request->options.top_tokens)
         note_top(request, count);
     gr_status status = present ? GR_OK : gr_session_append_tokens(request->session, &token, 1, error);
@@ -245,7 +262,7 @@ static gr_status keep(gr_request *request, gr_token token, double log_probabilit
 
 // Adds the text of a token; the space that an SPM vocabulary puts before the first word of an answer is
 // not part of the answer, nor is what a healed prompt had already.
-static gr_output show(gr_request *request, gr_token token, size_t *out_at) {
+gr_output gr_request_show(gr_request *request, gr_token token, size_t *out_at) {
     char small[64], *bytes = small;
     const gr_tokenizer *tokenizer = request->session->model->tokenizer;
     size_t count = gr_tokenizer_piece(tokenizer, token, false, small, sizeof small);
@@ -269,20 +286,20 @@ static bool take(gr_request *request, gr_token token, double log_probability, bo
     gr_error error;
     gr_error_init(&error);
     if (!request->options.ignore_end && gr_tokenizer_is_end(session->model->tokenizer, token)) {
-        finish(request, GR_STOP_END);
+        gr_request_end(request, GR_STOP_END);
         return false;
     }
     size_t at;
     gr_status status = keep(request, token, log_probability, present, &error);
-    gr_output output = status == GR_OK ? show(request, token, &at) : GR_OUTPUT_GOES_ON;
+    gr_output output = status == GR_OK ? gr_request_show(request, token, &at) : GR_OUTPUT_GOES_ON;
     if (output == GR_OUTPUT_BANNED)
         status = gr_request_go_back(request, at, &error);
     if (status != GR_OK)
         gr_request_fail(request, status, &error);
     else if (output == GR_OUTPUT_STOPPED)
-        finish(request, GR_STOP_TEXT);
+        gr_request_end(request, GR_STOP_TEXT);
     else if (request->options.max_tokens && request->tokens.count >= request->options.max_tokens)
-        finish(request, GR_STOP_LIMIT);
+        gr_request_end(request, GR_STOP_LIMIT);
     else
         return output == GR_OUTPUT_GOES_ON;
     return false;
@@ -291,7 +308,7 @@ static bool take(gr_request *request, gr_token token, double log_probability, bo
 static bool context_full(gr_request *request) {
     if (request->prompt_tokens + request->tokens.count < request->session->context)
         return false;
-    finish(request, GR_STOP_CONTEXT);
+    gr_request_end(request, GR_STOP_CONTEXT);
     return true;
 }
 
@@ -355,7 +372,7 @@ bool gr_requests_advance(gr_model *model) {
         any = true;
         request->references++; // a hook may let go of it
         if (cancelled)
-            finish(request, GR_STOP_CANCELLED);
+            gr_request_end(request, GR_STOP_CANCELLED);
         else
             advance(request);
         gr_request_release(request);

@@ -124,9 +124,9 @@ void gr_request_type(lua_State *L);
 void gr_logits_type(lua_State *L);
 
 gr_model_box *gr_model_new(lua_State *L); // pushes a box without a model
-gr_model *gr_model_self(lua_State *L, const char *function); // at index 1, open; raises otherwise
 gr_session_box *gr_session_new(lua_State *L);
-// The session at index 1, open; raises otherwise.
+// The model or session at index 1, open; raises otherwise.
+gr_model *gr_model_self(lua_State *L, const char *function);
 gr_session_box *gr_session_self(lua_State *L, const char *function);
 // Pushes a view of `logits`, which belong to the session box at `session_index`.
 void gr_logits_push(lua_State *L, int session_index, const float *logits, uint32_t vocab);
@@ -153,6 +153,8 @@ int gr_lua_session_score(lua_State *L);
 int gr_lua_session_move(lua_State *L);
 int gr_lua_model_move(lua_State *L);
 int gr_lua_on_device_event(lua_State *L);
+int gr_lua_session_save(lua_State *L);
+int gr_lua_model_restore(lua_State *L);
 extern const luaL_Reg gr_session_turn_methods[];
 // Takes over turn encoding by the function at `index` (nil: the model's own).
 void gr_session_use_encoder(lua_State *L, const char *function, int session_index, int index);

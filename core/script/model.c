@@ -199,7 +199,7 @@ void gr_model_type(lua_State *L) {
     static const luaL_Reg methods[] = {
         {"info", info},     {"tokenize", tokenize}, {"detokenize", detokenize},
         {"is_end", is_end}, {"session", session},   {"move", gr_lua_model_move},
-        {"close", close_model},
+        {"restore", gr_lua_model_restore},          {"close", close_model},
         {NULL, NULL}};
     static const luaL_Reg meta[] = {
         {"__gc", close_model}, {"__close", close_model}, {"__tostring", describe}, {NULL, NULL}};

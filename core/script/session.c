@@ -288,6 +288,7 @@ void gr_session_type(lua_State *L) {
                                        {"score", gr_lua_session_score},
                                        {"move", gr_lua_session_move},
                                        {"device", device},
+                                       {"save", gr_lua_session_save},
                                        {"close", close_session},
                                        {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__gc", close_session},

@@ -107,6 +107,59 @@ for temperature in 1e-6 1e-30 1e-300; do
   expect 0 "temperature $temperature" "$gregale" run "$model" --raw -p "In the beginning God" --max-tokens 8 --temperature $temperature
   cmp -s "$work/out" "$work/greedy" || { echo "temperature $temperature is not greedy"; bad=1; }
 done
+# Snapshots: an answer cut in two by a file is the answer; everything else is refused in one line.
+run=("$gregale" run "$model" --seed 5)
+expect 0 "whole answer" "${run[@]}" --raw -p "In the beginning God" --max-tokens 90
+cp "$work/out" "$work/whole"
+expect 0 "first part, saved" "${run[@]}" --raw -p "In the beginning God" --max-tokens 40 --save "$work/talk.grs"
+head -c -1 "$work/out" >"$work/first"
+for way in cpu "cpu --chunk 7"; do
+  expect 0 "second part, restored" "${run[@]}" --restore "$work/talk.grs" --max-tokens 50 --device $way
+  cat "$work/first" "$work/out" | cmp -s - "$work/whole" || { echo "saved, restored ($way): another text"; bad=1; }
+done
+expect 0 "restored on ref, in Q8_0" "${run[@]}" --restore "$work/talk.grs" --max-tokens 3 --device ref --cache-type q8_0
+chat=("$gregale" chat "$model" --chat-format mistral-v1 --max-tokens 12 --seed 9)
+printf 'And the king said\nWho came?\n' | "${chat[@]}" >"$work/whole" 2>/dev/null
+expect 0 "chat, saved" sh -c "echo 'And the king said' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 12 --seed 9 --save '$work/chat.grs'"
+cp "$work/out" "$work/first"
+expect 0 "chat, restored" sh -c "echo 'Who came?' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 12 --seed 9 --restore '$work/chat.grs'"
+cat "$work/first" "$work/out" | cmp -s - "$work/whole" || { echo "a conversation saved and restored is another one"; bad=1; }
+expect 0 "/save and /restore" sh -c "printf 'And the king said\n/save $work/a.grs\n/undo\n/restore $work/a.grs\nWho came?\n/restore $work/none\n/save\n' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 12 --seed 9"
+cmp -s "$work/out" "$work/whole" || { echo "/save, /restore: another conversation"; bad=1; }
+grep -q "$work/none" "$work/err" && grep -q "/save needs a file name" "$work/err" || { echo "/restore, /save:"; cat "$work/err"; bad=1; }
+expect 0 "run asks a saved conversation" "${run[@]}" --chat-format mistral-v1 --restore "$work/chat.grs" -p "Who came?" --max-tokens 12 --seed 9
+tail -n +2 "$work/whole" | cmp -s - "$work/out" || { echo "run --restore -p: another answer than chat's"; bad=1; }
+expect 0 "/export and /import" sh -c "printf 'And\n/export $work/turns\n/import $work/turns\n/import $work/talk.grs\n' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 2"
+contains err "not a conversation"
+"$gregale" run "$model" --raw -p And --device ref --sampler "logit-bias(2:-inf)" --context 100000 --save "$work/cut.grs" >"$work/out" 2>"$work/err" </dev/null &
+for _ in $(seq 600); do [ -s "$work/out" ] && break; sleep 0.1; done
+kill -TERM $!
+wait $!
+[ $? -eq 143 ] && [ -s "$work/cut.grs" ] || { echo "an answer that was ended was not saved"; cat "$work/err"; bad=1; }
+expect 0 "what was ended goes on" "${run[@]}" --restore "$work/cut.grs" --max-tokens 2
+expect 3 "a snapshot cut off" sh -c "head -c 5000 '$work/talk.grs' >'$work/short.grs'; exec '$gregale' run '$model' --restore '$work/short.grs' -p x"
+contains err "short.grs: cut off"
+expect 3 "a snapshot damaged" sh -c "{ head -c 5000 '$work/talk.grs'; printf x; tail -c +5002 '$work/talk.grs'; } >'$work/short.grs'; exec '$gregale' run '$model' --restore '$work/short.grs' -p x"
+contains err "checksum"
+expect 3 "no snapshot" "$gregale" run "$model" --restore "$model" -p x
+contains err "not a snapshot"
+expect 3 "a missing snapshot" "$gregale" run "$model" --restore "$work/none.grs" -p x
+expect 3 "another model's snapshot" "$gregale" run "$(dirname "$model")/breeze-f16.gguf" --restore "$work/talk.grs" -p x
+contains err "another model"
+expect 3 "another window" "$gregale" run "$model" --sliding-window 32 --restore "$work/talk.grs" -p x
+contains err "window of 64"
+expect 3 "another chat format" "$gregale" run "$model" --chat-format chatml --restore "$work/chat.grs" -p x
+contains err "mistral-v1"
+expect 4 "a context too small" "$gregale" run "$model" --restore "$work/talk.grs" -p x --context 10
+expect 2 "a system prompt too late" "$gregale" run "$model" --restore "$work/talk.grs" -p x --system y
+expect 2 "an empty name" "$gregale" run "$model" -p x --save ""
+expect 3 "no such folder" "$gregale" run "$model" --raw -p x --max-tokens 1 --save /nonexistent/x.grs
+expect 3 "a full disk" "$gregale" run "$model" --raw -p x --max-tokens 1 --save /dev/full
+[ -c /dev/full ] || { echo "/dev/full was replaced"; bad=1; }
+cp "$work/talk.grs" "$work/kept.grs"
+(ulimit -f 40; trap '' XFSZ; exec "$gregale" run "$model" --raw -p And --max-tokens 50 --save "$work/kept.grs") >"$work/out" 2>"$work/err" </dev/null
+[ $? -eq 3 ] && cmp -s "$work/talk.grs" "$work/kept.grs" && [ -z "$(ls "$work"/kept.grs.* 2>/dev/null)" ] ||
+  { echo "a file that did not fit was not left alone:"; cat "$work/err"; bad=1; }
 GREGALE_PLUGIN_PATH=$(realpath "$(dirname "$gregale")/../tests/far" 2>/dev/null || true)
 export GREGALE_PLUGIN_PATH
 for device in cpu ref $([ -d "$GREGALE_PLUGIN_PATH" ] && echo far); do

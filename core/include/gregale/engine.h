@@ -231,6 +231,22 @@ bool gr_session_can_rewind(const gr_session *session, uint64_t count);
 gr_status gr_session_anchor(gr_session *session, uint64_t *out_position, gr_error *error);
 gr_status gr_session_anchor_drop(gr_session *session, uint64_t position, gr_error *error);
 
+// Writes the session to a file: tokens, turns, keys and values, logits, and the answer in progress if there is one,
+// which goes on here as well. The file is replaced whole or not at all. Nothing is evaluated; anchors are not saved.
+// UNSUPPORTED, and which, when a function of the caller's takes part: a chat encoder, an answer's choose.
+// `progress` as in gr_model_options; may be NULL. docs/snapshots.md has the format.
+gr_status gr_session_save(gr_session *session, const char *path, bool (*progress)(void *, double, const char *),
+                          void *context, gr_error *error);
+// Makes a session of a file, all or nothing; the device, the page size and the cache's dtype may differ from those
+// it was saved with. `options` (may be NULL): context 0 means the saved one. CORRUPT when the file is damaged,
+// cut off or no snapshot, INCOMPATIBLE when it is of another model, window or chat format, UNSUPPORTED when it
+// holds what this version does not know, OUT_OF_RANGE when the context is too small.
+// `out_request` receives the answer in progress, or NULL when there was none; it is the caller's to read and
+// release. Without (NULL) such an answer ends here, as if cancelled.
+gr_status gr_session_restore(gr_model *model, const char *path, const gr_session_options *options,
+                             bool (*progress)(void *, double, const char *), void *context, gr_session **out_session,
+                             gr_request **out_request, gr_error *error);
+
 // Logits behind the last token, F32[vocab], evaluating what is waiting. Borrowed until the session's next
 // step; `out_generation` (may be NULL) changes then, so a view can tell that it is stale.
 gr_status gr_session_logits(gr_session *session, const float **out_logits, uint32_t *out_vocab,

@@ -113,6 +113,11 @@ static void tools(void **state) {
     run_file("tools.lua");
 }
 
+static void snapshots(void **state) {
+    (void)state;
+    run_file("snapshots.lua");
+}
+
 static void branches(void **state) {
     (void)state;
     run_file("branches.lua");
@@ -216,7 +221,7 @@ int main(void) {
         cmocka_unit_test(generation),
         cmocka_unit_test(lifetimes),
         cmocka_unit_test(tools),
-        cmocka_unit_test(branches), cmocka_unit_test(steering),
+        cmocka_unit_test(branches), cmocka_unit_test(steering), cmocka_unit_test(snapshots),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),
         cmocka_unit_test(a_missing_file_is_said),
