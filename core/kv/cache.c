@@ -155,3 +155,7 @@ gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache) {
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache) {
     return cache->bytes_used;
 }
+
+const gr_opened_device *gr_kv_cache_culprit(const gr_kv_cache *cache) {
+    return cache->culprit;
+}
