@@ -84,6 +84,27 @@ int gr_cli_close(gr_cli *cli, const gr_cli_options *options, int code);
 bool gr_move_progress(void *context, const gr_move_info *info);
 // One line on how a move went.
 void gr_print_move(FILE *stream, const gr_move_info *info);
+// What --move-at and --shadow ask for, for one answer; all zero to begin with.
+typedef struct gr_cli_move {
+    const char *device;    // NULL: it stays
+    uint32_t after;        // tokens of the answer before the move begins
+    uint32_t shadow;       // tokens to compare; 0: it is no shadow
+    gr_move_policy policy; // of a shadow
+    bool has_policy;
+    bool started;
+    int code;              // why it could not begin
+    gr_move *move;
+    gr_session *session;   // borrowed
+    uint64_t prompt_tokens;
+    gr_error error;
+} gr_cli_move;
+extern const struct argp_option gr_cli_move_options[]; // for gr_options_parse
+error_t gr_cli_move_parse(int key, char *value, void *context);
+// Before the answer, the prompt being evaluated; with every piece of it; behind it, when the answer has ended with
+// the exit code `code`. The last says how the move went and returns the exit code of both.
+void gr_cli_move_begin(gr_cli_move *m, gr_cli *cli);
+void gr_cli_move_advance(gr_cli_move *m);
+int gr_cli_move_end(gr_cli_move *m, gr_cli *cli, const gr_cli_options *options, int code);
 
 // ---- snapshot.c
 // Saves the session, with a progress bar, also when what it did last was interrupted.

@@ -6,16 +6,10 @@
 #include "base/os.h"
 #include "cli/cli.h"
 
-// --move-at N:DEVICE: the answer goes on there once N tokens of it exist.
-typedef struct moving {
-    const char *device; // NULL: it stays
-    uint32_t after;
-    gr_session *session;
-    gr_move *move;
-    uint64_t prompt_tokens;
+typedef struct answering {
+    gr_cli_move *move;
     bool json;
-    gr_error error;
-} moving;
+} answering;
 
 static bool print_piece_json(void *context, const char *text, size_t bytes) {
     gr_strbuf line = {0};
@@ -84,47 +78,12 @@ static bool is_asked(const gr_session *session) {
 }
 
 static bool on_piece(void *context, const char *text, size_t bytes) {
-    moving *m = context;
-    size_t tokens;
-    gr_session_tokens(m->session, &tokens);
-    if (m->device && !m->move && tokens - m->prompt_tokens >= m->after) {
-        const char *device = m->device;
-        m->device = NULL;
-        if (gr_session_move_start(m->session, device, NULL, &m->move, &m->error) != GR_OK)
-            gr_report(&m->error); // the answer goes on where it is
-    }
-    return m->json ? print_piece_json(NULL, text, bytes) : gr_print_piece(NULL, text, bytes);
+    const answering *a = context;
+    gr_cli_move_advance(a->move);
+    return a->json ? print_piece_json(NULL, text, bytes) : gr_print_piece(NULL, text, bytes);
 }
 
-static void print_move_json(const gr_move_info *info) {
-    printf("{\"type\":\"move\",\"from\":\"%s\",\"to\":\"%s\",\"pages\":%llu,\"bytes\":%llu,\"steps\":%llu,"
-           "\"prepare_seconds\":%.6f,\"copy_seconds\":%.6f,\"check_seconds\":%.6f,\"pause_seconds\":%.6f,"
-           "\"difference\":%.6g,\"bound\":%.6g}\n",
-           info->from, info->to, (unsigned long long)info->pages, (unsigned long long)info->bytes,
-           (unsigned long long)info->steps, info->prepare_seconds, info->copy_seconds, info->check_seconds,
-           info->pause_seconds, info->difference, info->bound);
-}
-
-// An answer may end before its move does: the move is finished then, so that what it says is whole.
-static int end_move(gr_cli *cli, const gr_cli_options *options, moving *m) {
-    gr_move_info info = {.struct_size = sizeof info};
-    bool worked;
-    gr_status status = GR_OK;
-    if (!m->move)
-        return m->error.code ? gr_exit_code(m->error.code) : GR_EXIT_OK;
-    while ((status = gr_move_info_get(m->move, &info, &cli->error)) == GR_OK && info.stage != GR_MOVE_DONE)
-        gr_engine_step(cli->engine, &worked, NULL);
-    gr_move_release(m->move);
-    if (status != GR_OK)
-        return gr_report(&cli->error);
-    if (options->json)
-        print_move_json(&info);
-    else if (!options->quiet)
-        gr_print_move(stderr, &info);
-    return GR_EXIT_OK;
-}
-
-static int answer(gr_cli *cli, const gr_cli_options *options, moving *m) {
+static int answer(gr_cli *cli, const gr_cli_options *options, gr_cli_move *move) {
     const gr_generate_options wanted = {.struct_size = sizeof wanted,
                                         .max_tokens = options->max_tokens,
                                         .seed = options->seed,
@@ -134,14 +93,11 @@ static int answer(gr_cli *cli, const gr_cli_options *options, moving *m) {
     uint64_t begin = gr_os_now_ns();
     gr_status status = gr_cli_evaluate(cli);
     double evaluated = (double)(gr_os_now_ns() - begin) * 1e-9; // generating finds the prompt done
-    size_t prompt;
-    gr_session_tokens(cli->session, &prompt);
-    m->prompt_tokens = prompt;
-    m->session = cli->session;
-    m->json = options->json;
-    gr_error_init(&m->error);
+    answering a = {.move = move, .json = options->json};
     if (status == GR_OK)
-        status = gr_session_generate(cli->session, &wanted, on_piece, m, &request, &cli->error);
+        gr_cli_move_begin(move, cli);
+    if (status == GR_OK)
+        status = gr_session_generate(cli->session, &wanted, on_piece, &a, &request, &cli->error);
     if (request) {
         gr_request_info info = {.struct_size = sizeof info};
         gr_request_info_get(request, &info);
@@ -156,39 +112,23 @@ static int answer(gr_cli *cli, const gr_cli_options *options, moving *m) {
         gr_request_release(request);
     }
     int code = status == GR_OK ? GR_EXIT_OK : gr_report(&cli->error);
-    int moved = end_move(cli, options, m);
-    return code ? code : moved;
-}
-
-enum { KEY_MOVE_AT = 0x500 };
-
-static error_t parse_extra(int key, char *value, void *context) {
-    moving *m = context;
-    if (key != KEY_MOVE_AT)
-        return ARGP_ERR_UNKNOWN;
-    char *colon = strchr(value, ':');
-    if (!colon || !colon[1])
-        exit(gr_complain(GR_EXIT_USAGE, "--move-at: expected N:DEVICE, found '%s'", value));
-    *colon = '\0';
-    m->after = (uint32_t)gr_parse_u64(value, 1u << 30, "--move-at");
-    m->device = colon + 1;
-    return 0;
+    return gr_cli_move_end(move, cli, options, code);
 }
 
 static int run(int argc, char **argv) {
-    static const struct argp_option extra[] = {
-        {"move-at", KEY_MOVE_AT, "N:DEVICE", 0, "Move to DEVICE when N tokens of the answer exist; the answer goes on", 0}, {0}};
-    moving m = {0};
+    gr_cli_move move = {0};
     gr_cli cli = {0};
     gr_strbuf text = {0};
     gr_cli_options options = {.wanted = GR_OPTIONS_MODEL | GR_OPTIONS_GENERATE | GR_OPTIONS_PROMPT, .positional_limit = 1};
-    gr_options_parse(argc, argv, &options, "MODEL", "Answer one prompt. The prompt is -p TEXT or standard input.", extra,
-                     parse_extra, &m);
+    gr_options_parse(argc, argv, &options, "MODEL", "Answer one prompt. The prompt is -p TEXT or standard input.",
+                     gr_cli_move_options, gr_cli_move_parse, &move);
     if (!options.positional_count)
         return gr_complain(GR_EXIT_USAGE, "run: expected a model file; see gregale run --help");
     bool asks = options.prompt || !gr_is_terminal(stdin);
     if (!asks && !options.restore)
         return gr_complain(GR_EXIT_USAGE, "run: expected -p TEXT or a prompt on standard input");
+    if (move.has_policy && !move.shadow)
+        return gr_complain(GR_EXIT_USAGE, "run: --shadow-policy makes no sense without --shadow");
     int code = options.prompt || !asks ? GR_EXIT_OK : gr_read_text("-", &text);
     if (options.prompt)
         gr_strbuf_text(&text, options.prompt);
@@ -203,7 +143,7 @@ static int run(int argc, char **argv) {
     if (!code && !goes_on && add_prompt(&cli, &options, gr_strbuf_cstr(&text), text.size) != GR_OK)
         code = gr_report(&cli.error);
     if (!code)
-        code = answer(&cli, &options, &m);
+        code = answer(&cli, &options, &move);
     if (options.save && cli.session && (!code || gr_interrupted())) {
         int saved = gr_cli_save(&cli, options.save);
         code = code ? code : saved;

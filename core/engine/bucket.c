@@ -75,21 +75,6 @@ static gr_status create_arena(gr_site *site, gr_bucket *bucket, gr_error *error)
     return GR_OK;
 }
 
-static gr_status provide_scratch(gr_site_device *device, uint64_t bytes, gr_error *error) {
-    const gr_backend *backend = device->opened->backend;
-    gr_buffer *scratch;
-    if (bytes <= device->scratch_bytes)
-        return GR_OK;
-    gr_status status = backend->buffer_alloc(device->opened->device, bytes, &scratch, error);
-    if (status != GR_OK)
-        return status;
-    if (device->scratch)
-        backend->buffer_destroy(device->opened->device, device->scratch);
-    device->scratch = scratch;
-    device->scratch_bytes = bytes;
-    return GR_OK;
-}
-
 static gr_status compile(gr_site *site, gr_bucket *bucket, uint32_t index, gr_error *error) {
     const gr_plan_segment *segment = gr_plan_segment_at(bucket->plan, index);
     gr_site_device *device = &site->devices[segment->device];
@@ -119,7 +104,8 @@ static gr_status compile(gr_site *site, gr_bucket *bucket, uint32_t index, gr_er
         !gr_add_u64(per_thread, info.scratch_shared_bytes, &scratch))
         return gr_fail(error, GR_ERROR_INTERNAL, "engine", "%s declares an impossible amount of scratch memory",
                        device->opened->name);
-    return provide_scratch(device, scratch, error);
+    device->scratch_wanted = scratch > device->scratch_wanted ? scratch : device->scratch_wanted;
+    return GR_OK;
 }
 
 static gr_status create_bucket(gr_site *site, gr_bucket *bucket, gr_error *error) {
@@ -132,43 +118,10 @@ static gr_status create_bucket(gr_site *site, gr_bucket *bucket, gr_error *error
     if (!bucket->programs)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for programs");
     status = create_step(site, bucket, error);
-    if (status == GR_OK)
-        status = create_arena(site, bucket, error);
-    for (uint32_t i = 0; status == GR_OK && i < segments; i++)
-        status = compile(site, bucket, i, error);
-    return status;
+    return status == GR_OK ? create_arena(site, bucket, error) : status;
 }
 
-gr_status gr_bucket_get(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error) {
-    uint32_t wanted = bucket_rows(site->model, rows);
-    *out_bucket = NULL;
-    for (uint32_t i = 0; i < site->bucket_count; i++)
-        if (site->buckets[i]->rows_max == wanted)
-            *out_bucket = site->buckets[i];
-    if (*out_bucket)
-        return GR_OK;
-    gr_bucket **buckets = realloc(site->buckets, (site->bucket_count + 1) * sizeof *buckets);
-    gr_bucket *bucket = calloc(1, sizeof *bucket);
-    if (buckets)
-        site->buckets = buckets;
-    if (!buckets || !bucket) {
-        free(bucket);
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a program");
-    }
-    bucket->rows_max = wanted;
-    bucket->seqs_max = at_most(wanted, GR_MAX_STEP_SEQS);
-    bucket->outputs_max = at_most(wanted, GR_MAX_STEP_OUTPUTS);
-    gr_status status = create_bucket(site, bucket, error);
-    if (status != GR_OK) {
-        gr_bucket_destroy(site, bucket);
-        return status;
-    }
-    site->buckets[site->bucket_count++] = bucket;
-    *out_bucket = bucket;
-    return GR_OK;
-}
-
-void gr_bucket_destroy(gr_site *site, gr_bucket *bucket) {
+static void destroy_bucket(gr_site *site, gr_bucket *bucket) {
     if (!bucket)
         return;
     for (uint32_t i = 0; bucket->programs && i < gr_plan_segment_count(bucket->plan); i++) {
@@ -188,9 +141,90 @@ void gr_bucket_destroy(gr_site *site, gr_bucket *bucket) {
     free(bucket);
 }
 
+static gr_bucket *find(const gr_site *site, uint32_t rows) {
+    for (uint32_t i = 0; i < site->bucket_count; i++)
+        if (site->buckets[i]->rows_max == rows)
+            return site->buckets[i];
+    return NULL;
+}
+
+gr_status gr_bucket_open(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error) {
+    uint32_t wanted = bucket_rows(site->model, rows);
+    *out_bucket = find(site, wanted);
+    if (*out_bucket)
+        return GR_OK;
+    gr_bucket **buckets = realloc(site->buckets, (site->bucket_count + 1) * sizeof *buckets);
+    gr_bucket *bucket = calloc(1, sizeof *bucket);
+    if (buckets)
+        site->buckets = buckets;
+    if (!buckets || !bucket) {
+        free(bucket);
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a program");
+    }
+    bucket->rows_max = wanted;
+    bucket->seqs_max = at_most(wanted, GR_MAX_STEP_SEQS);
+    bucket->outputs_max = at_most(wanted, GR_MAX_STEP_OUTPUTS);
+    gr_status status = create_bucket(site, bucket, error);
+    if (status != GR_OK) {
+        destroy_bucket(site, bucket);
+        return status;
+    }
+    site->buckets[site->bucket_count++] = bucket;
+    *out_bucket = bucket;
+    return GR_OK;
+}
+
+gr_status gr_buckets_compile(gr_site *site, gr_error *error) {
+    gr_status status = GR_OK;
+    for (uint32_t b = 0; b < site->bucket_count; b++)
+        for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(site->buckets[b]->plan); i++)
+            if (!site->buckets[b]->programs[i])
+                status = compile(site, site->buckets[b], i, error);
+    return status;
+}
+
+static gr_status provide_scratch(gr_site_device *device, gr_error *error) {
+    uint64_t bytes = device->scratch_wanted;
+    gr_buffer *scratch;
+    if (bytes <= device->scratch_bytes)
+        return GR_OK;
+    const gr_backend *backend = device->opened->backend;
+    gr_status status = backend->buffer_alloc(device->opened->device, bytes, &scratch, error);
+    if (status != GR_OK)
+        return status;
+    if (device->scratch)
+        backend->buffer_destroy(device->opened->device, device->scratch);
+    device->scratch = scratch;
+    device->scratch_bytes = bytes;
+    return GR_OK;
+}
+
+gr_status gr_buckets_settle(gr_site *site, gr_error *error) {
+    gr_status status = GR_OK;
+    for (uint32_t i = 0; status == GR_OK && i < site->device_count; i++)
+        status = provide_scratch(&site->devices[i], error);
+    for (uint32_t b = 0; status == GR_OK && b < site->bucket_count; b++)
+        site->buckets[b]->ready = true;
+    return status;
+}
+
+gr_status gr_bucket_get(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error) {
+    gr_status status = gr_bucket_open(site, rows, out_bucket, error);
+    if (status != GR_OK || (*out_bucket)->ready)
+        return status;
+    status = gr_buckets_compile(site, error);
+    if (status == GR_OK)
+        status = gr_buckets_settle(site, error);
+    if (status != GR_OK) {
+        destroy_bucket(site, site->buckets[--site->bucket_count]); // the others were ready
+        *out_bucket = NULL;
+    }
+    return status;
+}
+
 void gr_buckets_drop(gr_site *site) {
     for (uint32_t i = 0; i < site->bucket_count; i++)
-        gr_bucket_destroy(site, site->buckets[i]);
+        destroy_bucket(site, site->buckets[i]);
     free(site->buckets);
     site->buckets = NULL;
     site->bucket_count = 0;

@@ -152,6 +152,19 @@ static void fail_batch(gr_session **sessions, uint32_t count, const gr_session *
     }
 }
 
+// The culprit, or somebody of the batch, that has failed on every device by now without getting further: it
+// may well be what makes them fail, and is not taken round once more.
+static gr_session *hopeless(gr_session **sessions, uint32_t count, const gr_session *culprit) {
+    for (uint32_t i = 0; i < count; i++) {
+        const gr_engine *engine = sessions[i]->model->engine;
+        if ((!culprit || sessions[i] == culprit) && sessions[i]->failovers >= gr_registry_device_count(engine->registry)) {
+            sessions[i]->failovers = 0;
+            return sessions[i];
+        }
+    }
+    return NULL;
+}
+
 static gr_status step_site(gr_site *site, bool *out_worked, gr_error *error) {
     gr_session *sessions[GR_MAX_STEP_SEQS];
     uint32_t count = 0;
@@ -166,13 +179,11 @@ static gr_status step_site(gr_site *site, bool *out_worked, gr_error *error) {
     local.code = status; // a plugin may have said less
     if (!local.message[0])
         snprintf(local.message, sizeof local.message, "%s", gr_status_name(status));
-    if (status != GR_OK && gr_failover(site, culprit, &local))
+    gr_session *worn = status == GR_OK ? NULL : hopeless(sessions, count, culprit);
+    if (status == GR_OK || (!worn && gr_failover(site, culprit, &local)))
         return GR_OK;
-    if (status != GR_OK) {
-        fail_batch(sessions, count, culprit, status, &local);
-        gr_fail(error, status, local.origin, "%s", local.message);
-    }
-    return status;
+    fail_batch(sessions, count, worn ? worn : culprit, status, &local);
+    return gr_fail(error, status, local.origin, "%s", local.message);
 }
 
 // Sites come and go while they are stepped: those that are there now are, each once.

@@ -7,10 +7,21 @@
 
 #include <stdlib.h>
 
-static bool is_device_fault(const gr_site *site, const gr_session *culprit, gr_status status) {
-    if (status == GR_ERROR_OUT_OF_MEMORY) // the limit on caches would be as low elsewhere
-        return !(culprit && site->model->cache_options.limit_bytes);
-    return status == GR_ERROR_DEVICE_LOST || status == GR_ERROR_TIMEOUT;
+#include "engine/move.h"
+
+// Whose fault it is; NULL: not a device's. Pages that could not be had may be refused by a device, or by the
+// limit on caches, which would be as low elsewhere.
+static const gr_opened_device *device_at_fault(const gr_site *site, const gr_session *culprit, gr_status status) {
+    const gr_opened_device *refused = gr_kv_cache_culprit(site->cache);
+    if (status != GR_ERROR_DEVICE_LOST && status != GR_ERROR_TIMEOUT && status != GR_ERROR_OUT_OF_MEMORY)
+        return NULL;
+    return refused || culprit ? refused : site->devices[site->suspect].opened;
+}
+
+static void blame(gr_site *site, const gr_opened_device *device, const gr_error *why) {
+    if (why->code == GR_ERROR_TIMEOUT)
+        gr_site_abandon(site);
+    gr_registry_quarantine(site->model->engine->registry, device, why->code != GR_ERROR_OUT_OF_MEMORY, why->message);
 }
 
 static uint32_t sessions_of(const gr_site *site) {
@@ -48,24 +59,39 @@ static gr_status make_site(gr_model *model, const char *device, gr_site **out_si
     return status;
 }
 
+// A site for `spec` that is not this one, or NULL.
+static gr_site *reach(gr_site *site, const char *spec) {
+    const gr_engine *engine = site->model->engine;
+    gr_site *there = gr_site_find(site->model, spec), *made = NULL;
+    gr_error why;
+    gr_error_init(&why);
+    if (there == site)
+        return NULL;
+    if (there && (there->ready || gr_moves_hurry(there)))
+        return gr_site_retain(there);
+    if (make_site(site->model, spec, &made, &why) != GR_OK)
+        gr_log_line(&engine->log, GR_LOG_INFO, "%s cannot take over: %s", spec, why.message);
+    return made;
+}
+
 // The next device that can be readied: those in good standing by score, then those whose quarantine ends
-// first. `failed` comes last of all, and only when it was not lost.
+// first; at last, layers on several.
 static gr_site *next_site(gr_site *site, const gr_opened_device *failed) {
     gr_registry *registry = site->model->engine->registry;
     uint32_t order[GR_MAX_CANDIDATES], count = gr_registry_candidates(registry, failed, order, GR_MAX_CANDIDATES);
     gr_site *next = NULL;
-    for (uint32_t i = 0; !next && i < count; i++) {
-        const char *device = gr_registry_device(registry, order[i])->name;
-        gr_site *there = gr_site_find(site->model, device);
-        if (there && there != site && there->ready)
-            next = gr_site_retain(there);
-        else
-            make_site(site->model, device, &next, NULL);
-    }
-    if (!next) // nobody alone
-        make_site(site->model, "split", &next, NULL);
-    return next;
+    for (uint32_t i = 0; !next && i < count; i++)
+        next = reach(site, gr_registry_device(registry, order[i])->name);
+    return next ? next : reach(site, "split");
 }
+
+// ---- Everybody begins anew
+
+typedef struct restart {
+    gr_session *session;
+    gr_kv_seq *empty; // for its pages, then for those of its anchors
+    uint32_t count;
+} restart;
 
 static void let_go(gr_kv_seq *sequences, uint32_t count) {
     while (count)
@@ -73,63 +99,70 @@ static void let_go(gr_kv_seq *sequences, uint32_t count) {
     free(sequences);
 }
 
-// `count` empty sequences, or NULL.
-static gr_kv_seq *empty_sequences(gr_kv_cache *cache, uint32_t count) {
-    gr_kv_seq *made = calloc(count, sizeof *made);
-    for (uint32_t i = 0; made && i < count; i++) {
-        if (gr_kv_seq_init(cache, &made[i], NULL) != GR_OK) {
-            let_go(made, i);
-            return NULL;
-        }
-    }
-    return made;
+static bool prepare(restart *r, gr_session *session, gr_kv_cache *cache) {
+    *r = (restart){.session = session, .empty = calloc(session->anchor_count + 1, sizeof *r->empty)};
+    while (r->empty && r->count < session->anchor_count + 1 && gr_kv_seq_init(cache, &r->empty[r->count], NULL) == GR_OK)
+        r->count++;
+    return r->count == session->anchor_count + 1;
 }
 
 // Anchors stay where they are in the text, with nothing behind them that is evaluated.
-static bool start_over(gr_session *session, gr_site *next) {
-    gr_kv_seq *empty = empty_sequences(next->cache, session->anchor_count + 1);
-    if (!empty)
-        return false;
+static void start_over(restart *r, gr_site *next) {
+    gr_session *session = r->session;
+    session->paused |= !session->request && !gr_session_waiting(session); // nobody waits for it
+    session->failovers++;
     gr_kv_seq_deinit(&session->pages);
-    session->pages = empty[0];
+    session->pages = r->empty[0];
     for (uint32_t i = 0; i < session->anchor_count; i++) {
         gr_kv_seq_deinit(&session->anchors[i].pages);
-        session->anchors[i].pages = empty[i + 1];
+        session->anchors[i].pages = r->empty[i + 1];
     }
-    free(empty);
+    free(r->empty);
     gr_site_release(session->site);
     session->site = gr_site_retain(next);
-    session->paused = false;
-    return true;
 }
 
 static bool all_start_over(gr_site *site, gr_site *next) {
-    bool all = true;
-    for (uint32_t i = 0; i < site->model->session_count; i++)
+    uint32_t most = site->model->session_count, count = 0;
+    restart *all = calloc(most + 1, sizeof *all);
+    bool good = all != NULL;
+    for (uint32_t i = 0; good && i < most; i++)
         if (site->model->sessions[i]->site == site)
-            all &= start_over(site->model->sessions[i], next);
-    return all;
+            good = prepare(&all[count++], site->model->sessions[i], next->cache);
+    for (uint32_t i = 0; i < count; i++) {
+        if (good)
+            start_over(&all[i], next);
+        else
+            let_go(all[i].empty, all[i].count);
+    }
+    free(all);
+    return good;
 }
 
 bool gr_failover(gr_site *site, const gr_session *culprit, const gr_error *why) {
     gr_model *model = site->model;
-    const gr_opened_device *failed = site->devices[site->suspect].opened;
-    if (!is_device_fault(site, culprit, why->code))
+    const gr_opened_device *failed = device_at_fault(site, culprit, why->code);
+    if (!failed)
         return false;
-    site->abandoned |= why->code == GR_ERROR_TIMEOUT;
-    gr_registry_quarantine(model->engine->registry, failed, why->code != GR_ERROR_OUT_OF_MEMORY, why->message);
+    blame(site, failed, why);
     gr_site *next = next_site(site, failed);
     tell(site, next, failed->name, why);
     if (!next)
         return false;
-    site->failed = true; // nobody else goes there
     gr_site_retain(site);
-    bool all = all_start_over(site, next);
-    if (model->site == site) {
+    site->failed = all_start_over(site, next); // nobody else goes there
+    bool goes_on = site->failed;
+    if (goes_on && model->site == site) {
         gr_site_release(site);
         model->site = gr_site_retain(next);
     }
     gr_site_release(site);
     gr_site_release(next);
-    return all;
+    return goes_on;
+}
+
+void gr_site_blame(gr_site *site, const gr_error *why) {
+    const gr_opened_device *failed = device_at_fault(site, NULL, why->code);
+    gr_log_line(&site->model->engine->log, GR_LOG_WARN, "device %s: %s", failed->name, why->message);
+    blame(site, failed, why);
 }

@@ -80,7 +80,8 @@ struct gr_session {
     gr_anchor *anchors;
     uint32_t anchor_count;
     gr_request *request;    // active one, borrowed
-    bool paused;            // its last step failed: left alone until somebody asks again
+    bool paused;            // its last step failed, or its device while it was idle: left alone until somebody asks
+    uint32_t failovers;     // since it last got further
     gr_logits_observer hook; // while scoring: gets the logits of every row
     void *hook_context;
     uint64_t observed;      // positions whose logits the hook has had, or does not want

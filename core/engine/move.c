@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// move.c: a session, or all of a model's, to other devices. The target is opened, its weights are imported on
-// a thread, full pages are copied in slices between steps, one token is evaluated on both sides and compared;
-// then, at a token boundary, the rest is copied and the sessions change sites. Whatever fails before leaves
-// them where they are.
+// move.c: a session, or all of a model's, to other devices. The target is opened, its weights are imported and
+// programs compiled on a thread, full pages are copied in slices between steps, one token is evaluated on both
+// sides and compared; then, at a token boundary, the rest is copied and the sessions change sites. Whatever
+// fails before leaves them where they are. A source that is lost meanwhile is failed over from, and the move
+// goes on from there.
 #include "engine/move.h"
 
+#include "engine/failover.h"
 #include "engine/shadow.h"
 
 #include <math.h>
@@ -26,7 +28,9 @@ typedef struct origin {
 struct gr_move {
     gr_model *model;     // retained
     gr_session *session; // retained; NULL: every session of the model
+    char *device;        // as it was asked for
     gr_site *target;     // retained
+    gr_site *called;     // whose devices the running stage calls
     gr_move_options options;
     origin *origins;
     uint32_t origin_count;
@@ -34,7 +38,8 @@ struct gr_move {
     float *here, *there; // logits to compare, [vocab] each in one piece
     gr_kv_seq shadow;    // on the target, following the session
     bool shadowed;
-    // The thread, which reads `target` and the atomics alone.
+    // The thread, which uses `target` and the atomics alone.
+    bool owner;          // of the import; else somebody else's move readies the target
     bool importing;
     pthread_t thread;
     gr_status import_status;
@@ -69,6 +74,7 @@ static void join_import(gr_move *move) {
 }
 
 static gr_status begin_import(gr_move *move, gr_error *error) {
+    move->owner = true;
     if (pthread_create(&move->thread, NULL, import_main, move))
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no thread to import weights on");
     move->importing = true;
@@ -91,6 +97,9 @@ static gr_status each(gr_move *move, gr_status (*visit)(gr_move *, gr_session *,
 }
 
 static gr_status transfer_for(gr_move *move, gr_site *site, gr_kv_transfer **out_transfer, gr_error *error) {
+    if (site->abandoned) // it is not to be called any more
+        return gr_fail(error, GR_ERROR_TIMEOUT, "engine", "device %s has not answered yet",
+                       site->devices[site->suspect].opened->name);
     for (uint32_t i = 0; i < move->origin_count; i++) {
         if (move->origins[i].site == site) {
             *out_transfer = move->origins[i].transfer;
@@ -104,6 +113,13 @@ static gr_status transfer_for(gr_move *move, gr_site *site, gr_kv_transfer **out
     gr_status status = gr_kv_transfer_create(site->cache, move->target->cache, out_transfer, error);
     if (status == GR_OK)
         move->origins[move->origin_count++] = (origin){gr_site_retain(site), *out_transfer};
+    return status;
+}
+
+// Notes whose device refused a copy.
+static gr_status copied_from(gr_move *move, gr_site *site, gr_status status) {
+    if (status != GR_OK)
+        move->called = site->abandoned || gr_kv_cache_culprit(site->cache) ? site : move->target;
     return status;
 }
 
@@ -147,7 +163,7 @@ static gr_status copy_seq(gr_move *move, const gr_session *session, const gr_kv_
     if (status == GR_OK)
         status = gr_kv_transfer_ahead(transfer, seq, slice->deadline_ns, &left, error);
     slice->left += left;
-    return status;
+    return copied_from(move, session->site, status);
 }
 
 static uint64_t bytes_copied(const gr_move *move) {
@@ -183,7 +199,9 @@ static gr_status bring_pages(gr_move *move, const gr_session *session, const gr_
                              gr_error *error) {
     gr_kv_transfer *transfer;
     gr_status status = transfer_for(move, session->site, &transfer, error);
-    return status == GR_OK ? gr_kv_transfer_take(transfer, pages, out_pages, error) : status;
+    if (status == GR_OK)
+        status = gr_kv_transfer_take(transfer, pages, out_pages, error);
+    return copied_from(move, session->site, status);
 }
 
 static gr_status logits_there(gr_move *move, const gr_session *session, float *logits, gr_error *error) {
@@ -191,6 +209,7 @@ static gr_status logits_there(gr_move *move, const gr_session *session, float *l
     gr_status status = bring_pages(move, session, &session->pages, &pages, error);
     if (status != GR_OK)
         return status;
+    move->called = move->target;
     status = gr_shadow_last(move->target, session, &pages, logits, error);
     gr_kv_seq_deinit(&pages);
     return status;
@@ -220,12 +239,14 @@ static bool note(gr_move *move, const gr_session *session) {
 
 static gr_status refuse(const gr_move *move, gr_error *error) {
     return gr_fail(error, GR_ERROR_CORRUPT, "engine",
-                   "%s answers otherwise than %s: logits differ by %.3g of their spread, %.3g is allowed", move->info.to,
-                   move->info.from, move->info.difference, move->info.bound);
+                   "%s answers otherwise than %s: behind token %llu logits differ by %.3g of their spread, %.3g is allowed",
+                   move->info.to, move->info.from, (unsigned long long)move->info.first_divergence, move->info.difference,
+                   move->info.bound);
 }
 
 static gr_status compare(gr_move *move, const gr_session *session, gr_error *error) {
     gr_status status = make_logits(move, error);
+    move->called = session->site;
     if (status == GR_OK)
         status = gr_shadow_original(session, move->here, error);
     if (status == GR_OK)
@@ -233,13 +254,13 @@ static gr_status compare(gr_move *move, const gr_session *session, gr_error *err
     return status == GR_OK && !note(move, session) ? refuse(move, error) : status;
 }
 
-// One session stands for all.
+// One session stands for all: any that has something evaluated, whose last token can be evaluated again.
 static gr_status check(gr_move *move, gr_session *session, gr_error *error) {
-    if (move->checked || !session->pages.length)
+    if (move->checked || !session->pages.length || !gr_kv_seq_can_truncate(&session->pages, session->pages.length - 1))
         return GR_OK;
     const uint64_t start = gr_os_now_ns();
     gr_status status = compare(move, session, error);
-    move->checked = true;
+    move->checked = status == GR_OK;
     move->info.check_seconds = (double)(gr_os_now_ns() - start) * 1e-9;
     trace(move, "CHECK", start, 0);
     return status;
@@ -258,13 +279,14 @@ static gr_status begin_shadow(gr_move *move, gr_error *error) {
 // What the session evaluated since goes through the target as well; compared wherever both have logits.
 static gr_status follow(gr_move *move, gr_error *error) {
     const gr_session *session = move->session;
-    if (session->site == move->target || session->pages.length == move->shadow.length)
+    if (session->pages.length == move->shadow.length)
         return GR_OK;
     if (session->pages.length < move->shadow.length) { // it went back
         gr_kv_seq_deinit(&move->shadow);
         move->shadowed = false;
         return begin_shadow(move, error);
     }
+    move->called = move->target;
     gr_status status = gr_shadow_follow(move->target, session, &move->shadow, move->there, error);
     if (status != GR_OK || session->logits_behind != session->pages.length)
         return status;
@@ -272,9 +294,12 @@ static gr_status follow(gr_move *move, gr_error *error) {
     return note(move, session) || move->options.policy != GR_MOVE_IF_EQUAL ? GR_OK : refuse(move, error);
 }
 
-// *out_over: enough tokens were compared.
+// *out_over: enough tokens were compared, or another move has brought the session here.
 static gr_status shadow(gr_move *move, bool *out_over, gr_error *error) {
     const uint64_t start = gr_os_now_ns(), compared = move->info.compared;
+    *out_over = move->session->site == move->target;
+    if (*out_over)
+        return GR_OK;
     gr_status status = move->shadowed ? follow(move, error) : begin_shadow(move, error);
     if (move->info.compared > compared)
         trace(move, "SHADOW", start, 0);
@@ -324,7 +349,6 @@ static void settle(gr_move *move, arrived *a) {
     free(a->anchors);
     gr_site_release(session->site);
     session->site = gr_site_retain(move->target);
-    session->paused = false;
 }
 
 static gr_status change_sites(gr_move *move, gr_error *error) {
@@ -353,53 +377,96 @@ static gr_status change_sites(gr_move *move, gr_error *error) {
 
 // ---- Stages
 
-static gr_status prepare(gr_move *move, bool *out_waits, gr_error *error) {
-    if (!move->importing && !move->target->ready) { // somebody else's move readies it
-        *out_waits = true;
-        return move->target->failed ? gr_fail(error, GR_ERROR_CANCELLED, "engine", "%s could not be readied", move->info.to)
-                                    : GR_OK;
-    }
-    if (move->importing && !atomic_load(&move->import_ended)) {
-        *out_waits = true;
-        return GR_OK;
-    }
+// What a move did when its turn came.
+typedef enum turn_result { WENT_ON, WAITS_FOR_THREAD, WAITS_FOR_TOKENS } turn_result;
+
+static gr_status find_target(gr_move *move, gr_error *error) {
+    gr_site *site = gr_site_find(move->model, move->device);
     gr_status status = GR_OK;
+    if (site)
+        move->target = gr_site_retain(site);
+    else {
+        status = gr_site_open(move->model, move->device, &move->target, error);
+        if (status == GR_OK)
+            status = begin_import(move, error);
+    }
+    if (status == GR_OK)
+        snprintf(move->info.to, sizeof move->info.to, "%s", gr_site_name(move->target));
+    return status;
+}
+
+// Somebody else's move readies the target. When that ends too early, this one takes over.
+static gr_status wait_for_other(gr_move *move, turn_result *out_turn, gr_error *error) {
+    *out_turn = WAITS_FOR_THREAD;
+    if (!move->target->failed)
+        return GR_OK;
+    gr_site_release(move->target);
+    move->target = NULL;
+    return find_target(move, error);
+}
+
+static gr_status end_import(gr_move *move, gr_error *error) {
     if (move->importing) {
         join_import(move);
-        status = move->import_status;
-        if (status != GR_OK)
-            return gr_fail(error, status, move->import_error.origin, "%s", move->import_error.message);
-        status = gr_site_ready(move->target, error);
+        if (move->import_status == GR_OK)
+            move->import_status = gr_site_ready(move->target, &move->import_error);
     }
+    if (move->import_status == GR_OK)
+        return GR_OK;
+    return gr_fail(error, move->import_status, move->import_error.origin, "%s", move->import_error.message);
+}
+
+bool gr_moves_hurry(const gr_site *target) {
+    const gr_engine *engine = target->model->engine;
+    for (uint32_t i = 0; i < engine->move_count; i++)
+        if (engine->moves[i]->target == target && engine->moves[i]->owner)
+            return end_import(engine->moves[i], NULL) == GR_OK;
+    return false;
+}
+
+static gr_status prepare(gr_move *move, turn_result *out_turn, gr_error *error) {
+    gr_status status = GR_OK;
+    if (!move->target->ready && !move->owner)
+        return wait_for_other(move, out_turn, error);
+    move->called = move->target;
+    if (move->importing && !atomic_load(&move->import_ended)) {
+        *out_turn = WAITS_FOR_THREAD;
+        return GR_OK;
+    }
+    if (move->owner)
+        status = end_import(move, error);
     move->info.prepare_seconds = (double)(gr_os_now_ns() - move->began_ns) * 1e-9;
     if (status == GR_OK)
         move->info.stage = GR_MOVE_COPY;
     return status;
 }
 
-static gr_status copy_and_switch(gr_move *move, gr_error *error) {
-    uint32_t left;
-    gr_status status = copy_ahead(move, &left, error);
-    if (status != GR_OK || left)
-        return status;
-    if (!move->options.no_check && !move->options.shadow_tokens && !move->checked) {
-        move->info.stage = GR_MOVE_CHECK;
-        status = each(move, check, error);
-        move->checked = true;
-        return status; // what the check let wait goes first
-    }
-    if (move->options.shadow_tokens && move->session) {
-        bool over;
-        move->info.stage = GR_MOVE_SHADOW;
-        status = shadow(move, &over, error);
-        if (status != GR_OK || !over)
-            return status;
-    }
-    if (move->options.policy != GR_MOVE_NEVER)
-        status = change_sites(move, error);
+static gr_status finish_copy(gr_move *move, gr_error *error) {
+    gr_status status = move->options.policy == GR_MOVE_NEVER ? GR_OK : change_sites(move, error);
     if (status == GR_OK)
         move->info.stage = GR_MOVE_DONE;
     return status;
+}
+
+static gr_status copy_and_switch(gr_move *move, turn_result *out_turn, gr_error *error) {
+    uint32_t left;
+    const uint64_t compared = move->info.compared;
+    gr_status status = copy_ahead(move, &left, error);
+    if (status != GR_OK || left)
+        return status;
+    if (move->info.stage == GR_MOVE_COPY && !move->options.no_check && !move->options.shadow_tokens) {
+        move->info.stage = GR_MOVE_CHECK;
+        return each(move, check, error); // what the check let wait goes first
+    }
+    if (move->options.shadow_tokens) {
+        bool over;
+        move->info.stage = GR_MOVE_SHADOW;
+        status = shadow(move, &over, error);
+        *out_turn = move->info.compared > compared ? WENT_ON : WAITS_FOR_TOKENS;
+        if (status != GR_OK || !over)
+            return status;
+    }
+    return finish_copy(move, error);
 }
 
 static bool is_over(const gr_move *move) {
@@ -409,9 +476,29 @@ static bool is_over(const gr_move *move) {
 static void fail(gr_move *move, gr_status status) {
     atomic_store(&move->cancelled, true);
     join_import(move);
-    move->target->failed = !move->target->ready;
+    if (move->owner && !move->target->ready)
+        move->target->failed = true; // who waits for it takes over
     move->info.stage = GR_MOVE_FAILED;
     move->info.status = status;
+}
+
+// A device that was lost is left alone from now on. When it is one that the sessions run on, they go on
+// elsewhere, and so does the move.
+static gr_status survive(gr_move *move, gr_status status) {
+    gr_site *site = move->called;
+    move->called = NULL;
+    if ((status != GR_ERROR_DEVICE_LOST && status != GR_ERROR_TIMEOUT) || !site)
+        return status;
+    move->error.code = status;
+    if (site == move->target) {
+        gr_site_blame(site, &move->error);
+        return status;
+    }
+    if (!gr_failover(site, NULL, &move->error))
+        return status;
+    if (move->info.stage == GR_MOVE_CHECK)
+        move->info.stage = GR_MOVE_COPY;
+    return GR_OK;
 }
 
 static bool report(gr_move *move) {
@@ -420,18 +507,20 @@ static bool report(gr_move *move) {
     return !move->options.progress || move->options.progress(move->options.progress_context, &move->info);
 }
 
-// Returns whether it could do something.
-static bool advance(gr_move *move) {
-    bool waits = false;
+static turn_result advance(gr_move *move) {
+    turn_result turn = WENT_ON;
     gr_status status = GR_OK;
     if (!atomic_load(&move->cancelled) && !report(move))
         atomic_store(&move->cancelled, true);
     if (atomic_load(&move->cancelled))
         status = gr_fail(&move->error, GR_ERROR_CANCELLED, "engine", "the move was cancelled");
+    else if (move->target->ready && move->target->failed)
+        status = gr_fail(&move->error, GR_ERROR_DEVICE_LOST, "engine", "%s failed meanwhile", move->info.to);
     else if (move->info.stage == GR_MOVE_PREPARE)
-        status = prepare(move, &waits, &move->error);
+        status = prepare(move, &turn, &move->error);
     else
-        status = copy_and_switch(move, &move->error);
+        status = copy_and_switch(move, &turn, &move->error);
+    status = survive(move, status);
     move->info.steps++;
     if (status != GR_OK)
         fail(move, status);
@@ -439,8 +528,9 @@ static bool advance(gr_move *move) {
         drop_origins(move);
         move->info.progress = 1;
         report(move);
+        return WENT_ON;
     }
-    return !waits;
+    return turn;
 }
 
 static void leave_engine(gr_move *move) {
@@ -451,32 +541,24 @@ static void leave_engine(gr_move *move) {
 }
 
 void gr_moves_advance(gr_engine *engine, bool idle, bool *out_worked) {
-    bool any = false, went = false;
+    bool any = false, went = false, waits = false;
     for (uint32_t i = engine->move_count; i-- > 0;) {
         gr_move *move = i < engine->move_count ? engine->moves[i] : NULL;
         if (!move)
             continue;
+        turn_result turn = advance(move);
         any = true;
-        went |= advance(move);
+        went |= turn == WENT_ON;
+        waits |= turn == WAITS_FOR_THREAD;
         if (is_over(move))
             leave_engine(move);
     }
     if (any && !went && idle)
         gr_os_sleep_ns(WAIT_NS);
-    *out_worked |= any;
+    *out_worked |= went || waits;
 }
 
 // ---- Public
-
-static gr_status find_target(gr_move *move, const char *device, gr_error *error) {
-    gr_site *site = gr_site_find(move->model, device);
-    if (site) {
-        move->target = gr_site_retain(site);
-        return GR_OK;
-    }
-    gr_status status = gr_site_open(move->model, device, &move->target, error);
-    return status == GR_OK ? begin_import(move, error) : status;
-}
 
 static gr_status join_engine(gr_move *move, gr_error *error) {
     gr_engine *engine = move->model->engine;
@@ -488,26 +570,32 @@ static gr_status join_engine(gr_move *move, gr_error *error) {
     return GR_OK;
 }
 
+static gr_status begin(gr_move *move, gr_error *error) {
+    if (!move->device)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
+    if (move->options.shadow_tokens && !move->session)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a shadow follows one session, not a model");
+    gr_status status = find_target(move, error);
+    return status == GR_OK ? join_engine(move, error) : status;
+}
+
 static gr_status start(gr_model *model, gr_session *session, const char *device, const gr_move_options *options,
                        gr_move **out_move, gr_error *error) {
-    static const gr_move_options defaults = {.struct_size = sizeof defaults};
     *out_move = NULL;
     gr_move *move = calloc(1, sizeof *move);
     if (!move)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
     move->model = gr_model_retain(model);
     move->session = session ? gr_session_retain(session) : NULL;
-    move->options = options ? *options : defaults;
+    move->device = strdup(device ? device : "auto");
+    if (options) // of a caller that may know less
+        memcpy(&move->options, options, options->struct_size < sizeof *options ? options->struct_size : sizeof *options);
     move->began_ns = gr_os_now_ns();
     move->info.struct_size = sizeof move->info;
     gr_error_init(&move->error);
     gr_error_init(&move->import_error);
     snprintf(move->info.from, sizeof move->info.from, "%s", gr_site_name(session ? session->site : model->site));
-    gr_status status = find_target(move, device, error);
-    if (status == GR_OK) {
-        snprintf(move->info.to, sizeof move->info.to, "%s", gr_site_name(move->target));
-        status = join_engine(move, error);
-    }
+    gr_status status = begin(move, error);
     if (status != GR_OK) {
         gr_move_release(move);
         return status;
@@ -547,6 +635,7 @@ void gr_move_release(gr_move *move) {
         fail(move, GR_ERROR_CANCELLED);
     drop_origins(move);
     free(move->here);
+    free(move->device);
     gr_site_release(move->target);
     gr_session_release(move->session);
     gr_model_release(move->model);
@@ -557,12 +646,17 @@ static gr_status finish(gr_move *move, gr_move_info *out_info, gr_error *error) 
     gr_engine *engine = move->model->engine;
     gr_move_info info = {.struct_size = sizeof info};
     bool worked;
-    while (!is_over(move)) {
+    gr_status status = GR_OK;
+    while (status == GR_OK && !is_over(move)) {
         gr_engine_step(engine, &worked, NULL); // failures of others' steps are in their requests
         if (atomic_exchange(&engine->interrupted, false))
             gr_move_cancel(move);
+        else if (!worked && !is_over(move))
+            status = gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine",
+                             "nothing is generated on the session, so there is nothing to compare");
     }
-    gr_status status = gr_move_info_get(move, out_info ? out_info : &info, error);
+    gr_status ended = gr_move_info_get(move, out_info ? out_info : &info, status == GR_OK ? error : NULL);
+    status = status == GR_OK ? ended : status;
     gr_move_release(move);
     return status;
 }

@@ -6,7 +6,9 @@
 #include "engine/site.h"
 
 // Takes every move of the engine one stage or slice further; to be called between steps. *out_worked becomes
-// true while there are moves; with none of them able to go on, it waits a moment when `idle`.
+// true unless all of them wait for tokens of a session; when none could go on, it waits a moment if `idle`.
 void gr_moves_advance(gr_engine *engine, bool idle, bool *out_worked);
+// For somebody who needs the target of a move now: waits for its weights. Returns whether it is ready.
+bool gr_moves_hurry(const gr_site *target);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // session.c: a token log and the cache behind it. Invariant: pages.length <= tokens.count, and the cache
 // holds the keys and values of tokens[0, pages.length) that any later query can see.
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +43,8 @@ static void make_tables_fit(gr_model *model, uint32_t context) {
         return;
     model->max_pages = (uint32_t)pages;
     for (uint32_t i = 0; i < model->site_count; i++)
-        gr_buckets_drop(model->sites[i]);
+        if (model->sites[i]->ready && !model->sites[i]->abandoned) // one on its way sees to it at the end
+            gr_buckets_drop(model->sites[i]);
 }
 
 static uint32_t default_context(const gr_model *model) {
@@ -166,7 +168,7 @@ gr_status gr_session_drain(gr_session *session, bool (*progress)(void *, double,
         gr_status status = gr_engine_step(engine, &worked, error);
         if (session->paused)
             return status;
-        double fraction = 1.0 - (double)gr_session_waiting(session) / (double)total;
+        double fraction = fmax(0, 1.0 - (double)gr_session_waiting(session) / (double)total); // more waits after a failover
         bool stop = atomic_exchange(&engine->interrupted, false) || (progress && !progress(context, fraction, "prompt"));
         if (stop && gr_session_waiting(session))
             return gr_fail(error, GR_ERROR_CANCELLED, "engine", "evaluation was interrupted");
@@ -309,6 +311,7 @@ static gr_status copy_state(const gr_session *from, gr_session *to, gr_error *er
     to->encode_turns_context = from->encode_turns_context;
     to->turns_applied = from->turns_applied;
     to->stats.positions = from->stats.positions;
+    to->paused = from->paused;
     status = gr_chat_clone(&from->chat, &to->chat, error);
     return status == GR_OK ? copy_anchors(from, to, error) : status;
 }

@@ -60,22 +60,30 @@ static gr_precision worst_precision(const gr_site *site) {
 }
 
 double gr_shadow_bound(const gr_site *a, const gr_site *b) {
-    static const double bounds[] = {1e-3, 1e-2, 5e-2, 0.15, 0.3};
+    static const double bounds[] = {1e-2, 1e-2, 5e-2, 0.15, 0.3};
     gr_precision one = worst_precision(a), other = worst_precision(b), worst = one > other ? one : other;
     return bounds[worst < GR_PRECISION_Q8_OUTLIERS ? worst : GR_PRECISION_Q8_OUTLIERS];
 }
 
-double gr_shadow_distance(const float *a, const float *b, uint32_t count) {
-    double mean = 0, spread = 0, difference = 0;
+static double spread_of(const float *logits, uint32_t count) {
+    double mean = 0, squares = 0;
     for (uint32_t i = 0; i < count; i++)
-        mean += a[i];
+        mean += logits[i];
     mean /= count;
+    for (uint32_t i = 0; i < count; i++)
+        squares += (logits[i] - mean) * (logits[i] - mean);
+    return sqrt(squares / count);
+}
+
+double gr_shadow_distance(const float *a, const float *b, uint32_t count) {
+    double largest = 0;
     for (uint32_t i = 0; i < count; i++) {
-        spread += (a[i] - mean) * (a[i] - mean);
-        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        double apart = fabs((double)a[i] - b[i]);
+        if (!(apart >= 0))
+            return INFINITY;
+        largest = apart > largest ? apart : largest;
     }
-    double ratio = sqrt(difference / fmax(spread, 1e-30));
-    return ratio >= 0 ? ratio : INFINITY;
+    return largest > 0 ? largest / spread_of(a, count) : 0;
 }
 
 uint32_t gr_shadow_best(const float *logits, uint32_t count) {

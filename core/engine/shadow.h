@@ -16,7 +16,8 @@ gr_status gr_shadow_original(const gr_session *session, float *logits, gr_error 
 // How far logits of two sites may be apart, in the measure of gr_shadow_distance, by the worst precision
 // class that a node of either runs in.
 double gr_shadow_bound(const gr_site *a, const gr_site *b);
-// Root mean square of the difference over the standard deviation of `a`; infinite where a number is none.
+// The largest difference over the standard deviation of `a`; infinite where a number is none. The likeliest token
+// is the same where the first is ahead by more than twice that.
 double gr_shadow_distance(const float *a, const float *b, uint32_t count);
 uint32_t gr_shadow_best(const float *logits, uint32_t count); // the token a greedy sampler takes
 

@@ -2,17 +2,11 @@
 // site.c: devices, placement, weights and a cache of one model, together.
 #include "engine/site.h"
 
-#include "engine/split.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 // ---- Devices: the wanted one first, then every other with host memory, best first, to fall back on.
-
-static bool is_any(const char *spec) {
-    return !spec || strcmp(spec, "auto") == 0;
-}
 
 static gr_status add_device(gr_site *site, uint32_t index, gr_error *error) {
     gr_site_device *device = &site->devices[site->device_count];
@@ -22,10 +16,10 @@ static gr_status add_device(gr_site *site, uint32_t index, gr_error *error) {
     return status;
 }
 
-static gr_status open_wanted(gr_site *site, const gr_split *split, gr_error *error) {
+static gr_status open_wanted(gr_site *site, gr_error *error) {
     gr_status status = GR_OK;
-    for (uint32_t i = 0; status == GR_OK && i < split->count; i++) {
-        status = add_device(site, split->devices[i], error);
+    for (uint32_t i = 0; status == GR_OK && i < site->split.count; i++) {
+        status = add_device(site, site->split.devices[i], error);
         if (status == GR_OK && site->model->engine->deterministic &&
             !(site->devices[i].opened->facts.flags & GR_DEVICE_BATCH_INVARIANT))
             status = gr_fail(error, GR_ERROR_UNSUPPORTED, "engine",
@@ -42,19 +36,20 @@ static bool is_wanted(const gr_split *split, uint32_t index) {
     return false;
 }
 
-static gr_status open_devices(gr_site *site, const gr_split *split, gr_error *error) {
+static gr_status open_devices(gr_site *site, gr_error *error) {
     gr_registry *registry = site->model->engine->registry;
-    gr_status status = open_wanted(site, split, error);
+    gr_status status = open_wanted(site, error);
     for (uint32_t i = 0; status == GR_OK && i < gr_registry_device_count(registry); i++) {
         bool host = gr_registry_device(registry, i)->facts.flags & GR_DEVICE_HOST_MEMORY;
-        if (!is_wanted(split, i) && host && site->device_count < GR_MAX_SITE_DEVICES)
+        if (!is_wanted(&site->split, i) && host && site->device_count < GR_MAX_SITE_DEVICES)
             add_device(site, i, NULL); // a fallback that will not open is no loss
     }
     return status;
 }
 
-static gr_status place(gr_site *site, const gr_split *split, gr_error *error) {
+static gr_status place(gr_site *site, gr_error *error) {
     const gr_engine *engine = site->model->engine;
+    const gr_split *split = &site->split;
     const gr_opened_device *opened[GR_MAX_SITE_DEVICES];
     uint32_t count = site->model->source->hparams.layers, layer = 0;
     uint32_t *layer_devices = calloc(count ? count : 1, sizeof *layer_devices);
@@ -72,6 +67,16 @@ static gr_status place(gr_site *site, const gr_split *split, gr_error *error) {
         status = gr_plan_create(site->model->graph, gr_placement_choose, site->placement, engine->no_fusion, 1, 1, 1,
                                 &site->plan, error);
     return status;
+}
+
+// A fallback that nobody fell back on: it is not held open, and so not held up when it is lost elsewhere.
+static void let_go_of_unused(gr_site *site) {
+    for (uint32_t i = site->split.count; i < site->device_count; i++) {
+        if (!site->devices[i].used) {
+            gr_registry_close(site->model->engine->registry, site->devices[i].opened);
+            site->devices[i].opened = NULL;
+        }
+    }
 }
 
 static gr_status use_device(gr_site *site, gr_site_device *device, gr_error *error) {
@@ -124,6 +129,7 @@ static gr_status import_weight(gr_site *site, gr_site_device *device, uint32_t i
                            .name = weight->name};
     memcpy(desc.dims, tensor->dims, sizeof desc.dims);
     gr_weight_info info = {.struct_size = sizeof info};
+    site->suspect = (uint32_t)(device - site->devices);
     gr_status status = device->opened->backend->weight_import(device->opened->device, &desc, &device->weights[index],
                                                               &info, error);
     site->weight_bytes += tensor->bytes;
@@ -163,18 +169,18 @@ gr_status gr_site_import(gr_site *site, gr_site_progress progress, void *context
                 status = import_node(site, segment, node, &import, error);
         }
     }
-    return status;
+    return status == GR_OK ? gr_buckets_compile(site, error) : status;
 }
 
 // ---- Life
 
 // "cpu", or "cpu:20,far:12".
-static gr_status name_site(gr_site *site, const gr_split *split, gr_error *error) {
+static gr_status name_site(gr_site *site, gr_error *error) {
     gr_strbuf name = {0};
-    for (uint32_t i = 0; i < split->count; i++) {
+    for (uint32_t i = 0; i < site->split.count; i++) {
         gr_strbuf_format(&name, "%s%s", i ? "," : "", site->devices[i].opened->name);
-        if (split->count > 1)
-            gr_strbuf_format(&name, ":%u", split->layers[i]);
+        if (site->split.count > 1)
+            gr_strbuf_format(&name, ":%u", site->split.layers[i]);
     }
     site->name = name.failed ? NULL : name.data;
     return site->name ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
@@ -199,6 +205,17 @@ static void leave_model(const gr_site *site) {
     model->site_count = kept;
 }
 
+// The smallest one, and those that the model's sessions have needed so far.
+static gr_status open_buckets(gr_site *site, gr_error *error) {
+    const gr_model *model = site->model;
+    gr_bucket *bucket;
+    gr_status status = gr_bucket_open(site, 1, &bucket, error);
+    for (uint32_t i = 0; i < model->site_count; i++)
+        for (uint32_t b = 0; status == GR_OK && b < model->sites[i]->bucket_count; b++)
+            status = gr_bucket_open(site, model->sites[i]->buckets[b]->rows_max, &bucket, error);
+    return status;
+}
+
 gr_status gr_site_open(gr_model *model, const char *spec, gr_site **out_site, gr_error *error) {
     *out_site = NULL;
     gr_site *site = calloc(1, sizeof *site);
@@ -206,22 +223,23 @@ gr_status gr_site_open(gr_model *model, const char *spec, gr_site **out_site, gr
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
     site->references = 1;
     site->model = model;
-    site->spec = strdup(spec ? spec : "auto");
-    gr_status status = site->spec ? join_model(site, error)
-                                  : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
-    gr_split split;
+    gr_status status = join_model(site, error);
     if (status == GR_OK)
-        status = gr_split_parse(model, spec, &split, error);
+        status = gr_split_parse(model, spec, &site->split, error);
     if (status == GR_OK)
-        status = open_devices(site, &split, error);
+        status = open_devices(site, error);
     if (status == GR_OK)
-        status = place(site, &split, error);
+        status = place(site, error);
     if (status == GR_OK)
-        status = name_site(site, &split, error);
+        status = name_site(site, error);
     for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(site->plan); i++)
         status = use_device(site, &site->devices[gr_plan_segment_at(site->plan, i)->device], error);
-    if (status == GR_OK)
+    if (status == GR_OK) {
+        let_go_of_unused(site);
         status = create_cache(site, error);
+    }
+    if (status == GR_OK)
+        status = open_buckets(site, error);
     if (status != GR_OK) {
         gr_site_release(site);
         return status;
@@ -230,9 +248,21 @@ gr_status gr_site_open(gr_model *model, const char *spec, gr_site **out_site, gr
     return GR_OK;
 }
 
+// Since they were opened a session may have asked for a longer context than their page tables hold.
+static bool are_outgrown(const gr_site *site) {
+    return site->bucket_count && site->buckets[0]->page_table_stride < site->model->max_pages;
+}
+
 gr_status gr_site_ready(gr_site *site, gr_error *error) {
-    gr_bucket *bucket;
-    gr_status status = gr_bucket_get(site, 1, &bucket, error);
+    gr_status status = GR_OK;
+    if (are_outgrown(site)) {
+        gr_buckets_drop(site);
+        status = open_buckets(site, error);
+        if (status == GR_OK)
+            status = gr_buckets_compile(site, error);
+    }
+    if (status == GR_OK)
+        status = gr_buckets_settle(site, error);
     site->ready = status == GR_OK;
     return status;
 }
@@ -242,7 +272,17 @@ gr_site *gr_site_retain(gr_site *site) {
     return site;
 }
 
+void gr_site_abandon(gr_site *site) {
+    if (site->abandoned)
+        return;
+    site->abandoned = true;
+    gr_site_retain(site);
+    gr_model_retain(site->model);
+}
+
 static void release_device(gr_site *site, gr_site_device *device) {
+    if (!device->opened)
+        return;
     const gr_backend *backend = device->opened->backend;
     for (uint32_t i = 0; device->weights && i < gr_graph_weight_count(site->model->graph); i++)
         if (device->weights[i])
@@ -261,29 +301,29 @@ void gr_site_release(gr_site *site) {
     if (!site || --site->references)
         return;
     leave_model(site);
-    if (site->abandoned) { // with its model's file, devices and memory, for good
-        gr_model_retain(site->model);
-        return;
-    }
     gr_buckets_drop(site);
     gr_kv_cache_destroy(site->cache);
     for (uint32_t i = 0; i < site->device_count; i++)
         release_device(site, &site->devices[i]);
     gr_plan_destroy(site->plan);
     gr_placement_destroy(site->placement);
-    free(site->spec);
     free(site->name);
     free(site);
 }
 
-static bool is_called(const gr_site *site, const char *spec) {
-    return strcmp(site->spec, is_any(spec) ? "auto" : spec) == 0 ||
-           (!is_any(spec) && site->name && strcmp(site->name, spec) == 0);
+static bool is_same(const gr_split *a, const gr_split *b) {
+    bool same = a->count == b->count;
+    for (uint32_t i = 0; same && i < a->count; i++)
+        same = a->devices[i] == b->devices[i] && a->layers[i] == b->layers[i];
+    return same;
 }
 
 gr_site *gr_site_find(gr_model *model, const char *spec) {
+    gr_split split;
+    if (gr_split_parse(model, spec, &split, NULL) != GR_OK)
+        return NULL;
     for (uint32_t i = 0; i < model->site_count; i++)
-        if (!model->sites[i]->failed && is_called(model->sites[i], spec))
+        if (!model->sites[i]->failed && is_same(&model->sites[i]->split, &split))
             return model->sites[i];
     return NULL;
 }

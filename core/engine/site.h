@@ -5,7 +5,7 @@
 #ifndef GREGALE_ENGINE_SITE_H
 #define GREGALE_ENGINE_SITE_H
 
-#include "engine/internal.h"
+#include "engine/split.h"
 
 enum { GR_MAX_SITE_DEVICES = 8 };
 
@@ -16,7 +16,7 @@ typedef struct gr_site_device {
     gr_fence *fence;
     uint64_t fence_value;
     gr_buffer *scratch;
-    uint64_t scratch_bytes;
+    uint64_t scratch_bytes, scratch_wanted; // that it has; that the programs compiled so far ask for
     gr_weight **weights; // [weight_count], NULL where the device does not need one
     bool used;
 } gr_site_device;
@@ -26,6 +26,7 @@ typedef struct gr_bucket {
     uint32_t rows_max, seqs_max, outputs_max;
     gr_plan *plan;
     gr_program **programs; // one a segment
+    bool ready;            // they are compiled and have their scratch memory
     void *arena;           // host memory, shared by every host-memory device
     uint64_t arena_bytes;
     gr_buffer *arena_buffers[GR_MAX_SITE_DEVICES];
@@ -39,27 +40,29 @@ typedef struct gr_bucket {
 struct gr_site {
     uint32_t references;
     gr_model *model; // borrowed: whoever holds a site holds its model
-    char *spec;      // as it was asked for: "auto", "cpu", "split"
-    char *name;      // what that led to: "cpu", "cpu:20,far:12"
+    gr_split split;  // which devices it was made for
+    char *name;      // "cpu", "cpu:20,far:12"
     gr_placement *placement;
     gr_plan *plan;   // of one row: which device reads which weight; the choice is the same for every bucket
-    gr_site_device devices[GR_MAX_SITE_DEVICES];
+    gr_site_device devices[GR_MAX_SITE_DEVICES]; // of the split, then fallbacks; not opened: not needed
     uint32_t device_count;
     gr_kv_cache *cache;
     gr_bucket **buckets;
     uint32_t bucket_count;
     uint32_t next_session; // round robin
     uint64_t weight_bytes, resident_bytes;
-    bool ready, failed; // for those who wait for another's site; failed: nobody goes there any more
-    uint32_t suspect;   // the device that a step called last
-    bool abandoned;     // a device hangs within a step: nothing it may touch is taken away
+    bool ready;       // weights and programs are there
+    bool failed;      // nobody goes there any more
+    bool abandoned;   // a device hangs within a step: nothing it may touch is written or taken away
+    uint32_t suspect; // the device that was called last
 };
 
 typedef bool (*gr_site_progress)(void *context, double fraction);
 
-// Making one takes three calls. open: devices, placement, an empty cache. import: the weights; it touches
-// nothing but the new site, so it may run on a thread of its own beside steps of other sites; `progress` may
-// be NULL, and cancels by returning false. ready: compiles the smallest bucket.
+// Making one takes three calls. open: devices, placement, an empty cache, step blocks and arenas of the smallest
+// bucket and of those that the model uses elsewhere. import: weights and programs; it touches nothing but the
+// new site and calls devices only where backend.h allows any thread, so it may run on a thread of its own
+// beside everything else; `progress` may be NULL, and cancels by returning false. ready: scratch memory.
 // The new site has one reference; release it when a later call fails. `spec` as gr_split_parse takes it.
 gr_status gr_site_open(gr_model *model, const char *spec, gr_site **out_site, gr_error *error);
 gr_status gr_site_import(gr_site *site, gr_site_progress progress, void *context, gr_error *error);
@@ -67,7 +70,9 @@ gr_status gr_site_ready(gr_site *site, gr_error *error);
 gr_site *gr_site_retain(gr_site *site);
 // NULL is legal. The last one gone destroys it: no session lives there then.
 void gr_site_release(gr_site *site);
-// The model's site on the devices that `spec` names; NULL when there is none. Borrowed.
+// A device hangs within a step: keeps the site for good, with its model's file, devices and memory.
+void gr_site_abandon(gr_site *site);
+// The model's site on the devices that `spec` leads to, ready or on its way; NULL when there is none. Borrowed.
 gr_site *gr_site_find(gr_model *model, const char *spec);
 const char *gr_site_name(const gr_site *site); // of its devices: "cpu", "cpu:20,far:12"
 
@@ -78,8 +83,13 @@ uint32_t gr_batch_collect(gr_site *site, gr_session **out_sessions, uint32_t *ou
 gr_status gr_step_run(gr_site *site, gr_session **sessions, uint32_t count, uint32_t rows,
                       gr_session **out_culprit, gr_error *error);
 // ---- bucket.c ----
+// The bucket for steps of `rows` rows, ready.
 gr_status gr_bucket_get(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error);
-void gr_bucket_destroy(gr_site *site, gr_bucket *bucket);
+// The same for several in three parts. open makes all of a bucket but its programs, unless it is there; compile,
+// which any thread may call while nobody else uses the site, compiles what is open; settle does the rest.
+gr_status gr_bucket_open(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error);
+gr_status gr_buckets_compile(gr_site *site, gr_error *error);
+gr_status gr_buckets_settle(gr_site *site, gr_error *error);
 void gr_buckets_drop(gr_site *site);
 
 #endif

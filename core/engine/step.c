@@ -119,6 +119,7 @@ static void hand_out(gr_model *model, gr_bucket *bucket, gr_session *session, ui
         if (begin + r + 1 == session->tokens.count) {
             memcpy(session->logits, row, vocab * sizeof *row);
             session->logits_behind = begin + r + 1;
+            session->failovers = 0;
         }
     }
 }
@@ -142,7 +143,10 @@ gr_status gr_step_run(gr_site *site, gr_session **sessions, uint32_t count, uint
                       gr_session **out_culprit, gr_error *error) {
     gr_bucket *bucket = NULL;
     *out_culprit = NULL;
-    site->suspect = 0;
+    site->suspect = site->abandoned ? site->suspect : 0;
+    if (site->abandoned) // an earlier step may still read and write all that this one would
+        return gr_fail(error, GR_ERROR_TIMEOUT, "engine", "device %s has not answered yet",
+                       site->devices[site->suspect].opened->name);
     uint64_t start = gr_os_now_ns();
     gr_status status = gr_bucket_get(site, rows, &bucket, error);
     if (status == GR_OK)

@@ -145,8 +145,8 @@ void gr_registry_quarantine(gr_registry *registry, const gr_opened_device *devic
 bool gr_registry_quarantined(const gr_registry *registry, uint32_t index, uint64_t *out_left_ns);
 enum { GR_MAX_CANDIDATES = 64 };
 // Devices that could take over, best first: those in good standing by score, then by the end of their
-// quarantine, `failed` (may be NULL) last. Lost ones that are still open are left out. Writes at most
-// `capacity` indices, returns how many.
+// quarantine. `failed` (may be NULL) and lost ones that are still open are left out. Writes at most `capacity`
+// indices, returns how many.
 uint32_t gr_registry_candidates(const gr_registry *registry, const gr_opened_device *failed, uint32_t *out_order,
                                 uint32_t capacity);
 

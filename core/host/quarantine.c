@@ -35,14 +35,11 @@ bool gr_registry_quarantined(const gr_registry *registry, uint32_t index, uint64
 
 typedef struct candidate {
     uint32_t index;
-    bool last;
     uint64_t left_ns;
 } candidate;
 
 static int by_standing(const void *a, const void *b) {
     const candidate *x = a, *y = b;
-    if (x->last != y->last)
-        return x->last ? 1 : -1;
     if (x->left_ns != y->left_ns)
         return x->left_ns > y->left_ns ? 1 : -1;
     return x->index > y->index ? 1 : -1; // sorted by score
@@ -53,9 +50,10 @@ uint32_t gr_registry_candidates(const gr_registry *registry, const gr_opened_dev
     candidate all[GR_MAX_CANDIDATES];
     uint32_t count = 0;
     for (uint32_t i = 0; i < registry->device_count && count < GR_MAX_CANDIDATES; i++) {
-        if (registry->shared[i].lost && registry->shared[i].users)
-            continue; // its handle is dead until everybody has let go
-        all[count] = (candidate){.index = i, .last = failed && &registry->shared[i] == shared_of(failed)};
+        bool is_dead = registry->shared[i].lost && registry->shared[i].users; // until everybody has let go
+        if (is_dead || (failed && &registry->shared[i] == shared_of(failed)))
+            continue;
+        all[count].index = i;
         gr_registry_quarantined(registry, i, &all[count++].left_ns);
     }
     qsort(all, count, sizeof *all, by_standing);

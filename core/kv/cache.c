@@ -164,3 +164,7 @@ gr_kv_layer_desc gr_kv_cache_layer_desc(const gr_kv_cache *cache, uint32_t layer
                               .k_dim = pool->k_dim,
                               .v_dim = pool->v_dim};
 }
+
+const gr_opened_device *gr_kv_cache_culprit(const gr_kv_cache *cache) {
+    return cache->culprit;
+}

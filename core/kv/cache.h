@@ -42,6 +42,8 @@ uint32_t gr_kv_cache_page_tokens(const gr_kv_cache *cache);
 gr_dtype gr_kv_cache_dtype(const gr_kv_cache *cache);
 gr_kv_layer_desc gr_kv_cache_layer_desc(const gr_kv_cache *cache, uint32_t layer); // as it was created with
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache); // of pages somebody refers to
+// The device that refused the last gr_kv_seq_reserve, or copy of a transfer; NULL: none did.
+const gr_opened_device *gr_kv_cache_culprit(const gr_kv_cache *cache);
 
 // The pages of one sequence in one group.
 typedef struct gr_kv_pages {

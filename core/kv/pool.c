@@ -4,17 +4,19 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static gr_status resize_pools(gr_kv_group *group, uint32_t pages, gr_error *error) {
+static gr_status resize_pools(gr_kv_cache *cache, gr_kv_group *group, uint32_t pages, gr_error *error) {
     for (uint32_t i = 0; i < group->pool_count; i++) {
         gr_kv_pool *pool = &group->pools[i];
         gr_status status = pool->device->backend->kv_resize(pool->device->device, pool->kv, pages, error);
-        if (status != GR_OK)
+        if (status != GR_OK) {
+            cache->culprit = pool->device;
             return status; // pools that grew already stay larger: harmless
+        }
     }
     return GR_OK;
 }
 
-static gr_status grow(gr_kv_group *group, uint32_t pages, gr_error *error) {
+static gr_status grow(gr_kv_cache *cache, gr_kv_group *group, uint32_t pages, gr_error *error) {
     uint32_t *references = realloc(group->references, (size_t)pages * sizeof *references);
     if (references)
         group->references = references;
@@ -23,7 +25,7 @@ static gr_status grow(gr_kv_group *group, uint32_t pages, gr_error *error) {
         group->free_pages = free_pages;
     if (!references || !free_pages)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "kv", "no memory for %u cache pages", pages);
-    gr_status status = resize_pools(group, pages, error);
+    gr_status status = resize_pools(cache, group, pages, error);
     if (status != GR_OK)
         return status;
     for (uint32_t page = pages; page-- > group->pages;) { // lowest number on top of the stack
@@ -48,9 +50,10 @@ gr_status gr_kv_group_provide(gr_kv_cache *cache, gr_kv_group *group, uint32_t c
     if (pages > INT32_MAX)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "kv", "a cache group cannot have %llu pages",
                        (unsigned long long)pages);
-    if (roomy > pages && roomy <= INT32_MAX && grow(group, (uint32_t)roomy, NULL) == GR_OK)
+    if (roomy > pages && roomy <= INT32_MAX && grow(cache, group, (uint32_t)roomy, NULL) == GR_OK)
         return GR_OK;
-    return grow(group, (uint32_t)pages, error);
+    cache->culprit = NULL; // less may do
+    return grow(cache, group, (uint32_t)pages, error);
 }
 
 int32_t gr_kv_group_take(gr_kv_cache *cache, gr_kv_group *group) {
@@ -73,13 +76,16 @@ void gr_kv_group_release(gr_kv_cache *cache, gr_kv_group *group, int32_t page) {
     cache->bytes_used -= group->page_bytes;
 }
 
-gr_status gr_kv_group_copy(gr_kv_group *group, int32_t from, int32_t to, uint32_t slots, gr_error *error) {
+gr_status gr_kv_group_copy(gr_kv_cache *cache, gr_kv_group *group, int32_t from, int32_t to, uint32_t slots,
+                           gr_error *error) {
     for (uint32_t i = 0; i < group->pool_count; i++) {
         gr_kv_pool *pool = &group->pools[i];
         gr_status status = pool->device->backend->kv_copy_page(pool->device->device, NULL, pool->kv, (uint32_t)from,
                                                                (uint32_t)to, slots, error);
-        if (status != GR_OK)
+        if (status != GR_OK) {
+            cache->culprit = pool->device;
             return status;
+        }
     }
     return GR_OK;
 }

@@ -30,6 +30,7 @@ struct gr_kv_cache {
     uint32_t *layer_pools; // by layer: its pool's index within the group
     uint32_t layer_count;
     uint64_t bytes_used;
+    const gr_opened_device *culprit; // gr_kv_cache_culprit
 };
 
 static inline const gr_kv_pool *gr_kv_layer_pool(const gr_kv_cache *cache, uint32_t layer) {
@@ -43,6 +44,6 @@ int32_t gr_kv_group_take(gr_kv_cache *cache, gr_kv_group *group);
 void gr_kv_group_retain(gr_kv_group *group, int32_t page);
 void gr_kv_group_release(gr_kv_cache *cache, gr_kv_group *group, int32_t page);
 // Copies slots [0, slots) of a page to another, in every pool.
-gr_status gr_kv_group_copy(gr_kv_group *group, int32_t from, int32_t to, uint32_t slots, gr_error *error);
+gr_status gr_kv_group_copy(gr_kv_cache *cache, gr_kv_group *group, int32_t from, int32_t to, uint32_t slots, gr_error *error);
 
 #endif

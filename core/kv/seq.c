@@ -87,7 +87,7 @@ static gr_status copy_last(gr_kv_seq *seq, uint32_t g, gr_error *error) {
     uint32_t slots = (uint32_t)(seq->length % seq->cache->options.page_tokens);
     int32_t *last = &pages->pages[seq->length / seq->cache->options.page_tokens - pages->first];
     int32_t fresh = gr_kv_group_take(seq->cache, group);
-    gr_status status = gr_kv_group_copy(group, *last, fresh, slots, error);
+    gr_status status = gr_kv_group_copy(seq->cache, group, *last, fresh, slots, error);
     int32_t unwanted = status == GR_OK ? *last : fresh;
     if (status == GR_OK)
         *last = fresh;
@@ -97,6 +97,7 @@ static gr_status copy_last(gr_kv_seq *seq, uint32_t g, gr_error *error) {
 
 gr_status gr_kv_seq_reserve(gr_kv_seq *seq, uint64_t count, gr_error *error) {
     uint64_t end_page = pages_for(seq, seq->length + count);
+    seq->cache->culprit = NULL;
     gr_status status = provide(seq, end_page, error);
     for (uint32_t g = 0; status == GR_OK && count && g < seq->cache->group_count; g++)
         if (must_copy_last(seq, g))

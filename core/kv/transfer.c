@@ -76,13 +76,19 @@ static gr_status copy_part(gr_kv_transfer *t, uint32_t layer, uint32_t part, int
     gr_dtype dtype = t->from->options.dtype;
     gr_status status = source->device->backend->kv_read(source->device->device, NULL, source->kv, &region, dtype, t->values,
                                                         bytes, error);
-    if (status != GR_OK)
+    if (status != GR_OK) {
+        t->from->culprit = source->device;
         return status;
+    }
     region.layer = t->to->layers[layer].layer;
     region.page = (uint32_t)to;
-    t->stats.bytes += bytes;
-    return target->device->backend->kv_write(target->device->device, NULL, target->kv, &region, dtype, t->values, bytes,
-                                             error);
+    status = target->device->backend->kv_write(target->device->device, NULL, target->kv, &region, dtype, t->values, bytes,
+                                               error);
+    if (status == GR_OK)
+        t->stats.bytes += bytes;
+    else
+        t->to->culprit = target->device;
+    return status;
 }
 
 // Takes a page of `to` and copies slots [0, slots) of all layers there.
@@ -153,6 +159,7 @@ gr_status gr_kv_transfer_ahead(gr_kv_transfer *t, const gr_kv_seq *seq, uint64_t
                                gr_error *error) {
     bool late = false;
     *out_left = 0;
+    t->from->culprit = t->to->culprit = NULL;
     forget_dropped(t);
     for (uint32_t g = 0; g < t->from->group_count; g++) {
         const gr_kv_pages *pages = &seq->groups[g];
@@ -198,6 +205,7 @@ static gr_status take_page(gr_kv_transfer *t, const gr_kv_seq *seq, uint32_t g, 
 
 gr_status gr_kv_transfer_take(gr_kv_transfer *t, const gr_kv_seq *seq, gr_kv_seq *out_seq, gr_error *error) {
     gr_status status = gr_kv_seq_init(t->to, out_seq, error);
+    t->from->culprit = t->to->culprit = NULL;
     for (uint32_t g = 0; status == GR_OK && g < t->from->group_count; g++) {
         const gr_kv_pages *from = &seq->groups[g];
         gr_kv_pages *to = &out_seq->groups[g];

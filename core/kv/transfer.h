@@ -2,6 +2,8 @@
 // transfer.h: copies pages of one cache to another cache of the same model, while the first goes on being
 // used. Inside the core. Threads: that of both caches; no step is in flight.
 //
+// A device that fails is told by gr_kv_cache_culprit of its cache.
+//
 // Pages that are full are copied ahead. Until the transfer ends it holds a reference to each of them, so that
 // nobody writes there (a page that two refer to is copied before it is written) and no number is used anew.
 // A page is copied once, whoever shares it: forks and anchors share pages on the other side as they did.

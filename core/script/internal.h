@@ -80,7 +80,7 @@ bool gr_script_may_yield(lua_State *L);
 // there was work.
 void gr_script_step(lua_State *L, const char *function, bool *out_worked);
 
-// ---- events.c: failing devices, told between steps
+// ---- events.c: failing devices, told between steps and after calls that step
 void gr_script_note_event(void *context, const gr_device_event *event); // for gr_engine_options
 void gr_script_tell_events(lua_State *L, gr_script *script); // may raise
 void gr_script_drop_events(gr_script *script);

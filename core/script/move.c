@@ -71,11 +71,11 @@ static void tell(lua_State *L, const move_box *box, const gr_move_info *info) {
 
 static int move_k(lua_State *L, int resumed, lua_KContext context) {
     move_box *box = lua_touserdata(L, BOX);
+    bool worked = true;
     (void)resumed;
     for (;;) {
         gr_move_info info = {.struct_size = sizeof info};
         gr_error error;
-        bool worked;
         gr_error_init(&error);
         if (!box->move)
             return luaL_error(L, "%s: it was closed", box->function);
@@ -88,6 +88,8 @@ static int move_k(lua_State *L, int resumed, lua_KContext context) {
         }
         if (gr_script_may_yield(L))
             return lua_yieldk(L, 0, context, move_k);
+        if (!worked && info.stage == GR_MOVE_SHADOW)
+            return luaL_error(L, "%s: nothing is generated on the session, so there is nothing to compare", box->function);
         gr_script_step(L, box->function, &worked);
     }
 }

@@ -13,6 +13,7 @@ static int32_t *continuation(lua_State *L, const char *function, gr_session_box 
     size_t before, after;
     gr_error_init(&error);
     gr_session_box *fork = gr_session_new(L);
+    gr_session_self(L, function); // finalizers, or a function told of a device, may have closed it
     gr_session_tokens(box->session, &before);
     if (gr_session_fork(box->session, &fork->session, &error) != GR_OK ||
         gr_session_append_text(fork->session, text, bytes, &error) != GR_OK)
@@ -41,6 +42,7 @@ static double score_tokens(lua_State *L, const char *function, gr_session_box *b
     gr_call_begin(L, function, box->session, true, &call);
     gr_status status = gr_session_score(box->session, tokens, count, each, &error);
     gr_call_end(&call);
+    gr_script_tell_events(L, call.script);
     if (status != GR_OK)
         gr_raise(L, function, &error);
     for (size_t i = 0; i < count; i++)

@@ -116,6 +116,7 @@ static int evaluate_k(lua_State *L, int resumed, lua_KContext before) {
     gr_call_begin(L, function, box->session, true, &call);
     gr_status status = gr_session_evaluate(box->session, gr_script_progress, call.script, &error);
     gr_call_end(&call);
+    gr_script_tell_events(L, call.script);
     return chain(L, function, status, &error);
 }
 
@@ -144,10 +145,10 @@ static int logits_k(lua_State *L, int resumed, lua_KContext before) {
     if (status == GR_OK)
         status = gr_session_logits(box->session, &logits, &vocab, NULL, &error);
     gr_call_end(&call);
-    if (status != GR_OK)
-        return gr_raise(L, function, &error);
-    gr_logits_push(L, 1, logits, vocab);
-    return 1;
+    if (status == GR_OK)
+        gr_logits_push(L, 1, logits, vocab);
+    gr_script_tell_events(L, call.script);
+    return status == GR_OK ? 1 : gr_raise(L, function, &error);
 }
 
 static int logits(lua_State *L) {
@@ -200,6 +201,7 @@ static int anchor(lua_State *L) {
     gr_call_begin(L, function, box->session, true, &call);
     gr_status status = gr_session_anchor(box->session, &position, &error);
     gr_call_end(&call);
+    gr_script_tell_events(L, call.script);
     if (status != GR_OK)
         return gr_raise(L, function, &error);
     lua_pushinteger(L, (lua_Integer)position);

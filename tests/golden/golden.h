@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "engine/internal.h"
+#include "engine/site.h"
 #include "gregale/engine.h"
 #include "gregale/linked/format.h"
 

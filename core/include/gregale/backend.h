@@ -312,7 +312,8 @@ typedef struct gr_backend {
     // Host pointer to the buffer's bytes, or NULL when the device is not GR_DEVICE_HOST_MEMORY.
     void *(*buffer_map)(gr_device *device, gr_buffer *buffer);
 
-    // Weights. Any thread, also beside steps that use other weights.
+    // Weights. Any thread, beside every other call to the device (other imports and compilations too), except a
+    // step that uses the weight: the host readies a device for one model while another runs on it.
     gr_status (*weight_import)(gr_device *device, const gr_weight_desc *desc, gr_weight **out_weight,
                                gr_weight_info *out_info, gr_error *error);
     void (*weight_destroy)(gr_device *device, gr_weight *weight);
@@ -333,7 +334,7 @@ typedef struct gr_backend {
     gr_status (*kv_write)(gr_device *device, gr_queue *queue, gr_kv *kv, const gr_kv_region *region,
                           gr_dtype dtype, const void *values, uint64_t bytes, gr_error *error);
 
-    // Programs. compile may take long and may run on another thread beside steps of other programs.
+    // Programs. compile may take long, so it may run on any thread, as weight_import may.
     gr_status (*program_compile)(gr_device *device, const gr_program_desc *desc, gr_program **out_program,
                                  gr_program_info *out_info, gr_error *error);
     void (*program_destroy)(gr_device *device, gr_program *program);

@@ -39,7 +39,10 @@ typedef struct gr_move gr_move;
 // ---------------------------------------------------------------------------------------------
 // Engine
 
-// A device failed in a step; the sessions on it go on with the next one, or their requests end.
+// A device failed in a step; the sessions on it go on with the next one, or their requests end. Those that go on
+// are evaluated again from their tokens: nobody who reads an answer can tell. The device is left alone for a
+// second, twice as long after every further failure. A session that has failed on every device without getting
+// further ends there.
 typedef struct gr_device_event {
     uint32_t struct_size;
     gr_status status;    // DEVICE_LOST, TIMEOUT or OUT_OF_MEMORY
@@ -62,7 +65,8 @@ typedef struct gr_engine_options {
                                          // (also GREGALE_DETERMINISTIC=1)
     uint32_t no_fusion;                  // 1: decompose every composite (also GREGALE_NO_FUSION=1)
     const char *topology_xml;            // an hwloc XML file in place of this machine, for tests
-    uint32_t step_timeout_ms;            // a device that takes longer for a step has failed; 0: waits for ever
+    uint32_t step_timeout_ms;            // a device that takes longer for a step has failed, and what it may still
+                                         // use is kept for good; 0: waits for ever
                                          // (also GREGALE_STEP_TIMEOUT, in seconds)
     uint32_t reserved;
     // Called within gr_engine_step, which it must not call; strings are borrowed for the call. NULL: nobody.
@@ -95,7 +99,8 @@ gr_status gr_engine_why(gr_engine *engine, bool json, char **out_text, gr_error 
 void gr_text_free(char *text);
 uint32_t gr_engine_threads(const gr_engine *engine);
 
-// Runs one step for every session that has work. *out_worked is false when there was none.
+// Runs one step for every session that has work, and takes moves a bit further. *out_worked is false when there
+// was nothing to do; a move whose shadow waits for tokens is nothing to do.
 gr_status gr_engine_step(gr_engine *engine, bool *out_worked, gr_error *error);
 // Makes the running or next blocking call return GR_ERROR_CANCELLED; the sessions stay usable.
 void gr_engine_interrupt(gr_engine *engine);
@@ -119,7 +124,7 @@ typedef struct gr_model_options {
     uint32_t chunk;          // most rows of one step (prefill); 0: 512
     uint32_t page_tokens;    // 0: 64; a power of two
     uint32_t rewind_reserve; // positions a rewind can always go back; 0: 64
-    uint64_t cache_bytes;    // limit for all sessions' caches; 0: what memory allows
+    uint64_t cache_bytes;    // limit for all sessions' caches on one device; 0: what memory allows
     const char *chat_format; // NULL: from the file
     // Loading progress, 0 to 1; return false to cancel. May be NULL.
     bool (*progress)(void *context, double fraction, const char *what);
@@ -324,15 +329,18 @@ typedef struct gr_move_options {
     uint32_t shadow_tokens; // of a session: so many tokens are evaluated on both devices and compared; 0: none
     gr_move_policy policy;
     double bound;      // what is allowed; 0: by the precision classes of both devices
-    // Called before every slice and when it is over; false cancels. May be NULL.
+    // Called before every slice, within gr_engine_step, and when it is over; false cancels. It may call nothing
+    // but gr_move_cancel. May be NULL.
     bool (*progress)(void *context, const gr_move_info *info);
     void *progress_context;
 } gr_move_options;
 
-// Begins to move a session, or all of a model's and those it will have, to the device called so. Steps go on
-// meanwhile, and each takes the move a bit further. Requests and streams are not disturbed: the move ends
-// between two tokens. Forks and anchors share pages afterwards as before. A failure leaves everything where
-// it was. The weights are in memory on both sides until nobody lives on the old one.
+// Begins to move a session, or all of a model's and those it will have, to the device called so ("auto", or
+// layers on several: "cpu:20,gpu:12"). Steps go on meanwhile, and each takes the move a bit further. Requests and
+// streams are not disturbed: the move ends between two tokens. Forks and anchors go on sharing their full
+// pages. A failure leaves everything where it was; when it is the old device that fails, the sessions go on
+// elsewhere, and the move from there. Of two moves of one session the one that ends last decides. The weights
+// are in memory on both sides until nobody lives on the old one.
 gr_status gr_session_move_start(gr_session *session, const char *device, const gr_move_options *options,
                                 gr_move **out_move, gr_error *error);
 gr_status gr_model_move_start(gr_model *model, const char *device, const gr_move_options *options, gr_move **out_move,
@@ -340,8 +348,10 @@ gr_status gr_model_move_start(gr_model *model, const char *device, const gr_move
 // Where it stands; returns why it failed when it did.
 gr_status gr_move_info_get(const gr_move *move, gr_move_info *out_info, gr_error *error);
 void gr_move_cancel(gr_move *move);
-void gr_move_release(gr_move *move); // cancels it unless it is over
-// The same, stepping the engine until it is over. `out_info` may be NULL.
+// Cancels it unless it is over; waits until a weight that is being imported has been.
+void gr_move_release(gr_move *move);
+// The same, stepping the engine until it is over. `out_info` may be NULL; it is filled also when the move failed.
+// INVALID_ARGUMENT: a shadow waits for tokens, and nobody generates.
 gr_status gr_session_move(gr_session *session, const char *device, const gr_move_options *options, gr_move_info *out_info,
                           gr_error *error);
 gr_status gr_model_move(gr_model *model, const char *device, const gr_move_options *options, gr_move_info *out_info,

@@ -35,7 +35,7 @@ static void goes_on_as_if_nothing_had_been(const char *path, const char *device,
     same_logits(unsaved, restored);
     gr_session_release(restored);
     gr_session_release(unsaved);
-    assert_int_equal(gr_kv_cache_bytes_used(another->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(another->site->cache), 0);
     gr_model_release(another);
     gr_model_release(model);
     forget_file();
@@ -170,7 +170,7 @@ static void a_restored_session_is_a_session(void **state) {
         gr_session_release(restored);
         gr_session_release(fork);
     }
-    assert_int_equal(gr_kv_cache_bytes_used(another->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(another->site->cache), 0);
     gr_session_release(session);
     gr_model_release(another);
     gr_model_release(model);
@@ -229,7 +229,7 @@ static void whatever_state_it_is_in(void **state) {
     same_as_fresh(restored);
     gr_session_release(restored);
     gr_session_release(session);
-    assert_int_equal(gr_kv_cache_bytes_used(model->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), 0);
     gr_model_release(model);
     forget_file();
 }

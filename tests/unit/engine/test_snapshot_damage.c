@@ -73,7 +73,7 @@ static gr_status try(const char *path) {
         fail_msg("a refusal that says too little: %s", error->message);
     gr_request_release(request);
     gr_session_release(session);
-    assert_int_equal(gr_kv_cache_bytes_used(model->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), 0);
     assert_int_equal(model->session_count, 0);
     return status;
 }

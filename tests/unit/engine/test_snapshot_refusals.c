@@ -115,7 +115,7 @@ static void limits_are_kept(void **state) {
     assert_int_equal(gr_session_restore(poor, file_name(), NULL, NULL, NULL, &restored, NULL, error),
                      GR_ERROR_OUT_OF_MEMORY);
     assert_null(restored);
-    assert_int_equal(gr_kv_cache_bytes_used(poor->cache), 0);
+    assert_int_equal(gr_kv_cache_bytes_used(poor->site->cache), 0);
     gr_model_release(poor);
     gr_session_release(session);
     gr_model_release(model);
@@ -156,7 +156,7 @@ static void whoever_waits_is_told_and_may_stop(void **state) {
     gr_session *session = save_some(model, 60), *restored = NULL;
     gr_strbuf before = {0}, after = {0};
     OK(gr_file_read(file_name(), 1 << 24, &before, error));
-    uint64_t used = gr_kv_cache_bytes_used(model->cache);
+    uint64_t used = gr_kv_cache_bytes_used(model->site->cache);
     watcher all = {.stop_at = 2, .what = "restoring"};
     OK(gr_session_restore(model, file_name(), NULL, watch, &all, &restored, NULL, error));
     assert_true(all.last > 0.9 && all.calls > 3);
@@ -166,7 +166,7 @@ static void whoever_waits_is_told_and_may_stop(void **state) {
         assert_int_equal(gr_session_restore(model, file_name(), NULL, watch, &w, &restored, NULL, error),
                          GR_ERROR_CANCELLED);
         assert_null(restored);
-        assert_int_equal(gr_kv_cache_bytes_used(model->cache), used);
+        assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), used);
     }
     OK(gr_session_append_tokens(session, (int32_t[]){5, 6, 7}, 3, error));
     for (double at = 0; at < 0.9; at += 0.07) {

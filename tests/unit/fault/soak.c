@@ -18,7 +18,7 @@
 
 #include "fault/control.h"
 #include "tests/support/devices.h"
-#include "engine/internal.h"
+#include "engine/site.h"
 
 enum { SESSIONS = 4, OPS = 14, CONTEXT = 480, DEVICES = 4, PATIENCE = 40 };
 

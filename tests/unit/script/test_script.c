@@ -14,9 +14,9 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-#include "devices.h"
 #include "gguf_writer.h"
-#include "script/script.h"
+#include "script/internal.h"
+#include "tests/unit/engine/fault.h"
 
 #define CASES GREGALE_SOURCE_DIR "/tests/unit/script/"
 
@@ -53,6 +53,19 @@ static int remove_models(void **state) {
     return unlink(model_path) | unlink(tool_model_path);
 }
 
+// plant(device, steps): the device is lost after so many more steps. cure(): it can be opened again.
+static int plant_from_lua(lua_State *L) {
+    plant(gr_script_get(L)->engine, luaL_checkstring(L, 1), AT_STEP, (unsigned)luaL_checkinteger(L, 2),
+          GR_ERROR_DEVICE_LOST);
+    return 0;
+}
+
+static int cure_from_lua(lua_State *L) {
+    (void)L;
+    cure_all();
+    return 0;
+}
+
 static lua_State *open_state(gr_script **out_script) {
     lua_State *L = luaL_newstate();
     assert_non_null(L);
@@ -68,6 +81,8 @@ static lua_State *open_state(gr_script **out_script) {
     lua_setglobal(L, "MODEL");
     lua_pushstring(L, tool_model_path);
     lua_setglobal(L, "TOOL_MODEL");
+    lua_register(L, "plant", plant_from_lua);
+    lua_register(L, "cure", cure_from_lua);
     assert_int_equal(
         luaL_dostring(L,
                       "package.path = SOURCE_DIR .. '/tests/unit/script/?.lua;' .. package.path"),
@@ -126,6 +141,11 @@ static void branches(void **state) {
 static void steering(void **state) {
     (void)state;
     run_file("steering.lua");
+}
+
+static void moves(void **state) {
+    (void)state;
+    run_file("moves.lua");
 }
 
 // ---- Running files
@@ -222,6 +242,7 @@ int main(void) {
         cmocka_unit_test(lifetimes),
         cmocka_unit_test(tools),
         cmocka_unit_test(branches), cmocka_unit_test(steering), cmocka_unit_test(snapshots),
+        cmocka_unit_test(moves),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),
         cmocka_unit_test(a_missing_file_is_said),
