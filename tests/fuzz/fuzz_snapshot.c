@@ -83,7 +83,7 @@ static void try(gr_model *model, const uint8_t *data, size_t size) {
     gr_request_release(request);
     gr_session_release(session);
     close(file);
-    if (model->session_count || gr_kv_cache_bytes_used(model->cache))
+    if (model->session_count || gr_kv_cache_bytes_used(model->site->cache))
         stop("something is left over", &error);
 }
 
