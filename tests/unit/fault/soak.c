@@ -80,6 +80,26 @@ static gr_session *begin(world *w, gr_error *error) {
     return session;
 }
 
+static bool takes_part(const soak_options *options, const char *name) {
+    for (uint32_t i = 0; i < options->device_count; i++)
+        if (!strcmp(options->devices[i], name))
+            return true;
+    return options->calm && !strcmp(options->calm, name); // when a fault keeps all of them from being opened
+}
+
+// The engine goes on with devices in good standing first: only those that take part are.
+static void leave_to(const soak_options *options, gr_registry *registry) {
+    for (uint32_t i = 0; i < gr_registry_device_count(registry); i++) {
+        const gr_opened_device *opened = NULL;
+        if (takes_part(options, gr_registry_device(registry, i)->name) ||
+            gr_registry_open(registry, i, &opened, NULL) != GR_OK)
+            continue;
+        for (uint32_t times = 0; times < 12; times++)
+            gr_registry_quarantine(registry, opened, false, "it takes no part");
+        gr_registry_close(registry, opened);
+    }
+}
+
 static bool make(world *w, const soak_options *options, const char *device) {
     const gr_engine_options wanted = {
         .struct_size = sizeof wanted, .plugin_directories = test_directories, .threads = 1};
@@ -90,6 +110,7 @@ static bool make(world *w, const soak_options *options, const char *device) {
         go_wrong(w, "%s", error.message);
         return false;
     }
+    leave_to(options, w->engine->registry);
     gr_model_info info = {.struct_size = sizeof info};
     gr_model_info_get(w->model, &info);
     w->vocab = info.vocab;
