@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/admission.h"
 #include "engine/failover.h"
 #include "engine/move.h"
 #include "gregale/linked/registry.h"
@@ -141,48 +142,60 @@ gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *e
 
 // A failed step ends the requests of whoever is to blame (everybody, without a culprit) and leaves those
 // sessions alone, tokens waiting, until somebody asks again.
-static void fail_batch(gr_session **sessions, uint32_t count, const gr_session *culprit, gr_status status,
-                       const gr_error *error) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (culprit && sessions[i] != culprit)
-            continue;
-        sessions[i]->paused = true;
-        if (sessions[i]->request)
-            gr_request_fail(sessions[i]->request, status, error);
-    }
+static void fail_session(gr_session *session, gr_status status, const gr_error *error) {
+    session->paused = true;
+    if (session->request)
+        gr_request_fail(session->request, status, error);
+}
+
+static void fail_batch(const gr_batch *batch, gr_session *culprit, gr_status status, const gr_error *error) {
+    if (culprit)
+        fail_session(culprit, status, error);
+    for (uint32_t i = 0; !culprit && i < batch->count; i++)
+        fail_session(batch->sessions[i], status, error);
+}
+
+static bool is_hopeless(gr_session *session) {
+    bool worn = session->failovers >= gr_registry_device_count(session->model->engine->registry);
+    session->failovers = worn ? 0 : session->failovers;
+    return worn;
 }
 
 // The culprit, or somebody of the batch, that has failed on every device by now without getting further: it
 // may well be what makes them fail, and is not taken round once more.
-static gr_session *hopeless(gr_session **sessions, uint32_t count, const gr_session *culprit) {
-    for (uint32_t i = 0; i < count; i++) {
-        const gr_engine *engine = sessions[i]->model->engine;
-        if ((!culprit || sessions[i] == culprit) && sessions[i]->failovers >= gr_registry_device_count(engine->registry)) {
-            sessions[i]->failovers = 0;
-            return sessions[i];
-        }
-    }
+static gr_session *hopeless(const gr_batch *batch, gr_session *culprit) {
+    if (culprit)
+        return is_hopeless(culprit) ? culprit : NULL;
+    for (uint32_t i = 0; i < batch->count; i++)
+        if (is_hopeless(batch->sessions[i]))
+            return batch->sessions[i];
     return NULL;
 }
 
 static gr_status step_site(gr_site *site, bool *out_worked, gr_error *error) {
-    gr_session *sessions[GR_MAX_STEP_SEQS];
-    uint32_t count = 0;
-    uint32_t rows = gr_batch_collect(site, sessions, &count);
-    if (!rows)
-        return GR_OK;
-    *out_worked = true;
+    gr_batch batch;
+    gr_session *culprit;
     gr_error local;
     gr_error_init(&local);
-    gr_session *culprit;
-    gr_status status = gr_step_run(site, sessions, count, rows, &culprit, &local);
+    gr_status status = gr_batch_collect(site, &batch, &culprit, &local);
+    if (status == GR_OK && !batch.rows)
+        return GR_OK;
+    *out_worked = true;
+    if (status == GR_OK) {
+        gr_error_init(&local); // of pages that were found elsewhere
+        status = gr_step_run(site, &batch, &local);
+    }
+    if (status == GR_OK)
+        site->reliefs = 0;
+    if (status == GR_ERROR_OUT_OF_MEMORY && !culprit && gr_admission_relieve(site))
+        return GR_OK;
     local.code = status; // a plugin may have said less
     if (!local.message[0])
         snprintf(local.message, sizeof local.message, "%s", gr_status_name(status));
-    gr_session *worn = status == GR_OK ? NULL : hopeless(sessions, count, culprit);
+    gr_session *worn = status == GR_OK ? NULL : hopeless(&batch, culprit);
     if (status == GR_OK || (!worn && gr_failover(site, culprit, &local)))
         return GR_OK;
-    fail_batch(sessions, count, worn ? worn : culprit, status, &local);
+    fail_batch(&batch, worn ? worn : culprit, status, &local);
     return gr_fail(error, status, local.origin, "%s", local.message);
 }
 

@@ -56,6 +56,7 @@ struct gr_model {
     uint32_t site_count;
     gr_session **sessions; // every live one; forks stand behind what they were made from
     uint32_t session_count, session_capacity;
+    uint64_t tickets; // handed out so far
 };
 
 typedef struct gr_anchor {
@@ -80,8 +81,13 @@ struct gr_session {
     gr_anchor *anchors;
     uint32_t anchor_count;
     gr_request *request;    // active one, borrowed
-    bool paused;            // its last step failed, or its device while it was idle: left alone until somebody asks
+    bool paused;            // its last step failed: left alone until somebody asks again
+    bool asked;             // somebody wants what waits evaluated; else it is while that costs nobody anything
     uint32_t failovers;     // since it last got further
+    int32_t priority;
+    uint64_t ticket;        // nobody else's: its present work stands behind all with lower ones
+    bool working;           // the ticket was drawn for its present work
+    bool admitted, starved, marked; // of the step that is being prepared; see admission.h
     gr_logits_observer hook; // while scoring: gets the logits of every row
     void *hook_context;
     uint64_t observed;      // positions whose logits the hook has had, or does not want
@@ -171,6 +177,8 @@ gr_status gr_speculation_end(gr_request *request, gr_error *error);
 void gr_request_fail(gr_request *request, gr_status status, const gr_error *error);
 // ---- session.c ----
 size_t gr_session_waiting(const gr_session *session); // tokens not yet evaluated
+bool gr_session_works(const gr_session *session);     // some of them, and somebody asked for that
+void gr_session_ask(gr_session *session);
 // Keeps `count` tokens and as much of the cache as stays valid.
 gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *error);
 // Steps the engine until the session has nothing waiting.

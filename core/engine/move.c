@@ -34,7 +34,7 @@ struct gr_move {
     gr_move_options options;
     origin *origins;
     uint32_t origin_count;
-    bool checked;
+    bool checked, gives_way;
     float *here, *there; // logits to compare, [vocab] each in one piece
     gr_kv_seq shadow;    // on the target, following the session
     bool shadowed;
@@ -516,6 +516,9 @@ static turn_result advance(gr_move *move) {
         status = gr_fail(&move->error, GR_ERROR_CANCELLED, "engine", "the move was cancelled");
     else if (move->target->ready && move->target->failed)
         status = gr_fail(&move->error, GR_ERROR_DEVICE_LOST, "engine", "%s failed meanwhile", move->info.to);
+    else if (move->gives_way)
+        status = gr_fail(&move->error, GR_ERROR_OUT_OF_MEMORY, "engine",
+                         "the cache on %s has no room beside the sessions there", move->info.to);
     else if (move->info.stage == GR_MOVE_PREPARE)
         status = prepare(move, &turn, &move->error);
     else
@@ -556,6 +559,36 @@ void gr_moves_advance(gr_engine *engine, bool idle, bool *out_worked) {
     if (any && !went && idle)
         gr_os_sleep_ns(WAIT_NS);
     *out_worked |= went || waits;
+}
+
+// ---- When memory is short
+
+void gr_moves_take_out(const gr_site *site) {
+    const gr_engine *engine = site->model->engine;
+    for (uint32_t i = 0; i < engine->move_count; i++)
+        for (uint32_t o = 0; o < engine->moves[i]->origin_count; o++)
+            if (engine->moves[i]->origins[o].site == site)
+                gr_kv_transfer_take_out(engine->moves[i]->origins[o].transfer);
+}
+
+void gr_moves_forget(gr_site *site) {
+    const gr_engine *engine = site->model->engine;
+    for (uint32_t i = 0; i < engine->move_count; i++)
+        for (uint32_t o = 0; o < engine->moves[i]->origin_count; o++)
+            if (engine->moves[i]->origins[o].site == site)
+                gr_kv_transfer_forget(engine->moves[i]->origins[o].transfer);
+}
+
+bool gr_moves_give_way(gr_site *site) {
+    const gr_engine *engine = site->model->engine;
+    bool any = false;
+    for (uint32_t i = 0; i < engine->move_count; i++) {
+        gr_move *move = engine->moves[i];
+        bool holds = move->target == site && move->origin_count;
+        move->gives_way |= holds;
+        any |= holds;
+    }
+    return any;
 }
 
 // ---- Public

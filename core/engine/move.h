@@ -10,5 +10,12 @@
 void gr_moves_advance(gr_engine *engine, bool idle, bool *out_worked);
 // For somebody who needs the target of a move now: waits for its weights. Returns whether it is ready.
 bool gr_moves_hurry(const gr_site *target);
+// Of pages of `site` that were copied ahead: lessens the demand on its cache (kv/demand.h) by those that no session
+// holds any more, or lets go of them.
+void gr_moves_take_out(const gr_site *site);
+void gr_moves_forget(gr_site *site);
+// A session on `site` cannot go on for want of memory: moves that brought pages there fail before the next step.
+// Returns whether there are any.
+bool gr_moves_give_way(gr_site *site);
 
 #endif

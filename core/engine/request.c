@@ -131,7 +131,7 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
         gr_request_release(request);
         return status;
     }
-    session->paused = false;
+    gr_session_ask(session);
     session->request = request;
     *out_request = request;
     return GR_OK;
@@ -189,6 +189,7 @@ void gr_request_end(gr_request *request, gr_stop_reason reason) {
     if (request->chat_turn && reason != GR_STOP_ERROR)
         record_turn(request);
     request->session->request = NULL;
+    request->session->asked = false; // for its last token
 }
 
 void gr_request_fail(gr_request *request, gr_status status, const gr_error *error) {
@@ -255,8 +256,10 @@ static gr_status keep(gr_request *request, gr_token token, double log_probabilit
     if (request->options.top_tokens)
         note_top(request, count);
     gr_status status = present ? GR_OK : gr_session_append_tokens(request->session, &token, 1, error);
-    if (status == GR_OK && request->options.guide)
+    if (status == GR_OK && request->options.guide) {
         status = gr_session_append_tokens(request->options.guide, &token, 1, error);
+        request->options.guide->working = true; // it keeps its place
+    }
     return status;
 }
 
@@ -355,8 +358,9 @@ static void advance(gr_request *request) {
         gr_request_fail(request, status, &error);
 }
 
+// Whether its pages are there or have gone to others.
 static bool is_ready(const gr_session *session) {
-    return !gr_session_waiting(session) && session->logits_behind == session->tokens.count;
+    return session->logits_behind == session->tokens.count;
 }
 
 bool gr_requests_advance(gr_model *model) {

@@ -11,6 +11,23 @@ size_t gr_session_waiting(const gr_session *session) {
     return session->tokens.count - (size_t)session->pages.length;
 }
 
+bool gr_session_works(const gr_session *session) {
+    bool wanted = session->asked || (session->request && session->logits_behind != session->tokens.count);
+    return wanted && !session->paused && gr_session_waiting(session) > 0;
+}
+
+bool gr_session_pending(const gr_session *session) {
+    return gr_session_works(session) ||
+           (!session->paused && session->pages.length > 0 && gr_session_waiting(session) > 0);
+}
+
+void gr_session_ask(gr_session *session) {
+    if (!session->request && (!session->asked || !gr_session_waiting(session)))
+        session->working = false; // this is new work
+    session->asked = true;
+    session->paused = false;
+}
+
 // A fork takes the place behind `origin`, so that those who share most stand side by side; else the last.
 static gr_status join_model(gr_model *model, gr_session *session, const gr_session *origin, gr_error *error) {
     if (model->session_count == model->session_capacity) {
@@ -52,8 +69,8 @@ static uint32_t default_context(const gr_model *model) {
     return trained && trained < GR_DEFAULT_CONTEXT ? trained : GR_DEFAULT_CONTEXT;
 }
 
-static gr_status create(gr_site *site, uint32_t context, const gr_session *origin, gr_session **out_session,
-                        gr_error *error) {
+static gr_status create(gr_site *site, uint32_t context, int32_t priority, const gr_session *origin,
+                        gr_session **out_session, gr_error *error) {
     gr_model *model = site->model;
     *out_session = NULL;
     gr_session *session = calloc(1, sizeof *session);
@@ -63,6 +80,8 @@ static gr_status create(gr_site *site, uint32_t context, const gr_session *origi
     session->model = gr_model_retain(model);
     session->site = gr_site_retain(site);
     session->context = context;
+    session->priority = priority;
+    session->ticket = ++model->tickets;
     session->stats.struct_size = sizeof session->stats;
     gr_status status = gr_kv_seq_init(site->cache, &session->pages, error);
     session->logits = calloc(model->source->hparams.vocab, sizeof *session->logits);
@@ -86,7 +105,7 @@ gr_status gr_session_create(gr_model *model, const gr_session_options *options, 
         *out_session = NULL;
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "a context of %u positions: at most %d", context, INT32_MAX / 2);
     }
-    return create(model->site, context, NULL, out_session, error);
+    return create(model->site, context, options ? options->priority : 0, NULL, out_session, error);
 }
 
 gr_session *gr_session_retain(gr_session *session) {
@@ -133,7 +152,7 @@ gr_status gr_session_append_tokens(gr_session *session, const int32_t *tokens, s
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
             return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "token %d at index %zu: the vocabulary has %u",
                            tokens[i], i, vocab);
-    session->paused = false;
+    gr_session_ask(session);
     if (gr_tokens_append(&session->tokens, tokens, count) != GR_OK)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for %zu tokens", count);
     return GR_OK;
@@ -162,13 +181,13 @@ gr_status gr_session_drain(gr_session *session, bool (*progress)(void *, double,
                            gr_error *error) {
     gr_engine *engine = session->model->engine;
     size_t total = gr_session_waiting(session);
-    session->paused = false;
+    gr_session_ask(session);
     while (gr_session_waiting(session)) {
         bool worked;
         gr_status status = gr_engine_step(engine, &worked, error);
         if (session->paused)
             return status;
-        double fraction = fmax(0, 1.0 - (double)gr_session_waiting(session) / (double)total); // more waits after a failover
+        double fraction = fmax(0, 1.0 - (double)gr_session_waiting(session) / (double)total); // more waits once pages are gone
         bool stop = atomic_exchange(&engine->interrupted, false) || (progress && !progress(context, fraction, "prompt"));
         if (stop && gr_session_waiting(session))
             return gr_fail(error, GR_ERROR_CANCELLED, "engine", "evaluation was interrupted");
@@ -234,6 +253,7 @@ gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *e
     session->tokens.count = (size_t)count;
     if (session->logits_behind > count)
         session->logits_behind = 0; // other tokens may come to stand there
+    session->asked |= session->logits_behind != count;
     session->generation++;
     return GR_OK;
 }
@@ -310,6 +330,7 @@ static gr_status copy_state(const gr_session *from, gr_session *to, gr_error *er
     to->encode_turns = from->encode_turns;
     to->encode_turns_context = from->encode_turns_context;
     to->turns_applied = from->turns_applied;
+    to->asked = from->asked;
     to->stats.positions = from->stats.positions;
     to->paused = from->paused;
     status = gr_chat_clone(&from->chat, &to->chat, error);
@@ -317,7 +338,7 @@ static gr_status copy_state(const gr_session *from, gr_session *to, gr_error *er
 }
 
 gr_status gr_session_fork(gr_session *session, gr_session **out_session, gr_error *error) {
-    gr_status status = create(session->site, session->context, session, out_session, error);
+    gr_status status = create(session->site, session->context, session->priority, session, out_session, error);
     if (status != GR_OK)
         return status;
     status = copy_state(session, *out_session, error);

@@ -18,13 +18,16 @@ static gr_session stand_in(gr_site *site, const gr_session *original, const gr_k
 }
 
 gr_status gr_shadow_follow(gr_site *site, const gr_session *original, gr_kv_seq *pages, float *logits, gr_error *error) {
-    gr_session shadow = stand_in(site, original, pages, logits), *alone = &shadow, *culprit;
+    gr_session shadow = stand_in(site, original, pages, logits);
+    gr_batch alone = {.sessions = {&shadow}, .count = 1};
     gr_status status = GR_OK;
     shadow.tokens.count = (size_t)original->pages.length;
     while (status == GR_OK && shadow.pages.length < original->pages.length) {
         uint64_t rows = original->pages.length - shadow.pages.length;
-        shadow.batch_rows = rows < site->model->chunk ? (uint32_t)rows : site->model->chunk;
-        status = gr_step_run(site, &alone, 1, shadow.batch_rows, &culprit, error);
+        shadow.batch_rows = alone.rows = rows < site->model->chunk ? (uint32_t)rows : site->model->chunk;
+        status = gr_kv_seq_reserve(&shadow.pages, alone.rows, error);
+        if (status == GR_OK)
+            status = gr_step_run(site, &alone, error);
     }
     *pages = shadow.pages;
     return status;

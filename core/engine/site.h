@@ -55,6 +55,7 @@ struct gr_site {
     bool failed;      // nobody goes there any more
     bool abandoned;   // a device hangs within a step: nothing it may touch is written or taken away
     uint32_t suspect; // the device that was called last
+    uint32_t reliefs; // sessions let go for a device out of memory, since the last step that went well
 };
 
 typedef bool (*gr_site_progress)(void *context, double fraction);
@@ -77,11 +78,16 @@ gr_site *gr_site_find(gr_model *model, const char *spec);
 const char *gr_site_name(const gr_site *site); // of its devices: "cpu", "cpu:20,far:12"
 
 // ---- batch.c, step.c ----
-// Picks what the site's next step evaluates: fills session->batch_rows. Returns rows, 0 when idle.
-uint32_t gr_batch_collect(gr_site *site, gr_session **out_sessions, uint32_t *out_count);
-// On failure *out_culprit is the one session to blame, or NULL when the whole batch failed.
-gr_status gr_step_run(gr_site *site, gr_session **sessions, uint32_t count, uint32_t rows,
-                      gr_session **out_culprit, gr_error *error);
+typedef struct gr_batch {
+    gr_session *sessions[GR_MAX_STEP_SEQS];
+    uint32_t count, rows;
+} gr_batch;
+// Picks what the site's next step evaluates: fills session->batch_rows and reserves pages for them. Nothing
+// picked, and OK: the site is idle, or a move gives way first. On failure nothing is reserved, and *out_culprit
+// is the one session to blame.
+gr_status gr_batch_collect(gr_site *site, gr_batch *out_batch, gr_session **out_culprit, gr_error *error);
+// Evaluates it. A failure leaves every session as it was, but for pages reserved, which are given back.
+gr_status gr_step_run(gr_site *site, const gr_batch *batch, gr_error *error);
 // ---- bucket.c ----
 // The bucket for steps of `rows` rows, ready.
 gr_status gr_bucket_get(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error);

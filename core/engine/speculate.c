@@ -95,12 +95,14 @@ static uint32_t look_up(const gr_tokens *tokens, gr_token *out_guesses, uint32_t
 }
 
 static gr_status run_draft(gr_session *draft, gr_error *error) {
+    gr_batch alone = {.sessions = {draft}, .count = 1};
     gr_status status = GR_OK;
     while (status == GR_OK && gr_session_waiting(draft)) {
         size_t waiting = gr_session_waiting(draft);
-        gr_session *culprit;
-        draft->batch_rows = waiting < draft->model->chunk ? (uint32_t)waiting : draft->model->chunk;
-        status = gr_step_run(draft->site, &draft, 1, draft->batch_rows, &culprit, error);
+        draft->batch_rows = alone.rows = waiting < draft->model->chunk ? (uint32_t)waiting : draft->model->chunk;
+        status = gr_kv_seq_reserve(&draft->pages, alone.rows, error);
+        if (status == GR_OK)
+            status = gr_step_run(draft->site, &alone, error);
     }
     return status;
 }
@@ -128,7 +130,8 @@ static gr_status ask_draft(gr_speculation *s, const gr_tokens *tokens, gr_token 
         status = *out_count < most ? gr_session_append_tokens(s->draft, &best, 1, error) : GR_OK;
     }
     s->draft->paused = true; // appending wakes a session
-    return status == GR_ERROR_OUT_OF_RANGE ? GR_OK : status; // its context is full: no more guesses
+    bool full = status == GR_ERROR_OUT_OF_RANGE || status == GR_ERROR_OUT_OF_MEMORY; // its context, or its cache
+    return full ? GR_OK : status; // no more guesses
 }
 
 // ---- Choosing, while the step hands out rows

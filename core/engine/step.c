@@ -1,23 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// step.c: one ragged batch through the model: reserve pages, fill the step block, run the segments, hand out
-// logits. A step that fails leaves every session as it was before.
+// step.c: one ragged batch through the model: fill the step block, run the segments, hand out logits. A step
+// that fails leaves every session as it was before.
 #include <string.h>
 
 #include "base/os.h"
 #include "engine/site.h"
-
-static gr_status reserve(gr_session **sessions, uint32_t count, gr_session **out_culprit, gr_error *error) {
-    for (uint32_t i = 0; i < count; i++) {
-        gr_status status = gr_kv_seq_reserve(&sessions[i]->pages, sessions[i]->batch_rows, error);
-        if (status == GR_OK)
-            continue;
-        for (uint32_t j = 0; j < i; j++)
-            gr_kv_seq_abandon(&sessions[j]->pages);
-        *out_culprit = sessions[i];
-        return status;
-    }
-    return GR_OK;
-}
 
 static bool wants_logits(const gr_session *session, uint64_t position) {
     return (session->hook && position >= session->observed) || position + 1 == session->tokens.count;
@@ -35,7 +22,7 @@ static void fill_pages(gr_bucket *bucket, uint32_t s, const gr_session *session)
 }
 
 // The step block's arrays are const to backends; here they are written.
-static void fill(gr_bucket *bucket, gr_session **sessions, uint32_t count) {
+static void fill(gr_bucket *bucket, gr_session *const *sessions, uint32_t count) {
     gr_step *step = &bucket->step;
     int32_t *tokens = bucket->storage, *positions = tokens + bucket->rows_max;
     int32_t *row_seq = positions + bucket->rows_max, *seq_rows = row_seq + bucket->rows_max;
@@ -139,36 +126,43 @@ static void account(gr_session *session, uint32_t rows, double seconds) {
     session->generation++;
 }
 
-gr_status gr_step_run(gr_site *site, gr_session **sessions, uint32_t count, uint32_t rows,
-                      gr_session **out_culprit, gr_error *error) {
-    gr_bucket *bucket = NULL;
-    *out_culprit = NULL;
-    site->suspect = site->abandoned ? site->suspect : 0;
-    if (site->abandoned) // an earlier step may still read and write all that this one would
-        return gr_fail(error, GR_ERROR_TIMEOUT, "engine", "device %s has not answered yet",
-                       site->devices[site->suspect].opened->name);
-    uint64_t start = gr_os_now_ns();
-    gr_status status = gr_bucket_get(site, rows, &bucket, error);
-    if (status == GR_OK)
-        status = reserve(sessions, count, out_culprit, error);
-    if (status != GR_OK)
-        return status;
-    fill(bucket, sessions, count);
+static gr_status run_segments(gr_site *site, gr_bucket *bucket, gr_error *error) {
+    gr_status status = GR_OK;
     for (uint32_t i = 0; status == GR_OK && i < gr_plan_segment_count(bucket->plan); i++)
         status = run_segment(site, bucket, i, error);
     if (status == GR_OK && gr_model_file_lost(site->model->source->file))
         status = gr_fail(error, GR_ERROR_IO, "engine", "%s: the file was truncated while in use",
                          gr_model_file_path(site->model->source->file));
-    uint64_t end = gr_os_now_ns();
+    return status;
+}
+
+static gr_status start_step(gr_site *site, uint32_t rows, gr_bucket **out_bucket, gr_error *error) {
+    if (site->abandoned) // an earlier step may still read and write all that this one would
+        return gr_fail(error, GR_ERROR_TIMEOUT, "engine", "device %s has not answered yet",
+                       site->devices[site->suspect].opened->name);
+    site->suspect = 0;
+    return gr_bucket_get(site, rows, out_bucket, error);
+}
+
+gr_status gr_step_run(gr_site *site, const gr_batch *batch, gr_error *error) {
+    gr_bucket *bucket = NULL;
+    uint64_t start = gr_os_now_ns();
     uint32_t output = 0;
-    for (uint32_t s = 0; s < count; s++) {
+    gr_status status = start_step(site, batch->rows, &bucket, error);
+    if (status == GR_OK) {
+        fill(bucket, batch->sessions, batch->count);
+        status = run_segments(site, bucket, error);
+    }
+    double seconds = (double)(gr_os_now_ns() - start) * 1e-9;
+    for (uint32_t s = 0; s < batch->count; s++) {
+        gr_session *session = batch->sessions[s];
         if (status != GR_OK) {
-            gr_kv_seq_abandon(&sessions[s]->pages);
+            gr_kv_seq_abandon(&session->pages);
             continue;
         }
-        hand_out(site->model, bucket, sessions[s], &output);
-        gr_kv_seq_commit(&sessions[s]->pages, sessions[s]->batch_rows);
-        account(sessions[s], rows, (double)(end - start) * 1e-9);
+        hand_out(site->model, bucket, session, &output);
+        gr_kv_seq_commit(&session->pages, session->batch_rows);
+        account(session, batch->rows, seconds);
     }
     return status;
 }

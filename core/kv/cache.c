@@ -168,3 +168,7 @@ gr_kv_layer_desc gr_kv_cache_layer_desc(const gr_kv_cache *cache, uint32_t layer
 const gr_opened_device *gr_kv_cache_culprit(const gr_kv_cache *cache) {
     return cache->culprit;
 }
+
+void gr_kv_cache_acquit(gr_kv_cache *cache) {
+    cache->culprit = NULL;
+}

@@ -44,6 +44,9 @@ gr_kv_layer_desc gr_kv_cache_layer_desc(const gr_kv_cache *cache, uint32_t layer
 uint64_t gr_kv_cache_bytes_used(const gr_kv_cache *cache); // of pages somebody refers to
 // The device that refused the last gr_kv_seq_reserve, or copy of a transfer; NULL: none did.
 const gr_opened_device *gr_kv_cache_culprit(const gr_kv_cache *cache);
+void gr_kv_cache_acquit(gr_kv_cache *cache); // as if none had
+// Gives memory at the ends of the pools that nobody refers to back to the devices. Returns how many bytes.
+uint64_t gr_kv_cache_trim(gr_kv_cache *cache);
 
 // The pages of one sequence in one group.
 typedef struct gr_kv_pages {

@@ -33,7 +33,14 @@ static gr_status grow(gr_kv_cache *cache, gr_kv_group *group, uint32_t pages, gr
         free_pages[group->free_count++] = page;
     }
     group->pages = pages;
+    group->full = false;
     return GR_OK;
+}
+
+static void grow_to_the_end(gr_kv_cache *cache, gr_kv_group *group, uint64_t missing) {
+    while (missing && grow(cache, group, group->pages + (uint32_t)missing, NULL) != GR_OK)
+        missing /= 2;
+    group->full = true;
 }
 
 gr_status gr_kv_group_provide(gr_kv_cache *cache, gr_kv_group *group, uint32_t count, gr_error *error) {
@@ -53,7 +60,34 @@ gr_status gr_kv_group_provide(gr_kv_cache *cache, gr_kv_group *group, uint32_t c
     if (roomy > pages && roomy <= INT32_MAX && grow(cache, group, (uint32_t)roomy, NULL) == GR_OK)
         return GR_OK;
     cache->culprit = NULL; // less may do
-    return grow(cache, group, (uint32_t)pages, error);
+    gr_status status = grow(cache, group, (uint32_t)pages, error);
+    if (status == GR_ERROR_OUT_OF_MEMORY)
+        grow_to_the_end(cache, group, (pages - group->pages) / 2);
+    return status;
+}
+
+// Shrinks the pools to the last page that somebody refers to, or to one page. Returns the bytes given back.
+static uint64_t trim(gr_kv_cache *cache, gr_kv_group *group) {
+    uint32_t keep = group->pages, before = group->pages;
+    while (keep > 1 && !group->references[keep - 1])
+        keep--;
+    if (keep == before)
+        return 0;
+    gr_status status = resize_pools(cache, group, keep, NULL);
+    group->pages = keep; // pools that did not shrink are larger: harmless
+    group->full = true;
+    group->free_count = 0;
+    for (uint32_t page = keep; page-- > 0;)
+        if (!group->references[page])
+            group->free_pages[group->free_count++] = page;
+    return status == GR_OK ? (uint64_t)(before - keep) * group->page_bytes : 0;
+}
+
+uint64_t gr_kv_cache_trim(gr_kv_cache *cache) {
+    uint64_t bytes = 0;
+    for (uint32_t g = 0; g < cache->group_count; g++)
+        bytes += trim(cache, &cache->groups[g]);
+    return bytes;
 }
 
 int32_t gr_kv_group_take(gr_kv_cache *cache, gr_kv_group *group) {

@@ -30,13 +30,15 @@ void gr_kv_seq_deinit(gr_kv_seq *seq) {
     *seq = (gr_kv_seq){0};
 }
 
-static uint64_t pages_for(const gr_kv_seq *seq, uint64_t length) {
-    uint32_t page = seq->cache->options.page_tokens;
-    return (length + page - 1) / page;
+uint64_t gr_kv_pages_for(const gr_kv_cache *cache, uint64_t length) {
+    return (length + cache->options.page_tokens - 1) / cache->options.page_tokens;
 }
 
-// Whether the next write lands in a page that somebody else refers to.
-static bool must_copy_last(const gr_kv_seq *seq, uint32_t g) {
+static uint64_t pages_for(const gr_kv_seq *seq, uint64_t length) {
+    return gr_kv_pages_for(seq->cache, length);
+}
+
+bool gr_kv_seq_must_copy(const gr_kv_seq *seq, uint32_t g) {
     const gr_kv_pages *pages = &seq->groups[g];
     uint64_t index = seq->length / seq->cache->options.page_tokens;
     if (seq->length % seq->cache->options.page_tokens == 0 || index >= pages->first + (uint64_t)pages->count)
@@ -64,7 +66,7 @@ static gr_status provide(gr_kv_seq *seq, uint64_t end_page, gr_error *error) {
     for (uint32_t g = 0; g < cache->group_count; g++) {
         gr_kv_pages *pages = &seq->groups[g];
         uint64_t held = pages->first + (uint64_t)pages->count;
-        uint64_t fresh = (end_page > held ? end_page - held : 0) + must_copy_last(seq, g);
+        uint64_t fresh = (end_page > held ? end_page - held : 0) + gr_kv_seq_must_copy(seq, g);
         bytes += fresh * cache->groups[g].page_bytes;
         if (cache->options.limit_bytes && bytes > cache->options.limit_bytes)
             return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "kv", "a step needs more cache than the limit of %.1f MiB",
@@ -100,7 +102,7 @@ gr_status gr_kv_seq_reserve(gr_kv_seq *seq, uint64_t count, gr_error *error) {
     seq->cache->culprit = NULL;
     gr_status status = provide(seq, end_page, error);
     for (uint32_t g = 0; status == GR_OK && count && g < seq->cache->group_count; g++)
-        if (must_copy_last(seq, g))
+        if (gr_kv_seq_must_copy(seq, g))
             status = copy_last(seq, g, error); // equal contents: undoing it is not needed
     if (status != GR_OK)
         return status;

@@ -135,12 +135,22 @@ static void forget(gr_kv_transfer *t, uint32_t g, uint32_t page) {
     t->maps[g].pages[page] = NOT_COPIED;
 }
 
-// Pages that rolled out of every window since: nobody will ask for them.
-static void forget_dropped(gr_kv_transfer *t) {
+// Nobody will ask for a page that is ours alone: it rolled out of every window, or its sequence let it go.
+static bool is_dropped(const gr_kv_transfer *t, uint32_t g, uint32_t page) {
+    return t->maps[g].pages[page] != NOT_COPIED && t->from->groups[g].references[page] == 1;
+}
+
+void gr_kv_transfer_forget(gr_kv_transfer *t) {
     for (uint32_t g = 0; g < t->from->group_count; g++)
         for (uint32_t page = 0; page < t->maps[g].count; page++)
-            if (t->maps[g].pages[page] != NOT_COPIED && t->from->groups[g].references[page] == 1)
+            if (is_dropped(t, g, page))
                 forget(t, g, page);
+}
+
+void gr_kv_transfer_take_out(const gr_kv_transfer *t) {
+    for (uint32_t g = 0; g < t->from->group_count; g++)
+        for (uint32_t page = 0; page < t->maps[g].count; page++)
+            t->from->groups[g].wanted -= is_dropped(t, g, page);
 }
 
 static gr_status copy_full(gr_kv_transfer *t, uint32_t g, int32_t page, gr_error *error) {
@@ -160,7 +170,7 @@ gr_status gr_kv_transfer_ahead(gr_kv_transfer *t, const gr_kv_seq *seq, uint64_t
     bool late = false;
     *out_left = 0;
     t->from->culprit = t->to->culprit = NULL;
-    forget_dropped(t);
+    gr_kv_transfer_forget(t);
     for (uint32_t g = 0; g < t->from->group_count; g++) {
         const gr_kv_pages *pages = &seq->groups[g];
         uint64_t full = seq->length / t->from->options.page_tokens;

@@ -23,6 +23,10 @@ gr_status gr_kv_transfer_ahead(gr_kv_transfer *transfer, const gr_kv_seq *seq, u
 // Makes `out_seq` (uninitialised memory), a sequence of `to` that equals `seq`: takes what was copied ahead
 // and copies the rest. A failure changes nothing.
 gr_status gr_kv_transfer_take(gr_kv_transfer *transfer, const gr_kv_seq *seq, gr_kv_seq *out_seq, gr_error *error);
+// Lets go of pages copied ahead that no sequence of `from` refers to any more.
+void gr_kv_transfer_forget(gr_kv_transfer *transfer);
+// Lessens the demand on `from` (kv/demand.h) by those pages.
+void gr_kv_transfer_take_out(const gr_kv_transfer *transfer);
 // Lets go of every page that no sequence refers to. NULL is legal.
 void gr_kv_transfer_destroy(gr_kv_transfer *transfer);
 

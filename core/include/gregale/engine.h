@@ -171,7 +171,7 @@ bool gr_model_is_end(const gr_model *model, int32_t token);
 typedef struct gr_session_options {
     uint32_t struct_size;
     uint32_t context; // most positions; 0: GR_DEFAULT_CONTEXT or the model's training context if smaller
-    int32_t priority; // higher is served first when memory is short
+    int32_t priority; // higher is served first, and keeps its cache when memory is short; forks have it too
     uint32_t reserved;
 } gr_session_options;
 
@@ -189,6 +189,9 @@ gr_status gr_session_append_text(gr_session *session, const char *text, size_t b
 const int32_t *gr_session_tokens(const gr_session *session, size_t *out_count);
 // Positions whose keys and values are in the cache.
 uint64_t gr_session_evaluated(const gr_session *session);
+// Whether steps are going to evaluate tokens of it: some wait, and no step of it has failed since somebody asked
+// (appending, evaluating and generating ask). It may have to wait for memory.
+bool gr_session_pending(const gr_session *session);
 // Evaluates what is waiting, so that logits are ready. `progress` as in gr_model_options.
 gr_status gr_session_evaluate(gr_session *session, bool (*progress)(void *, double, const char *), void *context,
                               gr_error *error);
@@ -283,6 +286,7 @@ typedef struct gr_session_stats {
     uint64_t full_bytes;         // what a cache without windows would take now
     uint64_t prefill_tokens, decode_tokens, steps;
     double prefill_seconds, decode_seconds;
+    uint64_t preemptions;        // how often its pages went to others, and its tokens were or will be evaluated again
 } gr_session_stats;
 gr_status gr_session_stats_get(const gr_session *session, gr_session_stats *out_stats);
 
