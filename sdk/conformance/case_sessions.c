@@ -166,8 +166,8 @@ static void plan_loss(const cf_trial *t, uint32_t at) {
     gr_site *site = t->model->site;
     for (uint32_t i = 0; i < site->device_count; i++) {
         gr_opened_device *opened = (gr_opened_device *)(uintptr_t)site->devices[i].opened;
-        if (strcmp(opened->backend->name, t->suite->backend->name))
-            continue;
+        if (!opened || strcmp(opened->backend->name, t->suite->backend->name) != 0)
+            continue; // a device that the site does not use is closed
         shim = (struct shim){.table = *opened->backend, .real = opened->backend, .left = at};
         shim.table.submit = failing_submit;
         opened->backend = &shim.table;

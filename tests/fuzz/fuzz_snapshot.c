@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine/site.h"
 #include "tests/support/snapshot_seal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

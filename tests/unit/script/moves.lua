@@ -118,7 +118,8 @@ local twice = fresh():evaluate()
 gregale.parallel{ function() twice:move(other) end, function() twice:move(other) end, function() model:move(other) end }
 same(twice:device(), other)
 local failed, message = pcall(gregale.parallel, { function() twice:move(DEVICE) end, function() error("enough", 0) end })
-same(failed, false); same(message, "enough")
+same(failed, false); same(message, "enough"); same(twice:device(), DEVICE, "an error ends its branch alone")
+twice:move(other)
 same(twice:generate(greedy), expected)
 
 -- Devices that fail: told between steps, by whatever call stepped.
