@@ -117,9 +117,10 @@ void golden_show_streams(gr_model *model) {
     gr_placement_destroy(model->site->placement);
     gr_graph_destroy(model->graph);
     model->graph = graph;
-    for (uint32_t i = 0; i < model->site->device_count; i++)
-        opened[i] = model->site->devices[i].opened;
-    if (gr_placement_create(graph, opened, model->site->device_count, NULL, model->engine->no_fusion,
+    uint32_t count = 0; // a site closes devices that it does not use
+    for (; count < model->site->device_count && model->site->devices[count].opened; count++)
+        opened[count] = model->site->devices[count].opened;
+    if (gr_placement_create(graph, opened, count, NULL, model->engine->no_fusion,
                             &model->site->placement, &error) != GR_OK)
         fail_msg("%s", error.message);
 }
