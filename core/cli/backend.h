@@ -10,4 +10,7 @@ int gr_backend_new(int argc, char **argv);
 int gr_backend_test(int argc, char **argv);
 int gr_backend_bench(int argc, char **argv);
 
+// A plugin's file as the loader takes it: a bare name is one in this folder, not one among the libraries.
+const char *gr_backend_path(const char *path, char *buffer, size_t capacity);
+
 #endif

@@ -372,7 +372,8 @@ int gr_backend_bench(int argc, char **argv) {
         return gr_complain(GR_EXIT_USAGE, "backend bench: expected a plugin's file");
     b.rows = b.rows ? b.rows : 1;
     gr_error_init(&b.error);
-    if (gr_bench_device_open(cli.positional[0], b.device_name, b.threads, &b.device, &b.error) != GR_OK)
+    char path[4096];
+    if (gr_bench_device_open(gr_backend_path(cli.positional[0], path, sizeof path), b.device_name, b.threads, &b.device, &b.error) != GR_OK)
         return gr_report(&b.error);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (!b.json)

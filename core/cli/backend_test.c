@@ -229,7 +229,8 @@ int gr_backend_test(int argc, char **argv) {
                      parse_extra, &j);
     if (!cli.positional[0])
         return gr_complain(GR_EXIT_USAGE, "backend test: expected a plugin's file");
-    j.options.plugin = cli.positional[0];
+    char path[4096];
+    j.options.plugin = gr_backend_path(cli.positional[0], path, sizeof path);
     j.options.context = &j;
     setvbuf(stdout, NULL, _IOLBF, 0);
     int code = read_known(&j);

@@ -15,9 +15,16 @@ static const part parts[] = {
     {"bench", "measure one beside the machine's limits", gr_backend_bench},
 };
 
+const char *gr_backend_path(const char *path, char *buffer, size_t capacity) {
+    if (strchr(path, '/'))
+        return path;
+    snprintf(buffer, capacity, "./%s", path);
+    return buffer;
+}
+
 static void print_help(FILE *stream) {
     fputs("Usage: gregale backend COMMAND [OPTION...] [ARGUMENT...]\n"
-          "Write, judge and measure backend plugins; docs/backend-guide.md tells how.\n\n"
+          "Write, judge and measure backend plugins; `new` is where to begin.\n\n"
           "Commands:\n",
           stream);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
