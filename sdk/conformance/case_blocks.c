@@ -248,10 +248,10 @@ static bool build(tree *t, cf_suite *suite, const char *wanted, const char *name
     if (extras && !has_biases(op))
         t->glu.activation = t->block.activation = GR_ACTIVATION_GELU_TANH;
     t->run_depth = run_depth;
-    // Whole, up to three roundings follow each other, and a gated FFN multiplies two rounded products before a
-    // third; apart, values in between are judged too.
-    bool gated = op == GR_OP_GATED_FFN || op == GR_OP_FFN_BLOCK;
-    t->rig.slack = run_depth ? 10.0 : gated ? 6.0 : 3.0;
+    // Whole, up to three roundings follow each other; a gated FFN multiplies two rounded products before a third,
+    // attention scores two and weighs a third before a fourth. Apart, values in between are judged too.
+    bool many = op != GR_OP_NORM_MATMUL && op != GR_OP_QKV;
+    t->rig.slack = run_depth ? 10.0 : many ? 6.0 : 3.0;
     cf_rig_sequences(&t->rig, 2, (uint32_t[]){rows - rows / 3, rows / 3}, (int32_t[]){0, 29});
     gr_kv_desc desc = {.struct_size = sizeof desc,
                        .layers = 1,
