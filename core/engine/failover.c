@@ -109,8 +109,9 @@ static bool prepare(restart *r, gr_session *session, gr_kv_cache *cache) {
 // Anchors stay where they are in the text, with nothing behind them that is evaluated.
 static void start_over(restart *r, gr_site *next) {
     gr_session *session = r->session;
-    session->paused |= !session->request && !gr_session_waiting(session); // nobody waits for it
-    session->failovers++;
+    bool idle = !session->request && !gr_session_waiting(session); // nobody waits for it
+    session->paused |= idle;
+    session->failovers += !idle;
     gr_kv_seq_deinit(&session->pages);
     session->pages = r->empty[0];
     for (uint32_t i = 0; i < session->anchor_count; i++) {

@@ -34,7 +34,7 @@ struct gr_move {
     gr_move_options options;
     origin *origins;
     uint32_t origin_count;
-    bool checked;
+    bool checked, switched;
     float *here, *there; // logits to compare, [vocab] each in one piece
     gr_kv_seq shadow;    // on the target, following the session
     bool shadowed;
@@ -441,10 +441,20 @@ static gr_status prepare(gr_move *move, turn_result *out_turn, gr_error *error) 
     return status;
 }
 
-static gr_status finish_copy(gr_move *move, gr_error *error) {
+// A site that nobody lives on any more is not torn down in one go, which would be a pause of its own.
+static void leave(gr_move *move) {
+    const uint64_t deadline = gr_os_now_ns() + SLICE_NS;
+    for (uint32_t i = 0; i < move->origin_count; i++) {
+        gr_site *site = move->origins[i].site;
+        if (site->references == 1 && !gr_site_shrink(site, deadline))
+            return;
+    }
+    move->info.stage = GR_MOVE_DONE;
+}
+
+static gr_status end_copy(gr_move *move, gr_error *error) {
     gr_status status = move->options.policy == GR_MOVE_NEVER ? GR_OK : change_sites(move, error);
-    if (status == GR_OK)
-        move->info.stage = GR_MOVE_DONE;
+    move->switched = status == GR_OK;
     return status;
 }
 
@@ -466,7 +476,7 @@ static gr_status copy_and_switch(gr_move *move, turn_result *out_turn, gr_error 
         if (status != GR_OK || !over)
             return status;
     }
-    return finish_copy(move, error);
+    return end_copy(move, error);
 }
 
 static bool is_over(const gr_move *move) {
@@ -512,7 +522,9 @@ static turn_result advance(gr_move *move) {
     gr_status status = GR_OK;
     if (!atomic_load(&move->cancelled) && !report(move))
         atomic_store(&move->cancelled, true);
-    if (atomic_load(&move->cancelled))
+    if (move->switched)
+        leave(move);
+    else if (atomic_load(&move->cancelled))
         status = gr_fail(&move->error, GR_ERROR_CANCELLED, "engine", "the move was cancelled");
     else if (move->target->ready && move->target->failed)
         status = gr_fail(&move->error, GR_ERROR_DEVICE_LOST, "engine", "%s failed meanwhile", move->info.to);
@@ -631,7 +643,7 @@ void gr_move_release(gr_move *move) {
     if (!move)
         return;
     leave_engine(move);
-    if (move->target && !is_over(move))
+    if (move->target && !move->switched && !is_over(move))
         fail(move, GR_ERROR_CANCELLED);
     drop_origins(move);
     free(move->here);
