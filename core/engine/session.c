@@ -231,6 +231,7 @@ gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *e
     for (uint32_t i = session->anchor_count; i-- > 0;)
         if (session->anchors[i].position > count)
             drop_anchor(session, i);
+    session->rewinds += count < session->tokens.count;
     session->tokens.count = (size_t)count;
     session->generation++;
     return GR_OK;

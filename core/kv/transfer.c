@@ -169,11 +169,11 @@ static gr_status provide(gr_kv_transfer *t, const gr_kv_seq *seq, gr_error *erro
 
 gr_status gr_kv_transfer_ahead(gr_kv_transfer *t, const gr_kv_seq *seq, uint64_t deadline_ns, uint32_t *out_left,
                                gr_error *error) {
-    bool late = false;
+    bool late = !deadline_ns;
     *out_left = 0;
     t->from->culprit = t->to->culprit = NULL;
     forget_dropped(t);
-    gr_status status = provide(t, seq, error);
+    gr_status status = late ? GR_OK : provide(t, seq, error);
     if (status != GR_OK)
         return status;
     for (uint32_t g = 0; g < t->from->group_count; g++) {

@@ -325,12 +325,17 @@ static void a_shadow_goes_back_too(void **state) {
     for (uint32_t i = 0; info_of(going).stage == GR_MOVE_SHADOW && i < 20; i++) {
         if (i == 2)
             OK(gr_session_rewind(session, 40, error));
+        if (i == 3) { // and so that it is further than before when the shadow looks
+            OK(gr_session_rewind(session, 38, error));
+            OK(gr_session_append_tokens(session, tokens + 150, 12, error));
+        }
         OK(gr_session_append_tokens(session, tokens + 100 + i, 1, error));
         logits_of(session);
     }
     assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
     assert_int_equal(info_of(going).compared, 6);
     assert_int_equal(info_of(going).agreed, 6);
+    assert_true(info_of(going).difference == 0);
     gr_move_release(going);
     assert_string_equal(gr_session_device(session), other_device());
     same_as_fresh(session);
