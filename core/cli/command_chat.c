@@ -360,12 +360,15 @@ static void do_device(chat *c, const char *argument) {
     }
     const gr_move_options options = {.struct_size = sizeof options, .progress = gr_move_progress};
     gr_move_info info = {.struct_size = sizeof info};
+    gr_forget_interrupt();
     gr_status status = gr_model_move(c->cli.model, argument, &options, &info, &c->cli.error);
     gr_progress_end();
     if (status != GR_OK)
         gr_report(&c->cli.error);
     else if (c->terminal)
         gr_print_move(stdout, &info);
+    c->presses = gr_interrupted();
+    gr_forget_interrupt();
 }
 
 static void do_quit(chat *c, const char *argument) {

@@ -109,7 +109,7 @@ static bool prepare(restart *r, gr_session *session, gr_kv_cache *cache) {
 // Anchors stay where they are in the text, with nothing behind them that is evaluated.
 static void start_over(restart *r, gr_site *next) {
     gr_session *session = r->session;
-    session->failovers++;
+    session->failovers += session->request || gr_session_waiting(session); // idle: nobody waits for it
     gr_kv_seq_deinit(&session->pages);
     session->pages = r->empty[0];
     for (uint32_t i = 0; i < session->anchor_count; i++) {

@@ -74,6 +74,7 @@ struct gr_session {
     float *logits;          // [vocab]
     uint64_t logits_behind; // number of tokens the logits stand behind; 0: none
     uint64_t generation;
+    uint64_t rewinds;       // how often tokens were taken back, for those who follow them
     gr_chat chat;
     gr_chat_encoder encode_turns;
     void *encode_turns_context;

@@ -4,53 +4,15 @@
 // sides and compared; then, at a token boundary, the rest is copied and the sessions change sites. Whatever
 // fails before leaves them where they are. A source that is lost meanwhile is failed over from, and the move
 // goes on from there.
-#include "engine/move.h"
+#include "engine/moving.h"
 
-#include "engine/failover.h"
-#include "engine/shadow.h"
-
-#include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/os.h"
-#include "kv/transfer.h"
+#include "engine/failover.h"
 
-enum { SLICE_NS = 2000000, WAIT_NS = 1000000 }; // copying between two steps; waiting for the thread when idle
-
-// Pages that leave one site. Sessions of one model may come from several.
-typedef struct origin {
-    gr_site *site; // retained
-    gr_kv_transfer *transfer;
-} origin;
-
-struct gr_move {
-    gr_model *model;     // retained
-    gr_session *session; // retained; NULL: every session of the model
-    char *device;        // as it was asked for
-    gr_site *target;     // retained
-    gr_site *called;     // whose devices the running stage calls
-    gr_move_options options;
-    origin *origins;
-    uint32_t origin_count;
-    bool checked, gives_way;
-    float *here, *there; // logits to compare, [vocab] each in one piece
-    gr_kv_seq shadow;    // on the target, following the session
-    bool shadowed;
-    // The thread, which uses `target` and the atomics alone.
-    bool owner;          // of the import; else somebody else's move readies the target
-    bool importing;
-    pthread_t thread;
-    gr_status import_status;
-    gr_error import_error;
-    atomic_uint imported; // thousandths
-    atomic_bool import_ended, cancelled;
-
-    uint64_t began_ns;
-    gr_move_info info;
-    gr_error error;
-};
+enum { WAIT_NS = 1000000 }; // for the thread, when there is nothing else to do
 
 // ---- Importing, on a thread of its own
 
@@ -79,300 +41,6 @@ static gr_status begin_import(gr_move *move, gr_error *error) {
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no thread to import weights on");
     move->importing = true;
     return GR_OK;
-}
-
-// ---- Who moves
-
-static bool concerns(const gr_move *move, const gr_session *session) {
-    return session->site != move->target && (!move->session || session == move->session);
-}
-
-// Calls `visit` for every session that moves, until one fails.
-static gr_status each(gr_move *move, gr_status (*visit)(gr_move *, gr_session *, gr_error *), gr_error *error) {
-    gr_status status = GR_OK;
-    for (uint32_t i = 0; status == GR_OK && i < move->model->session_count; i++)
-        if (concerns(move, move->model->sessions[i]))
-            status = visit(move, move->model->sessions[i], error);
-    return status;
-}
-
-static gr_status transfer_for(gr_move *move, gr_site *site, gr_kv_transfer **out_transfer, gr_error *error) {
-    if (site->abandoned) // it is not to be called any more
-        return gr_fail(error, GR_ERROR_TIMEOUT, "engine", "device %s has not answered yet",
-                       site->devices[site->suspect].opened->name);
-    for (uint32_t i = 0; i < move->origin_count; i++) {
-        if (move->origins[i].site == site) {
-            *out_transfer = move->origins[i].transfer;
-            return GR_OK;
-        }
-    }
-    origin *origins = realloc(move->origins, (move->origin_count + 1) * sizeof *origins);
-    if (!origins)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
-    move->origins = origins;
-    gr_status status = gr_kv_transfer_create(site->cache, move->target->cache, out_transfer, error);
-    if (status == GR_OK)
-        move->origins[move->origin_count++] = (origin){gr_site_retain(site), *out_transfer};
-    return status;
-}
-
-// Notes whose device refused a copy.
-static gr_status copied_from(gr_move *move, gr_site *site, gr_status status) {
-    if (status != GR_OK)
-        move->called = site->abandoned || gr_kv_cache_culprit(site->cache) ? site : move->target;
-    return status;
-}
-
-static void drop_origins(gr_move *move) {
-    if (move->shadowed)
-        gr_kv_seq_deinit(&move->shadow);
-    move->shadowed = false;
-    for (uint32_t i = 0; i < move->origin_count; i++) {
-        gr_kv_transfer_stats copied = gr_kv_transfer_stats_get(move->origins[i].transfer);
-        move->info.pages += copied.pages;
-        move->info.bytes += copied.bytes;
-        gr_kv_transfer_destroy(move->origins[i].transfer);
-        gr_site_release(move->origins[i].site);
-    }
-    free(move->origins);
-    move->origins = NULL;
-    move->origin_count = 0;
-}
-
-static void trace(const gr_move *move, const char *what, uint64_t start_ns, uint64_t bytes) {
-    const gr_trace_event event = {.struct_size = sizeof event,
-                                  .layer = -1,
-                                  .implementation = move->info.to,
-                                  .start_ns = start_ns,
-                                  .end_ns = gr_os_now_ns(),
-                                  .bytes = bytes};
-    gr_trace_add(move->model->engine->trace, "move", what, &event);
-}
-
-// ---- Copying ahead
-
-typedef struct ahead {
-    uint64_t deadline_ns;
-    uint32_t left;
-} ahead;
-
-static gr_status copy_seq(gr_move *move, const gr_session *session, const gr_kv_seq *seq, ahead *slice, gr_error *error) {
-    gr_kv_transfer *transfer;
-    uint32_t left = 0;
-    gr_status status = transfer_for(move, session->site, &transfer, error);
-    if (status == GR_OK)
-        status = gr_kv_transfer_ahead(transfer, seq, slice->deadline_ns, &left, error);
-    slice->left += left;
-    return copied_from(move, session->site, status);
-}
-
-static uint64_t bytes_copied(const gr_move *move) {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < move->origin_count; i++)
-        bytes += gr_kv_transfer_stats_get(move->origins[i].transfer).bytes;
-    return bytes;
-}
-
-// One slice; *out_left tells how many full pages are left.
-static gr_status copy_ahead(gr_move *move, uint32_t *out_left, gr_error *error) {
-    const uint64_t start = gr_os_now_ns(), before = bytes_copied(move);
-    ahead slice = {.deadline_ns = start + SLICE_NS};
-    gr_status status = GR_OK;
-    for (uint32_t i = 0; status == GR_OK && i < move->model->session_count; i++) {
-        const gr_session *session = move->model->sessions[i];
-        if (!concerns(move, session))
-            continue;
-        status = copy_seq(move, session, &session->pages, &slice, error);
-        for (uint32_t a = 0; status == GR_OK && a < session->anchor_count; a++)
-            status = copy_seq(move, session, &session->anchors[a].pages, &slice, error);
-    }
-    *out_left = slice.left;
-    move->info.copy_seconds += (double)(gr_os_now_ns() - start) * 1e-9;
-    if (bytes_copied(move) > before)
-        trace(move, "COPY_AHEAD", start, bytes_copied(move) - before);
-    return status;
-}
-
-// ---- One token on both sides
-
-static gr_status bring_pages(gr_move *move, const gr_session *session, const gr_kv_seq *pages, gr_kv_seq *out_pages,
-                             gr_error *error) {
-    gr_kv_transfer *transfer;
-    gr_status status = transfer_for(move, session->site, &transfer, error);
-    if (status == GR_OK)
-        status = gr_kv_transfer_take(transfer, pages, out_pages, error);
-    return copied_from(move, session->site, status);
-}
-
-static gr_status logits_there(gr_move *move, const gr_session *session, float *logits, gr_error *error) {
-    gr_kv_seq pages;
-    gr_status status = bring_pages(move, session, &session->pages, &pages, error);
-    if (status != GR_OK)
-        return status;
-    move->called = move->target;
-    status = gr_shadow_last(move->target, session, &pages, logits, error);
-    gr_kv_seq_deinit(&pages);
-    return status;
-}
-
-static gr_status make_logits(gr_move *move, gr_error *error) {
-    uint32_t vocab = move->model->source->hparams.vocab;
-    if (!move->here && !(move->here = malloc(2 * (size_t)vocab * sizeof *move->here)))
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for logits");
-    move->there = move->here + vocab;
-    return GR_OK;
-}
-
-// Notes how far apart `here` and `there` are; returns whether that is allowed.
-static bool note(gr_move *move, const gr_session *session) {
-    uint32_t vocab = move->model->source->hparams.vocab;
-    double apart = gr_shadow_distance(move->here, move->there, vocab);
-    bool agree = gr_shadow_best(move->here, vocab) == gr_shadow_best(move->there, vocab);
-    move->info.bound = move->options.bound > 0 ? move->options.bound : gr_shadow_bound(session->site, move->target);
-    move->info.difference = fmax(move->info.difference, apart);
-    move->info.compared++;
-    move->info.agreed += agree;
-    if ((!agree || !(apart <= move->info.bound)) && !move->info.first_divergence)
-        move->info.first_divergence = session->pages.length;
-    return apart <= move->info.bound;
-}
-
-static gr_status refuse(const gr_move *move, gr_error *error) {
-    return gr_fail(error, GR_ERROR_CORRUPT, "engine",
-                   "%s answers otherwise than %s: behind token %llu logits differ by %.3g of their spread, %.3g is allowed",
-                   move->info.to, move->info.from, (unsigned long long)move->info.first_divergence, move->info.difference,
-                   move->info.bound);
-}
-
-static gr_status compare(gr_move *move, const gr_session *session, gr_error *error) {
-    gr_status status = make_logits(move, error);
-    move->called = session->site;
-    if (status == GR_OK)
-        status = gr_shadow_original(session, move->here, error);
-    if (status == GR_OK)
-        status = logits_there(move, session, move->there, error);
-    return status == GR_OK && !note(move, session) ? refuse(move, error) : status;
-}
-
-// One session stands for all: any that has something evaluated, whose last token can be evaluated again.
-static gr_status check(gr_move *move, gr_session *session, gr_error *error) {
-    if (move->checked || !session->pages.length || !gr_kv_seq_can_truncate(&session->pages, session->pages.length - 1))
-        return GR_OK;
-    const uint64_t start = gr_os_now_ns();
-    gr_status status = compare(move, session, error);
-    move->checked = status == GR_OK;
-    move->info.check_seconds = (double)(gr_os_now_ns() - start) * 1e-9;
-    trace(move, "CHECK", start, 0);
-    return status;
-}
-
-// ---- A shadow: both devices for a number of tokens
-
-static gr_status begin_shadow(gr_move *move, gr_error *error) {
-    gr_status status = make_logits(move, error);
-    if (status == GR_OK)
-        status = bring_pages(move, move->session, &move->session->pages, &move->shadow, error);
-    move->shadowed = status == GR_OK;
-    return status;
-}
-
-// What the session evaluated since goes through the target as well; compared wherever both have logits.
-static gr_status follow(gr_move *move, gr_error *error) {
-    const gr_session *session = move->session;
-    if (session->pages.length == move->shadow.length)
-        return GR_OK;
-    if (session->pages.length < move->shadow.length) { // it went back
-        gr_kv_seq_deinit(&move->shadow);
-        move->shadowed = false;
-        return begin_shadow(move, error);
-    }
-    move->called = move->target;
-    gr_status status = gr_shadow_follow(move->target, session, &move->shadow, move->there, error);
-    if (status != GR_OK || session->logits_behind != session->pages.length)
-        return status;
-    memcpy(move->here, session->logits, session->model->source->hparams.vocab * sizeof *move->here);
-    return note(move, session) || move->options.policy != GR_MOVE_IF_EQUAL ? GR_OK : refuse(move, error);
-}
-
-// *out_over: enough tokens were compared, or another move has brought the session here.
-static gr_status shadow(gr_move *move, bool *out_over, gr_error *error) {
-    const uint64_t start = gr_os_now_ns(), compared = move->info.compared;
-    *out_over = move->session->site == move->target;
-    if (*out_over)
-        return GR_OK;
-    gr_status status = move->shadowed ? follow(move, error) : begin_shadow(move, error);
-    if (move->info.compared > compared)
-        trace(move, "SHADOW", start, 0);
-    *out_over = move->info.compared >= move->options.shadow_tokens;
-    return status;
-}
-
-// ---- The switch: every sequence is made first, then all change places.
-
-typedef struct arrived {
-    gr_session *session;
-    gr_kv_seq pages;
-    gr_kv_seq *anchors;
-    uint32_t anchor_count;
-} arrived;
-
-static void arrived_deinit(arrived *a) {
-    for (uint32_t i = 0; i < a->anchor_count; i++)
-        gr_kv_seq_deinit(&a->anchors[i]);
-    free(a->anchors);
-    if (a->pages.cache)
-        gr_kv_seq_deinit(&a->pages);
-}
-
-static gr_status bring(gr_move *move, gr_session *session, arrived *out, gr_error *error) {
-    *out = (arrived){.session = session};
-    out->anchors = calloc(session->anchor_count + 1, sizeof *out->anchors);
-    if (!out->anchors)
-        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
-    gr_status status = bring_pages(move, session, &session->pages, &out->pages, error);
-    for (uint32_t i = 0; status == GR_OK && i < session->anchor_count; i++) {
-        status = bring_pages(move, session, &session->anchors[i].pages, &out->anchors[i], error);
-        out->anchor_count += status == GR_OK;
-    }
-    return status;
-}
-
-// Nothing here can fail.
-static void settle(gr_move *move, arrived *a) {
-    gr_session *session = a->session;
-    gr_kv_seq_deinit(&session->pages);
-    session->pages = a->pages;
-    for (uint32_t i = 0; i < a->anchor_count; i++) {
-        gr_kv_seq_deinit(&session->anchors[i].pages);
-        session->anchors[i].pages = a->anchors[i];
-    }
-    free(a->anchors);
-    gr_site_release(session->site);
-    session->site = gr_site_retain(move->target);
-}
-
-static gr_status change_sites(gr_move *move, gr_error *error) {
-    const uint64_t start = gr_os_now_ns();
-    uint32_t most = move->model->session_count, count = 0;
-    arrived *all = calloc(most + 1, sizeof *all);
-    gr_status status = all ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory to move");
-    for (uint32_t i = 0; status == GR_OK && i < most; i++)
-        if (concerns(move, move->model->sessions[i]))
-            status = bring(move, move->model->sessions[i], &all[count++], error);
-    for (uint32_t i = 0; i < count; i++) {
-        if (status == GR_OK)
-            settle(move, &all[i]);
-        else
-            arrived_deinit(&all[i]);
-    }
-    free(all);
-    if (status == GR_OK && !move->session && move->model->site != move->target) {
-        gr_site_release(move->model->site);
-        move->model->site = gr_site_retain(move->target);
-    }
-    move->info.pause_seconds = (double)(gr_os_now_ns() - start) * 1e-9;
-    trace(move, "SWITCH", start, 0);
-    return status;
 }
 
 // ---- Stages
@@ -441,32 +109,31 @@ static gr_status prepare(gr_move *move, turn_result *out_turn, gr_error *error) 
     return status;
 }
 
-static gr_status finish_copy(gr_move *move, gr_error *error) {
-    gr_status status = move->options.policy == GR_MOVE_NEVER ? GR_OK : change_sites(move, error);
-    if (status == GR_OK)
-        move->info.stage = GR_MOVE_DONE;
+static gr_status end_copy(gr_move *move, gr_error *error) {
+    gr_status status = move->options.policy == GR_MOVE_NEVER ? GR_OK : gr_move_switch(move, error);
+    move->switched = status == GR_OK;
     return status;
 }
 
 static gr_status copy_and_switch(gr_move *move, turn_result *out_turn, gr_error *error) {
     uint32_t left;
     const uint64_t compared = move->info.compared;
-    gr_status status = copy_ahead(move, &left, error);
+    gr_status status = gr_move_copy_ahead(move, &left, error);
     if (status != GR_OK || left)
         return status;
     if (move->info.stage == GR_MOVE_COPY && !move->options.no_check && !move->options.shadow_tokens) {
         move->info.stage = GR_MOVE_CHECK;
-        return each(move, check, error); // what the check let wait goes first
+        return gr_move_check(move, error); // what the check let wait goes first
     }
     if (move->options.shadow_tokens) {
         bool over;
         move->info.stage = GR_MOVE_SHADOW;
-        status = shadow(move, &over, error);
+        status = gr_move_shadow(move, &over, error);
         *out_turn = move->info.compared > compared ? WENT_ON : WAITS_FOR_TOKENS;
         if (status != GR_OK || !over)
             return status;
     }
-    return finish_copy(move, error);
+    return end_copy(move, error);
 }
 
 static bool is_over(const gr_move *move) {
@@ -512,7 +179,9 @@ static turn_result advance(gr_move *move) {
     gr_status status = GR_OK;
     if (!atomic_load(&move->cancelled) && !report(move))
         atomic_store(&move->cancelled, true);
-    if (atomic_load(&move->cancelled))
+    if (move->switched)
+        move->info.stage = gr_move_leave(move) ? GR_MOVE_DONE : move->info.stage;
+    else if (atomic_load(&move->cancelled))
         status = gr_fail(&move->error, GR_ERROR_CANCELLED, "engine", "the move was cancelled");
     else if (move->target->ready && move->target->failed)
         status = gr_fail(&move->error, GR_ERROR_DEVICE_LOST, "engine", "%s failed meanwhile", move->info.to);
@@ -528,7 +197,8 @@ static turn_result advance(gr_move *move) {
     if (status != GR_OK)
         fail(move, status);
     if (is_over(move)) {
-        drop_origins(move);
+        gr_move_drop_shadow(move);
+        gr_move_drop_origins(move);
         move->info.progress = 1;
         report(move);
         return WENT_ON;
@@ -664,9 +334,10 @@ void gr_move_release(gr_move *move) {
     if (!move)
         return;
     leave_engine(move);
-    if (move->target && !is_over(move))
+    if (move->target && !move->switched && !is_over(move))
         fail(move, GR_ERROR_CANCELLED);
-    drop_origins(move);
+    gr_move_drop_shadow(move);
+    gr_move_drop_origins(move);
     free(move->here);
     free(move->device);
     gr_site_release(move->target);

@@ -250,6 +250,7 @@ gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *e
     for (uint32_t i = session->anchor_count; i-- > 0;)
         if (session->anchors[i].position > count)
             drop_anchor(session, i);
+    session->rewinds += count < session->tokens.count;
     session->tokens.count = (size_t)count;
     if (session->logits_behind > count)
         session->logits_behind = 0; // other tokens may come to stand there

@@ -53,8 +53,18 @@ gr_status gr_shadow_original(const gr_session *session, float *logits, gr_error 
     return status;
 }
 
+// Keys and values that differ a little are rounded to numbers that differ by a step of the cache's type.
+static gr_precision cache_precision(gr_dtype dtype) {
+    switch (dtype) {
+    case GR_DTYPE_F32: return GR_PRECISION_F32;
+    case GR_DTYPE_F16: return GR_PRECISION_F16;
+    case GR_DTYPE_BF16: return GR_PRECISION_BF16;
+    default: return GR_PRECISION_Q8;
+    }
+}
+
 static gr_precision worst_precision(const gr_site *site) {
-    gr_precision worst = GR_PRECISION_F32;
+    gr_precision worst = cache_precision(gr_kv_cache_dtype(site->cache));
     const gr_support *support;
     for (uint32_t i = 0; (support = gr_placement_support(site->placement, i)); i++)
         if (support->level && support->precision > worst)
@@ -62,10 +72,13 @@ static gr_precision worst_precision(const gr_site *site) {
     return worst;
 }
 
+// By precision class, of a model of one layer: seven to ten times the square root of the class's mean square
+// error, twice and more what was measured (docs/moving.md). Errors of layers add up as if independent.
 double gr_shadow_bound(const gr_site *a, const gr_site *b) {
-    static const double bounds[] = {1e-2, 1e-2, 5e-2, 0.15, 0.3};
+    static const double bounds[] = {1e-3, 1e-2, 5e-2, 0.15, 0.3};
     gr_precision one = worst_precision(a), other = worst_precision(b), worst = one > other ? one : other;
-    return bounds[worst < GR_PRECISION_Q8_OUTLIERS ? worst : GR_PRECISION_Q8_OUTLIERS];
+    return bounds[worst < GR_PRECISION_Q8_OUTLIERS ? worst : GR_PRECISION_Q8_OUTLIERS] *
+           sqrt(fmax(1, a->model->source->hparams.layers));
 }
 
 static double spread_of(const float *logits, uint32_t count) {

@@ -13,8 +13,8 @@ gr_status gr_shadow_last(gr_site *site, const gr_session *original, gr_kv_seq *p
 // Logits behind the session's last evaluated token, on its own site.
 gr_status gr_shadow_original(const gr_session *session, float *logits, gr_error *error);
 
-// How far logits of two sites may be apart, in the measure of gr_shadow_distance, by the worst precision
-// class that a node of either runs in.
+// How far logits of two sites may be apart, in the measure of gr_shadow_distance: by the worst precision class that
+// a node of either runs in, or their cache's type stands for, and by the number of layers.
 double gr_shadow_bound(const gr_site *a, const gr_site *b);
 // The largest difference over the standard deviation of `a`; infinite where a number is none. The likeliest token
 // is the same where the first is ahead by more than twice that.

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
+
 // ---- Devices: the wanted one first, then every other with host memory, best first, to fall back on.
 
 static gr_status add_device(gr_site *site, uint32_t index, gr_error *error) {
@@ -272,6 +274,27 @@ gr_site *gr_site_retain(gr_site *site) {
     return site;
 }
 
+static bool shrink_device(const gr_site *site, gr_site_device *device, uint64_t deadline_ns) {
+    for (uint32_t i = 0; device->weights && i < gr_graph_weight_count(site->model->graph); i++) {
+        if (!device->weights[i])
+            continue;
+        device->opened->backend->weight_destroy(device->opened->device, device->weights[i]);
+        device->weights[i] = NULL;
+        if (gr_os_now_ns() >= deadline_ns)
+            return false;
+    }
+    return true;
+}
+
+bool gr_site_shrink(gr_site *site, uint64_t deadline_ns) {
+    bool whole = true;
+    site->failed = true; // nobody comes back
+    gr_buckets_drop(site);
+    for (uint32_t i = 0; whole && i < site->device_count; i++)
+        whole = shrink_device(site, &site->devices[i], deadline_ns);
+    return whole;
+}
+
 void gr_site_abandon(gr_site *site) {
     if (site->abandoned)
         return;
@@ -284,9 +307,7 @@ static void release_device(gr_site *site, gr_site_device *device) {
     if (!device->opened)
         return;
     const gr_backend *backend = device->opened->backend;
-    for (uint32_t i = 0; device->weights && i < gr_graph_weight_count(site->model->graph); i++)
-        if (device->weights[i])
-            backend->weight_destroy(device->opened->device, device->weights[i]);
+    shrink_device(site, device, UINT64_MAX);
     free(device->weights);
     if (device->scratch)
         backend->buffer_destroy(device->opened->device, device->scratch);

@@ -71,6 +71,9 @@ gr_status gr_site_ready(gr_site *site, gr_error *error);
 gr_site *gr_site_retain(gr_site *site);
 // NULL is legal. The last one gone destroys it: no session lives there then.
 void gr_site_release(gr_site *site);
+// Before the last release of a site where nobody lives: lets go of programs and weights, one weight at least, until
+// `deadline_ns` (gr_os_now_ns) has come. Returns whether nothing is left.
+bool gr_site_shrink(gr_site *site, uint64_t deadline_ns);
 // A device hangs within a step: keeps the site for good, with its model's file, devices and memory.
 void gr_site_abandon(gr_site *site);
 // The model's site on the devices that `spec` leads to, ready or on its way; NULL when there is none. Borrowed.

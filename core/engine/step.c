@@ -70,6 +70,15 @@ static gr_status cross(gr_site *site, gr_bucket *bucket, const gr_plan_segment *
     return status;
 }
 
+static gr_status wait_for(const gr_site *site, const gr_site_device *device, uint64_t value, gr_error *error) {
+    uint64_t most = site->model->engine->step_timeout_ns;
+    const gr_opened_device *opened = device->opened;
+    gr_status status = opened->backend->fence_wait(opened->device, device->fence, value, most, error);
+    if (status != GR_ERROR_TIMEOUT)
+        return status;
+    return gr_fail(error, status, "engine", "a step has not ended within %.3g s", (double)most * 1e-9);
+}
+
 static gr_status run_segment(gr_site *site, gr_bucket *bucket, uint32_t index, gr_error *error) {
     const gr_plan_segment *segment = gr_plan_segment_at(bucket->plan, index);
     gr_site_device *device = &site->devices[segment->device];
@@ -84,8 +93,7 @@ static gr_status run_segment(gr_site *site, gr_bucket *bucket, uint32_t index, g
     if (status == GR_OK)
         status = backend->submit(device->opened->device, device->queue, &submit, error);
     if (status == GR_OK)
-        status = backend->fence_wait(device->opened->device, device->fence, submit.signal_value,
-                                     site->model->engine->step_timeout_ns, error);
+        status = wait_for(site, device, submit.signal_value, error);
     if (status == GR_OK)
         status = cross(site, bucket, segment, GR_VALUE_EXPORT, error);
     return status;

@@ -165,12 +165,27 @@ static gr_status copy_full(gr_kv_transfer *t, uint32_t g, int32_t page, gr_error
     return GR_OK;
 }
 
+// Room for all that `seq` will take, so that pools grow once and not in the pause.
+static gr_status provide(gr_kv_transfer *t, const gr_kv_seq *seq, gr_error *error) {
+    gr_status status = GR_OK;
+    for (uint32_t g = 0; status == GR_OK && g < t->from->group_count; g++) {
+        uint32_t count = 0;
+        for (uint32_t i = 0; i < seq->groups[g].count; i++)
+            count += copied(t, g, seq->groups[g].pages[i]) == NOT_COPIED;
+        status = gr_kv_group_provide(t->to, &t->to->groups[g], count, error);
+    }
+    return status;
+}
+
 gr_status gr_kv_transfer_ahead(gr_kv_transfer *t, const gr_kv_seq *seq, uint64_t deadline_ns, uint32_t *out_left,
                                gr_error *error) {
-    bool late = false;
+    bool late = !deadline_ns;
     *out_left = 0;
     t->from->culprit = t->to->culprit = NULL;
     gr_kv_transfer_forget(t);
+    gr_status status = late ? GR_OK : provide(t, seq, error);
+    if (status != GR_OK)
+        return status;
     for (uint32_t g = 0; g < t->from->group_count; g++) {
         const gr_kv_pages *pages = &seq->groups[g];
         uint64_t full = seq->length / t->from->options.page_tokens;
@@ -181,7 +196,7 @@ gr_status gr_kv_transfer_ahead(gr_kv_transfer *t, const gr_kv_seq *seq, uint64_t
                 ++*out_left;
                 continue;
             }
-            gr_status status = copy_full(t, g, pages->pages[i], error);
+            status = copy_full(t, g, pages->pages[i], error);
             if (status != GR_OK)
                 return status;
             late = gr_os_now_ns() >= deadline_ns;

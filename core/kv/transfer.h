@@ -17,7 +17,7 @@ typedef struct gr_kv_transfer gr_kv_transfer;
 // The caches have the same layers, pages and dtype; their devices may differ.
 gr_status gr_kv_transfer_create(gr_kv_cache *from, gr_kv_cache *to, gr_kv_transfer **out_transfer, gr_error *error);
 // Copies full pages of `seq`, a sequence of `from`, until none is left or `deadline_ns` (gr_os_now_ns) has
-// come; one at least. *out_left tells how many are left. After an error what was copied stays copied.
+// come; one at least, but none when that is 0. *out_left tells how many are left. After an error what was copied stays copied.
 gr_status gr_kv_transfer_ahead(gr_kv_transfer *transfer, const gr_kv_seq *seq, uint64_t deadline_ns, uint32_t *out_left,
                                gr_error *error);
 // Makes `out_seq` (uninitialised memory), a sequence of `to` that equals `seq`: takes what was copied ahead

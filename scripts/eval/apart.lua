@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- How far two devices' logits are apart on a text, in the measure of a move's check: the largest difference over
 -- the logits' standard deviation, at the worst of all tokens. docs/moving.md has the figures.
--- Usage: gregale script scripts/eval/apart.lua MODEL TEXT TOKENS FROM TO
+-- Usage: gregale script scripts/eval/apart.lua MODEL TEXT TOKENS FROM TO [CACHE_TYPE]
 local gregale = require "gregale"
-local path, text, wanted, from, to = ...
-if not to then error("usage: apart.lua MODEL TEXT TOKENS FROM TO", 0) end
-local model = gregale.load{ path, device = from }
+local path, text, wanted, from, to, cache_type = ...
+if not to then error("usage: apart.lua MODEL TEXT TOKENS FROM TO [CACHE_TYPE]", 0) end
+local model = gregale.load{ path, device = from, cache_type = cache_type or "f16" }
 local file <close> = assert(io.open(text))
 local tokens = model:tokenize(file:read("a"), { special = true })
 local count = math.min(tonumber(wanted), #tokens - 1)
@@ -24,5 +24,5 @@ local results = gregale.parallel{
     end })
   end }
 local info, usual = results[2], model:session():append(tokens[1]):evaluate():move(to, { policy = "never" }).bound
-print(("%s, %s beside %s: %d tokens, %d with the same likeliest, %.3g at most; the bound is %.3g"):format(
-  path:match("[^/]+$"), to, from, info.compared, info.agreed, info.difference, usual))
+print(("%s, cache of %s, %s beside %s: %d tokens, %d with the same likeliest, %.3g at most; the bound is %.3g"):format(
+  path:match("[^/]+$"), model:info().cache_type, to, from, info.compared, info.agreed, info.difference, usual))

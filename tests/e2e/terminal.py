@@ -25,7 +25,7 @@ PATIENCE = 60.0  # seconds; a loaded machine under a sanitizer is slow
 class Terminal:
     """A program on a terminal of its own."""
 
-    def __init__(self, *arguments, ignore=()):
+    def __init__(self, *arguments, ignore=(), environment={}):
         self.seen = ""
         self.pid, self.master = pty.fork()
         if self.pid == 0:
@@ -33,7 +33,7 @@ class Terminal:
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
                 signal.signal(number, signal.SIG_IGN if number in ignore else signal.SIG_DFL)
-            os.environ["TERM"] = "xterm"
+            os.environ.update(environment, TERM="xterm")
             os.execv(GREGALE, ["gregale", *arguments])
 
     def read(self, seconds):
@@ -210,6 +210,33 @@ def interrupts_the_start():
         same(t.code("Ctrl-C at the start"), 130, f"Ctrl-C after {delay} s")
 
 
+def moves_elsewhere():
+    far = pathlib.Path(GREGALE).resolve().parents[1] / "tests/far"
+    if not far.is_dir():
+        return
+    slow = {"GREGALE_PLUGIN_PATH": str(far), "GREGALE_FAR_LATE_US": "60000"}
+    t = Terminal(*CHAT, "--device", "ref", "--max-tokens", "4", environment=slow)
+    t.prompt("first prompt")
+    t.type("And\r")
+    t.prompt("after an answer")
+    t.type("/device far\r")
+    t.expect(r"move +\[#+\.+\] +\d+ %", "a bar that moves")
+    t.type("\x03")
+    t.expect(r"gregale: .*cancelled", "it says so")
+    t.prompt("after Ctrl-C in a move")
+    t.type("/device\r")
+    t.expect(r"ref; there are:.* far", "still there")
+    t.prompt("after /device")
+    t.type("/device far\r")
+    t.expect(r"moved from ref to far: \d+ pages \(.* MiB\), pause .* ms, logits within", "moved")
+    t.prompt("after a move")
+    t.type("\x03")
+    t.expect(r"\^C \(again leaves\)", "Ctrl-C at the prompt")
+    t.prompt("after Ctrl-C")
+    t.type("/quit\r")
+    same(t.code("/quit"), 0, "/quit")
+
+
 def hangs_up():
     answer = ("/set sampler logit-bias(2:-100);temperature(1)\r", "And it came to pass\r")
     for ignore, expected in (((), 129), ((signal.SIGHUP,), None)):
@@ -246,7 +273,7 @@ def main():
         print(f"skipped: no pseudo-terminal ({error})")
         return 77
     for test in (talks_and_leaves, interrupts_at_the_prompt, interrupts_an_answer, interrupts_a_long_prompt,
-                 interrupts_the_start, hangs_up, ends_on_request):
+                 interrupts_the_start, moves_elsewhere, hangs_up, ends_on_request):
         begin = time.monotonic()
         test()
         print(f"{test.__name__}: {time.monotonic() - begin:.1f} s", flush=True)

@@ -298,7 +298,7 @@ enum {
     GR_MOVE_PREPARE = 0, // weights are imported and programs compiled there, beside the steps here
     GR_MOVE_COPY = 1,    // full cache pages are copied, a slice between two steps
     GR_MOVE_CHECK = 2,   // a token is evaluated on both sides and compared
-    GR_MOVE_DONE = 3,
+    GR_MOVE_DONE = 3,    // the sessions are there, and what nobody uses on the old side has been let go of
     GR_MOVE_FAILED = 4,  // everything is where it was
     GR_MOVE_SHADOW = 5   // before DONE, when asked for: both devices evaluate every token
 };
@@ -332,7 +332,7 @@ typedef struct gr_move_options {
     uint32_t no_check; // 1: do not compare a token before the copy ends
     uint32_t shadow_tokens; // of a session: so many tokens are evaluated on both devices and compared; 0: none
     gr_move_policy policy;
-    double bound;      // what is allowed; 0: by the precision classes of both devices
+    double bound;      // what is allowed; 0: by the precision classes of both devices, the cache's type and the layers
     // Called before every slice, within gr_engine_step, and when it is over; false cancels. It may call nothing
     // but gr_move_cancel. May be NULL.
     bool (*progress)(void *context, const gr_move_info *info);
@@ -351,7 +351,7 @@ gr_status gr_model_move_start(gr_model *model, const char *device, const gr_move
                               gr_error *error);
 // Where it stands; returns why it failed when it did.
 gr_status gr_move_info_get(const gr_move *move, gr_move_info *out_info, gr_error *error);
-void gr_move_cancel(gr_move *move);
+void gr_move_cancel(gr_move *move); // nothing, once the sessions have changed places
 // Cancels it unless it is over; waits until a weight that is being imported has been.
 void gr_move_release(gr_move *move);
 // The same, stepping the engine until it is over. `out_info` may be NULL; it is filled also when the move failed.

@@ -144,7 +144,7 @@ static void no_answer_in_a_step(void **state) {
 // Not planted: far signals long after it was waited for, and writes to what it was given then.
 static void a_device_that_hangs(void **state) {
     (void)state;
-    setenv("GREGALE_FAR_LATE_US", "700000", 1);
+    setenv("GREGALE_FAR_LATE_US", "100000", 1);
     gr_model *model = load_watched(SMALL("w8-gqa4"), (gr_model_options){.device = "far", .page_tokens = 8}, 30);
     int32_t tokens[50];
     gr_site *hung = model->site;
@@ -242,9 +242,8 @@ static void nobody_has_memory(void **state) {
 }
 
 // Nothing else is there: the answer fails, what the device may still use is left alone, and whoever asks
-// again goes on as soon as another device can take over.
-static void nobody_else_is_there(void **state) {
-    (void)state;
+// again, or moves away, goes on as soon as another device can take over.
+static void without_another_device(bool moves) {
     gr_model *model = load_watched(SMALL("full-gqa4"), (gr_model_options){.page_tokens = 8}, 0);
     gr_site *hung = model->site;
     int32_t tokens[50];
@@ -262,12 +261,23 @@ static void nobody_else_is_there(void **state) {
     gr_session_release(longer);
     for (size_t i = 1; i < sizeof faults / sizeof faults[0]; i++)
         faults[i].status = GR_OK;
+    if (moves) {
+        OK(gr_session_move(session, other_device(), NULL, NULL, error));
+        assert_string_equal(gr_session_device(session), other_device());
+    }
     same_as_fresh(session);
+    assert_int_equal(first->struck, 1);
     assert_int_equal(seen.events, 3);
     gr_session_release(session);
     revive(hung);
     cure_all();
     gr_model_release(model);
+}
+
+static void nobody_else_is_there(void **state) {
+    (void)state;
+    without_another_device(false);
+    without_another_device(true);
 }
 
 // A device that a site could have fallen back on, and does not, is not held: lost, it can be opened anew.

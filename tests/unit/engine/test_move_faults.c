@@ -93,8 +93,7 @@ static void limits_are_each_device_s_own(void **state) {
     s.model = load_watched(SMALL("w8-gqa4"), tight, 0);
     s.session = begin(s.model, 300, s.tokens, 60);
     logits_of(s.session);
-    const gr_move_options unchecked = {.struct_size = sizeof unchecked, .no_check = 1};
-    OK(gr_session_move(s.session, other_device(), &unchecked, NULL, error));
+    OK(gr_session_move(s.session, other_device(), NULL, NULL, error));
     assert_string_equal(gr_session_device(s.session), other_device());
     gr_session_release(s.session);
     gr_model_release(s.model);

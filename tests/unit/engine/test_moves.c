@@ -247,6 +247,26 @@ static void names_lead_to_one_place(void **state) {
     gr_model_release(model);
 }
 
+// Weight by weight, so that nobody waits for all of them.
+static void a_place_is_left_in_steps(void **state) {
+    (void)state;
+    int32_t tokens[200];
+    gr_session *session;
+    gr_model *model = open_model(tokens, &session, 50);
+    gr_site *site = NULL;
+    uint32_t slices = 1;
+    OK(gr_site_open(model, other_device(), &site, error));
+    OK(gr_site_import(site, NULL, NULL, error));
+    OK(gr_site_ready(site, error));
+    while (!gr_site_shrink(site, 0))
+        slices++;
+    assert_int_equal(slices, gr_graph_weight_count(model->graph) + 1);
+    assert_null(gr_site_find(model, other_device()));
+    gr_site_release(site);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
 static bool interrupt(void *context, const gr_move_info *info) {
     if (info->stage == GR_MOVE_COPY)
         gr_engine_interrupt(context);
@@ -305,12 +325,17 @@ static void a_shadow_goes_back_too(void **state) {
     for (uint32_t i = 0; info_of(going).stage == GR_MOVE_SHADOW && i < 20; i++) {
         if (i == 2)
             OK(gr_session_rewind(session, 40, error));
+        if (i == 3) { // and so that it is further than before when the shadow looks
+            OK(gr_session_rewind(session, 38, error));
+            OK(gr_session_append_tokens(session, tokens + 150, 12, error));
+        }
         OK(gr_session_append_tokens(session, tokens + 100 + i, 1, error));
         logits_of(session);
     }
     assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
     assert_int_equal(info_of(going).compared, 6);
     assert_int_equal(info_of(going).agreed, 6);
+    assert_true(info_of(going).difference == 0);
     gr_move_release(going);
     assert_string_equal(gr_session_device(session), other_device());
     same_as_fresh(session);
@@ -347,6 +372,7 @@ int main(void) {
         cmocka_unit_test(at_the_edge_of_the_reserve),
         cmocka_unit_test(tables_grow_meanwhile),
         cmocka_unit_test(names_lead_to_one_place),
+        cmocka_unit_test(a_place_is_left_in_steps),
         cmocka_unit_test(interrupted),
         cmocka_unit_test(a_shadow_needs_tokens),
         cmocka_unit_test(a_shadow_goes_back_too),
