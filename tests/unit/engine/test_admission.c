@@ -117,6 +117,7 @@ static void many_finish(const char *path) {
     assert_int_equal(preemptions(calm, MANY), 0);
     model = limited(path, used(free_model) / page_bytes(path) / 3, CHUNK);
     run_many(model, pressed, found);
+    print_message("%llu preemptions\n", (unsigned long long)preemptions(pressed, MANY));
     assert_true(preemptions(pressed, MANY) > 0);
     for (uint32_t i = 0; i < MANY; i++) {
         same_answer(expected[i], found[i]);

@@ -71,14 +71,14 @@ static void a_family_moves_between_splits(void **state) {
     fill_tokens(tokens, 120, 5, vocab_of(model));
     gr_session *session = begin(model, 200, tokens, 60);
     OK(gr_session_anchor(session, &anchor, error));
-    OK(gr_session_append_tokens(session, tokens + 60, 50, error));
+    OK(gr_session_append_tokens(session, tokens + 60, 52, error)); // whole pages
     logits_of(session);
     OK(gr_session_fork(session, &fork, error));
     uint64_t bytes = gr_kv_cache_bytes_used(model->site->cache);
     OK(gr_model_move(model, "far,ref:1", NULL, NULL, error));
     assert_int_equal(model->site_count, 1);
     assert_int_equal(gr_kv_cache_bytes_used(model->site->cache), bytes);
-    OK(gr_session_append_tokens(fork, tokens + 110, 10, error));
+    OK(gr_session_append_tokens(fork, tokens + 112, 8, error));
     same_as_fresh(fork);
     OK(gr_session_rewind(session, anchor, error));
     assert_true(gr_session_evaluated(session) >= anchor - 1);
