@@ -34,7 +34,8 @@ const gr_command *const *gr_commands(void); // generated; ends with NULL
 
 // ---- options.c: the options that many commands take
 typedef struct gr_cli_options {
-    const char *device, *sampler, *chat_format, *trace, *system, *prompt, *save, *restore;
+    const char *device;      // a split, where one was asked for
+    const char *split, *sampler, *chat_format, *trace, *system, *prompt, *save, *restore;
     const char *positional[4];
     int positional_count, positional_limit;
     uint32_t threads, context, max_tokens, chunk;
@@ -42,6 +43,7 @@ typedef struct gr_cli_options {
     double temperature;      // negative: not given
     int64_t sliding_window;
     gr_dtype cache_type;     // F16 when not given
+    uint64_t cache_limit;    // bytes; 0: none
     bool has_sliding_window, json, quiet, offline, raw, deterministic;
     uint32_t wanted;         // gr_option_group bits: which groups this command takes
 } gr_cli_options;

@@ -12,6 +12,7 @@ typedef struct facts {
     gr_dtype cache_type;
     uint32_t context;
     char window[96];
+    char *devices; // "cpu:20,far:12", when a device was asked for; owned
 } facts;
 
 static void describe_window(const gr_hparams *h, facts *f) {
@@ -45,6 +46,28 @@ static void gather(const gr_model_source *source, const gr_cli_options *options,
     describe_window(&source->hparams, f);
 }
 
+// Calls `print` for each device with layers: their first and last.
+static void each_device(const facts *f, uint32_t layers, void (*print)(void *, const char *, uint32_t, uint32_t), void *context) {
+    uint32_t first = 0;
+    for (const char *at = f->devices; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        char name[128];
+        unsigned count = layers;
+        if (sscanf(at, "%127[^:,]:%u", name, &count) < 1)
+            return;
+        print(context, name, first, first + count - 1);
+        first += count;
+    }
+}
+
+static void print_layers(void *context, const char *device, uint32_t first, uint32_t last) {
+    (void)context;
+    printf("layers        %u to %u on %s\n", first, last, device);
+}
+
+static void add_layers(void *context, const char *device, uint32_t first, uint32_t last) {
+    gr_strbuf_format(context, "%s{\"device\":\"%s\",\"first\":%u,\"last\":%u}", first ? "," : "", device, first, last);
+}
+
 static void print_people(const gr_model_source *s, const gr_tokenizer *tokenizer, const gr_chat_format *chat, const facts *f) {
     const gr_hparams *h = &s->hparams;
     printf("file          %s (%s, %.1f MiB)\n", gr_model_file_path(s->file), gr_model_file_format(s->file),
@@ -52,6 +75,7 @@ static void print_people(const gr_model_source *s, const gr_tokenizer *tokenizer
     printf("name          %s\n", h->name[0] ? h->name : "(none)");
     printf("architecture  %s: %u layers, dim %u, ffn %u, heads %u:%u of %u, vocabulary %u%s\n", h->architecture, h->layers,
            h->dim, h->ffn_dim, h->heads, h->kv_heads, h->head_dim, h->vocab, h->tied_embeddings ? ", tied" : "");
+    each_device(f, h->layers, print_layers, NULL);
     printf("parameters    %.1f million\n", (double)f->parameters / 1e6);
     printf("window        %s\n", f->window);
     printf("context       %u in training; rope base %g\n", h->context_train, h->rope.base);
@@ -78,6 +102,11 @@ static void print_json(const gr_model_source *s, const gr_tokenizer *tokenizer, 
     gr_strbuf_format(&out, ",\"layers\":%u,\"dim\":%u,\"ffn_dim\":%u,\"heads\":%u,\"kv_heads\":%u,\"head_dim\":%u,\"vocab\":%u,\"parameters\":%llu",
                      h->layers, h->dim, h->ffn_dim, h->heads, h->kv_heads, h->head_dim, h->vocab,
                      (unsigned long long)f->parameters);
+    if (f->devices) {
+        gr_strbuf_text(&out, ",\"devices\":[");
+        each_device(f, h->layers, add_layers, &out);
+        gr_strbuf_text(&out, "]");
+    }
     gr_strbuf_text(&out, ",\"windows\":[");
     for (uint32_t i = 0; i < h->layers; i++)
         gr_strbuf_format(&out, "%s%u", i ? "," : "", h->window[i]);
@@ -96,8 +125,24 @@ static void print_json(const gr_model_source *s, const gr_tokenizer *tokenizer, 
     gr_strbuf_deinit(&out);
 }
 
+// Only for whoever asks for a device: others need none to read a file.
+static int place(const gr_cli_options *options, facts *f) {
+    const gr_model_options wanted = {.struct_size = sizeof wanted,
+                                     .device = options->device,
+                                     .kv_dtype = options->cache_type,
+                                     .has_kv_dtype = 1,
+                                     .sliding_window = options->sliding_window,
+                                     .has_sliding_window = options->has_sliding_window};
+    gr_cli cli = {0};
+    int code = options->device ? gr_cli_open_engine(&cli, options) : GR_EXIT_OK;
+    if (!code && cli.engine && gr_model_place(cli.engine, options->positional[0], &wanted, &f->devices, &cli.error) != GR_OK)
+        code = gr_report(&cli.error);
+    return gr_cli_close(&cli, options, code);
+}
+
 static int run(int argc, char **argv) {
     gr_cli_options options = {.wanted = GR_OPTIONS_MODEL, .positional_limit = 1};
+    int code = GR_EXIT_OK;
     gr_model_source *source = NULL;
     gr_tokenizer *tokenizer = NULL;
     gr_error error;
@@ -111,7 +156,9 @@ static int run(int argc, char **argv) {
     gr_status status = gr_model_source_open(options.positional[0], &overrides, &source, &error);
     if (status == GR_OK)
         status = gr_tokenizer_create(source->file, &tokenizer, &error);
-    if (status == GR_OK) {
+    if (status == GR_OK)
+        code = place(&options, &f);
+    if (status == GR_OK && !code) {
         const gr_chat_format *chat = gr_chat_format_detect(source->file, tokenizer);
         gather(source, &options, &f);
         (options.json ? print_json : print_people)(source, tokenizer, chat, &f);
@@ -120,7 +167,8 @@ static int run(int argc, char **argv) {
     }
     gr_tokenizer_destroy(tokenizer);
     gr_model_source_close(source);
-    return status == GR_OK ? GR_EXIT_OK : gr_report(&error);
+    gr_text_free(f.devices);
+    return status == GR_OK ? code : gr_report(&error);
 }
 
 const gr_command gr_command_info = {"info", "say what a model file holds", run};

@@ -5,20 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "cli/cli.h"
 
 enum {
     KEY_DEVICE = 0x400, KEY_THREADS, KEY_CONTEXT, KEY_WINDOW, KEY_SEED, KEY_TEMPERATURE, KEY_MAX_TOKENS, KEY_SYSTEM,
     KEY_OFFLINE, KEY_JSON, KEY_SAMPLER, KEY_CHAT_FORMAT, KEY_TRACE, KEY_RAW, KEY_CHUNK, KEY_DETERMINISTIC, KEY_CACHE_TYPE,
-    KEY_SAVE, KEY_RESTORE
+    KEY_SAVE, KEY_RESTORE, KEY_CACHE_LIMIT, KEY_SPLIT
 };
 
 static const struct argp_option model_options[] = {
     {"device", KEY_DEVICE, "NAME", 0, "Device to run on (auto: the best; `gregale devices` lists them)", 1},
+    {"split", KEY_SPLIT, "NAME:N,...|auto", 0, "Layers on several devices, in order: cpu:20,far:12; auto: as memory allows", 1},
     {"threads", KEY_THREADS, "N", 0, "Worker threads (default: one a physical core)", 1},
     {"context", KEY_CONTEXT, "N", 0, "Most positions of a session", 1},
     {"sliding-window", KEY_WINDOW, "N|off", 0, "Attention window of every layer, in place of the model's", 1},
     {"cache-type", KEY_CACHE_TYPE, "TYPE", 0, "Type of cached keys and values: f16 (default), bf16, q8_0 or f32", 1},
+    {"cache-limit", KEY_CACHE_LIMIT, "SIZE", 0, "Most memory for keys and values, such as 512M (default: what there is)", 1},
     {"chunk", KEY_CHUNK, "N", 0, "Most tokens of a prompt in one step (default 512)", 1},
     {"deterministic", KEY_DETERMINISTIC, NULL, 0, "Use only paths whose bits do not depend on batching", 1},
     {"trace", KEY_TRACE, "FILE", 0, "Write a Chrome trace of everything that ran", 1},
@@ -86,6 +89,22 @@ typedef struct parse_state {
     void *context;
 } parse_state;
 
+static uint64_t cache_limit(const char *value) {
+    uint64_t bytes;
+    if (!gr_bytes_parse(value, &bytes))
+        exit(gr_complain(GR_EXIT_USAGE, "--cache-limit: expected a size such as 512M or 2G, found '%s'", value));
+    return bytes;
+}
+
+// A split is a device to the engine, whose own name for "auto" is another.
+static const char *split(const char *value) {
+    if (strcmp(value, "auto") == 0)
+        return "split";
+    if (!strpbrk(value, ":,"))
+        exit(gr_complain(GR_EXIT_USAGE, "--split: expected NAME:LAYERS,NAME:LAYERS or auto, found '%s'", value));
+    return value;
+}
+
 static error_t parse_group(int key, char *value, struct argp_state *state) {
     gr_cli_options *o = ((parse_state *)state->input)->options;
     switch (key) {
@@ -101,6 +120,8 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
         if (!gr_cache_type_find(value, &o->cache_type))
             exit(gr_complain(GR_EXIT_USAGE, "--cache-type: expected f16, bf16, q8_0 or f32, found '%s'", value));
         return 0;
+    case KEY_CACHE_LIMIT: o->cache_limit = cache_limit(value); return 0;
+    case KEY_SPLIT: o->split = split(value); return 0;
     case KEY_TRACE: o->trace = gr_option_filled(value, "--trace"); return 0;
     case KEY_JSON: o->json = true; return 0;
     case KEY_DETERMINISTIC: o->deterministic = true; return 0;
@@ -161,6 +182,9 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
     program_invocation_name = program_invocation_short_name = argv[0];
     if (argp_parse(&top, argc, argv, 0, NULL, &state) != 0)
         exit(GR_EXIT_USAGE);
+    if (options->split && options->device)
+        exit(gr_complain(GR_EXIT_USAGE, "--split and --device: expected one of them; --device is for all layers"));
+    options->device = options->split ? options->split : options->device;
     if (options->system && options->restore)
         exit(gr_complain(GR_EXIT_USAGE, "--system makes no sense beside --restore: a saved conversation has its own"));
 }

@@ -31,6 +31,7 @@ int gr_cli_open_model(gr_cli *cli, const gr_cli_options *options, const char *pa
                                      .has_sliding_window = options->has_sliding_window,
                                      .kv_dtype = options->cache_type,
                                      .has_kv_dtype = 1,
+                                     .cache_bytes = options->cache_limit,
                                      .chunk = options->chunk,
                                      .chat_format = options->chat_format,
                                      .progress = gr_progress};

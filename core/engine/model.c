@@ -91,13 +91,8 @@ static gr_status load(gr_model *model, const char *path, const gr_model_options 
     return status;
 }
 
-gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_options *options, gr_model **out_model,
-                        gr_error *error) {
-    static const gr_model_options defaults = {.struct_size = sizeof defaults};
-    *out_model = NULL;
-    if (!options)
-        options = &defaults;
-    gr_model *model = calloc(1, sizeof *model);
+static gr_status create(gr_engine *engine, const gr_model_options *options, gr_model **out_model, gr_error *error) {
+    gr_model *model = *out_model = calloc(1, sizeof *model);
     if (!model)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a model");
     model->references = 1;
@@ -110,13 +105,46 @@ gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_opti
                               .reserve = options->rewind_reserve ? options->rewind_reserve : 64,
                               .dtype = options->has_kv_dtype ? options->kv_dtype : GR_DTYPE_F16,
                               .limit_bytes = options->cache_bytes};
-    gr_status status = load(model, path, options, error);
-    if (status != GR_OK) {
-        gr_model_release(model);
-        return status;
-    }
-    *out_model = model;
     return GR_OK;
+}
+
+static const gr_model_options defaults = {.struct_size = sizeof defaults};
+
+gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_options *options, gr_model **out_model,
+                        gr_error *error) {
+    options = options ? options : &defaults;
+    gr_status status = create(engine, options, out_model, error);
+    if (status == GR_OK)
+        status = load(*out_model, path, options, error);
+    if (status != GR_OK) {
+        gr_model_release(*out_model);
+        *out_model = NULL;
+    }
+    return status;
+}
+
+gr_status gr_model_place(gr_engine *engine, const char *path, const gr_model_options *options, char **out_devices,
+                         gr_error *error) {
+    gr_model *model;
+    gr_split split;
+    gr_strbuf text = {0};
+    options = options ? options : &defaults;
+    *out_devices = NULL;
+    gr_status status = create(engine, options, &model, error);
+    if (status == GR_OK)
+        status = open_source(model, path, options, error);
+    if (status == GR_OK)
+        status = gr_split_parse(model, options->device, &split, error);
+    if (status == GR_OK)
+        gr_split_describe(model, &split, &text);
+    if (status == GR_OK && text.failed)
+        status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a text");
+    if (status == GR_OK)
+        *out_devices = text.data;
+    else
+        gr_strbuf_deinit(&text);
+    gr_model_release(model);
+    return status;
 }
 
 gr_model *gr_model_retain(gr_model *model) {

@@ -176,14 +176,9 @@ gr_status gr_site_import(gr_site *site, gr_site_progress progress, void *context
 
 // ---- Life
 
-// "cpu", or "cpu:20,far:12".
 static gr_status name_site(gr_site *site, gr_error *error) {
     gr_strbuf name = {0};
-    for (uint32_t i = 0; i < site->split.count; i++) {
-        gr_strbuf_format(&name, "%s%s", i ? "," : "", site->devices[i].opened->name);
-        if (site->split.count > 1)
-            gr_strbuf_format(&name, ":%u", site->split.layers[i]);
-    }
+    gr_split_describe(site->model, &site->split, &name);
     site->name = name.failed ? NULL : name.data;
     return site->name ? GR_OK : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for a site");
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
+#include "engine/admission.h"
 #include "engine/snapshot.h"
 #include "tensor/convert.h"
 
@@ -182,6 +183,8 @@ static gr_status take_all(gr_snapshot_block *block, gr_session *session, const s
     gr_kv_seq *pages = &session->pages;
     gr_status status = check_size(block, pages->cache, saved, error);
     if (status == GR_OK)
+        status = gr_kv_seq_resume(pages, saved->group_begins, saved->length, error);
+    while (status == GR_ERROR_OUT_OF_MEMORY && gr_admission_make_room(session->site, session, false))
         status = gr_kv_seq_resume(pages, saved->group_begins, saved->length, error);
     for (uint32_t i = 0; status == GR_OK && i < layer_count(pages->cache); i++)
         for (uint32_t part = 0; status == GR_OK && part < 2; part++)

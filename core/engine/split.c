@@ -15,15 +15,15 @@ static gr_status take_part(const gr_model *model, const char *part, size_t bytes
     const char *colon = memchr(part, ':', bytes);
     size_t length = colon ? (size_t)(colon - part) : bytes;
     if (split->count == GR_MAX_SPLIT)
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split over more than %d devices", GR_MAX_SPLIT);
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split names at most %d devices", GR_MAX_SPLIT);
     if (!length || length >= sizeof name)
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split: expected DEVICE:LAYERS, found '%.*s'",
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split: expected DEVICE:LAYERS, as in cpu:20,far:12, found '%.*s'",
                        (int)bytes, part);
     memcpy(name, part, length);
     name[length] = '\0';
     for (size_t i = length + 1; colon && i < bytes; i++) {
         if (part[i] < '0' || part[i] > '9' || layers > 100000)
-            return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split: expected a number of layers, found '%.*s'",
+            return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split: expected a number of layers behind the colon, found '%.*s'",
                            (int)bytes, part);
         layers = layers * 10 + (unsigned)(part[i] - '0');
     }
@@ -48,8 +48,12 @@ static gr_status take_rest(const gr_model *model, gr_split *split, gr_error *err
     }
     if (open == 1 && sum < layers)
         split->layers[rest] = layers - sum;
+    else if (open > 1)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine",
+                       "a split: %u devices without a number of layers; one may get the rest, the model has %u", open, layers);
     else if (open || sum != layers)
-        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split of %u layers: the model has %u", sum, layers);
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a split of %u layers%s: the model has %u", sum,
+                       open ? ", and the rest" : "", layers);
     return GR_OK;
 }
 
@@ -102,7 +106,8 @@ static gr_status by_memory(const gr_model *model, gr_split *split, gr_error *err
     }
     return layer == layers ? GR_OK
                            : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine",
-                                     "all devices together hold %u of %u layers", layer, layers);
+                                     "all devices together have memory for %u of %u layers, with a cache of %u positions", layer,
+                                     layers, GR_DEFAULT_CONTEXT);
 }
 
 // ----
@@ -122,4 +127,12 @@ gr_status gr_split_parse(const gr_model *model, const char *spec, gr_split *out_
     if (spec && strpbrk(spec, ":,"))
         return by_numbers(model, spec, out_split, error);
     return one_device(model, spec, out_split, error);
+}
+
+void gr_split_describe(const gr_model *model, const gr_split *split, gr_strbuf *text) {
+    for (uint32_t i = 0; i < split->count; i++) {
+        gr_strbuf_format(text, "%s%s", i ? "," : "", gr_registry_device(model->engine->registry, split->devices[i])->name);
+        if (split->count > 1)
+            gr_strbuf_format(text, ":%u", split->layers[i]);
+    }
 }

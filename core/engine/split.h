@@ -18,5 +18,7 @@ typedef struct gr_split {
 // each, where one of them may leave its number out and gets the rest; "split", as many layers on each device,
 // best first, as its free memory holds, with a cache of the default context. An error says what is wrong.
 gr_status gr_split_parse(const gr_model *model, const char *spec, gr_split *out_split, gr_error *error);
+// Adds what it came to: "cpu", "cpu:20,far:12".
+void gr_split_describe(const gr_model *model, const gr_split *split, gr_strbuf *text);
 
 #endif

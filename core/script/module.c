@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "script/internal.h"
 
 #define FUNCTION "gregale.configure"
@@ -139,10 +140,32 @@ static const char *read_path(lua_State *L) {
     return path;
 }
 
+// A number of bytes, or text such as "512M"; 0: none.
+static uint64_t read_cache_limit(const gr_args *args) {
+    uint64_t bytes = 0;
+    if (!gr_args_push(args, "cache_limit"))
+        return 0;
+    bool text = lua_type(args->L, -1) == LUA_TSTRING;
+    if (text ? !gr_bytes_parse(lua_tostring(args->L, -1), &bytes) : !lua_isinteger(args->L, -1))
+        gr_arg_fail(args->L, FUNCTION, "cache_limit", "a number of bytes, or text such as \"512M\"", -1);
+    if (!text)
+        bytes = gr_arg_whole(args->L, -1, FUNCTION, "cache_limit", 1, INT64_MAX);
+    lua_pop(args->L, 1);
+    return bytes;
+}
+
+// A split is a device to the engine, whose own name for "auto" is another.
+static const char *read_device(const gr_args *args) {
+    const char *device = gr_args_text(args, "device", NULL), *split = gr_args_text(args, "split", NULL);
+    if (device && split)
+        luaL_error(args->L, FUNCTION ": split: expected none beside a device, which is one for all layers");
+    return split && strcmp(split, "auto") == 0 ? "split" : split ? split : device;
+}
+
 static int load(lua_State *L) {
     static const char *const known[] = {
-        "path",  "device",      "context",        "sliding_window", "threads",    "chat_format",
-        "chunk", "page_tokens", "rewind_reserve", "cache_bytes",    "cache_type", NULL};
+        "path",  "device",      "split",          "context",     "sliding_window", "threads", "chat_format",
+        "chunk", "page_tokens", "rewind_reserve", "cache_limit", "cache_type",     NULL};
     gr_script *script = gr_script_get(L);
     gr_error error;
     gr_call call;
@@ -152,12 +175,12 @@ static int load(lua_State *L) {
     gr_args args = gr_args_open(L, lua_istable(L, 1) ? 1 : 2, FUNCTION, known);
     gr_model_options options = {
         .struct_size = sizeof options,
-        .device = gr_args_text(&args, "device", NULL),
+        .device = read_device(&args),
         .chat_format = gr_args_text(&args, "chat_format", NULL),
         .chunk = (uint32_t)gr_args_whole(&args, "chunk", 0, 1, 1u << 16),
         .page_tokens = (uint32_t)gr_args_whole(&args, "page_tokens", 0, 1, 1u << 16),
         .rewind_reserve = (uint32_t)gr_args_whole(&args, "rewind_reserve", 0, 1, 1u << 20),
-        .cache_bytes = gr_args_whole(&args, "cache_bytes", 0, 1, INT64_MAX),
+        .cache_bytes = read_cache_limit(&args),
         .progress = gr_script_progress,
         .progress_context = script};
     read_window(&args, &options);

@@ -99,20 +99,16 @@ static int length(lua_State *L) {
 // ---- Evaluating
 
 // Steps until nothing waits. In a branch of gregale.parallel it yields while the others' steps do
-// the work; when such a step did not bring this session on, the engine is asked directly, and says
-// why.
-static int evaluate_k(lua_State *L, int resumed, lua_KContext before) {
+// the work; once they do nothing more for this session, the engine is asked directly, and says why.
+static int evaluate_k(lua_State *L, int resumed, lua_KContext context) {
     static const char function[] = "session:evaluate";
     gr_session_box *box = gr_session_self(L, function);
     gr_error error;
     gr_call call;
-    size_t count;
+    (void)resumed;
     gr_error_init(&error);
-    gr_session_tokens(box->session, &count);
-    uint64_t evaluated = gr_session_evaluated(box->session);
-    bool moved = resumed == LUA_OK || evaluated > (uint64_t)before;
-    if (evaluated < count && moved && gr_script_may_yield(L))
-        return lua_yieldk(L, 0, (lua_KContext)evaluated, evaluate_k);
+    if (gr_session_pending(box->session) && gr_script_may_yield(L))
+        return lua_yieldk(L, 0, context, evaluate_k);
     gr_call_begin(L, function, box->session, true, &call);
     gr_status status = gr_session_evaluate(box->session, gr_script_progress, call.script, &error);
     gr_call_end(&call);
@@ -122,11 +118,12 @@ static int evaluate_k(lua_State *L, int resumed, lua_KContext before) {
 
 static int evaluate(lua_State *L) {
     gr_session_ready(L, "session:evaluate", gr_session_self(L, "session:evaluate"));
+    gr_session_ask(gr_session_self(L, "session:evaluate")->session);
     lua_settop(L, 1);
     return evaluate_k(L, LUA_OK, 0);
 }
 
-static int logits_k(lua_State *L, int resumed, lua_KContext before) {
+static int logits_k(lua_State *L, int resumed, lua_KContext context) {
     static const char function[] = "session:logits";
     gr_session_box *box = gr_session_self(L, function);
     const float *logits;
@@ -136,11 +133,10 @@ static int logits_k(lua_State *L, int resumed, lua_KContext before) {
     size_t count;
     gr_error_init(&error);
     gr_session_tokens(box->session, &count);
-    uint64_t evaluated = gr_session_evaluated(box->session);
-    bool moved = resumed == LUA_OK || evaluated > (uint64_t)before;
-    if (evaluated < count && moved && gr_script_may_yield(L))
-        return lua_yieldk(L, 0, (lua_KContext)evaluated, logits_k);
-    gr_call_begin(L, function, box->session, evaluated < count, &call);
+    (void)resumed;
+    if (gr_session_pending(box->session) && gr_script_may_yield(L))
+        return lua_yieldk(L, 0, context, logits_k);
+    gr_call_begin(L, function, box->session, gr_session_evaluated(box->session) < count, &call);
     gr_status status = gr_session_evaluate(box->session, gr_script_progress, call.script, &error);
     if (status == GR_OK)
         status = gr_session_logits(box->session, &logits, &vocab, NULL, &error);
@@ -153,6 +149,7 @@ static int logits_k(lua_State *L, int resumed, lua_KContext before) {
 
 static int logits(lua_State *L) {
     gr_session_ready(L, "session:logits", gr_session_self(L, "session:logits"));
+    gr_session_ask(gr_session_self(L, "session:logits")->session);
     lua_settop(L, 1);
     return logits_k(L, LUA_OK, 0);
 }
@@ -234,7 +231,8 @@ static int stats(lua_State *L) {
                   {"full_bytes", stats.full_bytes},
                   {"prefill_tokens", stats.prefill_tokens},
                   {"decode_tokens", stats.decode_tokens},
-                  {"steps", stats.steps}};
+                  {"steps", stats.steps},
+                  {"preemptions", stats.preemptions}};
     lua_createtable(L, 0, 16);
     for (size_t i = 0; i < sizeof wholes / sizeof wholes[0]; i++) {
         lua_pushinteger(L, (lua_Integer)wholes[i].value);

@@ -116,7 +116,9 @@ gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *e
 
 typedef struct gr_model_options {
     uint32_t struct_size;
-    const char *device;      // NULL or "auto": the best; else a device's name
+    // NULL or "auto": the best; a device's name; "cpu:20,far:12": so many layers on each, in order, where one may
+    // leave its number out and gets the rest; "split": as many on each, best first, as its memory holds.
+    const char *device;
     int64_t sliding_window;  // GR_SLIDING_WINDOW_FROM_FILE, 0: off, or a window for every layer
     uint32_t has_sliding_window; // 1: use the field above; 0: as the file (or a preset) says
     gr_dtype kv_dtype;       // F32, F16, BF16 or Q8_0, when has_kv_dtype; else F16
@@ -124,7 +126,8 @@ typedef struct gr_model_options {
     uint32_t chunk;          // most rows of one step (prefill); 0: 512
     uint32_t page_tokens;    // 0: 64; a power of two
     uint32_t rewind_reserve; // positions a rewind can always go back; 0: 64
-    uint64_t cache_bytes;    // limit for all sessions' caches on one device; 0: what memory allows
+    uint64_t cache_bytes;    // limit for all sessions' caches on one device; 0: what memory allows. When it does not
+                             // suffice sessions wait for each other: by priority, then by age of their work
     const char *chat_format; // NULL: from the file
     // Loading progress, 0 to 1; return false to cancel. May be NULL.
     bool (*progress)(void *context, double fraction, const char *what);
@@ -139,6 +142,9 @@ bool gr_cache_type_find(const char *name, gr_dtype *out_dtype);
 // or which device refused which operation and why.
 gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_options *options,
                         gr_model **out_model, gr_error *error);
+// Where its layers would lie, in their order, without loading it: "cpu", or "cpu:20,far:12". Free with gr_text_free.
+gr_status gr_model_place(gr_engine *engine, const char *path, const gr_model_options *options, char **out_devices,
+                         gr_error *error);
 gr_model *gr_model_retain(gr_model *model);
 void gr_model_release(gr_model *model);
 
@@ -189,8 +195,10 @@ gr_status gr_session_append_text(gr_session *session, const char *text, size_t b
 const int32_t *gr_session_tokens(const gr_session *session, size_t *out_count);
 // Positions whose keys and values are in the cache.
 uint64_t gr_session_evaluated(const gr_session *session);
-// Whether steps are going to evaluate tokens of it: some wait, and no step of it has failed since somebody asked
-// (appending, evaluating and generating ask). It may have to wait for memory.
+// Wants what is waiting evaluated by the steps to come, also where a step failed, or where its cache went to others
+// while nobody wanted anything of it. Appending, evaluating and generating do so.
+void gr_session_ask(gr_session *session);
+// Whether steps are going to evaluate something of it; perhaps not the next ones, when memory is short.
 bool gr_session_pending(const gr_session *session);
 // Evaluates what is waiting, so that logits are ready. `progress` as in gr_model_options.
 gr_status gr_session_evaluate(gr_session *session, bool (*progress)(void *, double, const char *), void *context,

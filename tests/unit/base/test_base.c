@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/bytes.h"
 #include "base/checked.h"
 #include "base/hash.h"
 #include "base/os.h"
@@ -155,6 +156,25 @@ static void test_a_trace_keeps_what_it_was_given(void **state) {
     gr_trace_destroy(trace);
 }
 
+static void test_sizes_are_read_as_people_write_them(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes; // 0: refused
+    } cases[] = {{"1", 1},           {"4096", 4096},       {"512M", UINT64_C(512) << 20}, {"512m", UINT64_C(512) << 20},
+                 {"64KiB", 65536},   {"64kb", 65536},      {"1.5G", UINT64_C(3) << 29},   {"2T", UINT64_C(1) << 41},
+                 {"12B", 12},        {"0", 0},             {"", 0},                       {"M", 0},
+                 {"-1M", 0},         {" 1M", 0},           {"1 M", 0},                    {"1X", 0},
+                 {"1MM", 0},         {"1Mi", 0},           {"0x10", 0},                   {"1e3", 0},
+                 {"inf", 0},         {"99999999T", 0},     {"0.0001K", 0},                {"1M,", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t bytes = 0;
+        bool read = gr_bytes_parse(cases[i].text, &bytes);
+        if (read != (cases[i].bytes != 0) || bytes != cases[i].bytes)
+            fail_msg("'%s': %llu bytes", cases[i].text, (unsigned long long)bytes);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_checked_arithmetic_refuses_overflow),
@@ -166,6 +186,7 @@ int main(void) {
         cmocka_unit_test(test_files_that_cannot_be_mapped_are_named),
         cmocka_unit_test(test_a_file_is_replaced_whole_or_not_at_all),
         cmocka_unit_test(test_a_trace_keeps_what_it_was_given),
+        cmocka_unit_test(test_sizes_are_read_as_people_write_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,6 +117,7 @@ static void many_finish(const char *path) {
     assert_int_equal(preemptions(calm, MANY), 0);
     model = limited(path, used(free_model) / page_bytes(path) / 3, CHUNK);
     run_many(model, pressed, found);
+    print_message("%llu preemptions\n", (unsigned long long)preemptions(pressed, MANY));
     assert_true(preemptions(pressed, MANY) > 0);
     for (uint32_t i = 0; i < MANY; i++) {
         same_answer(expected[i], found[i]);
@@ -330,6 +331,65 @@ static void nobody_goes_in_vain(void **state) {
     gr_session_release(idle);
     gr_session_release(long_one);
     gr_model_release(model);
+}
+
+// ---- Answers that need more than one session
+
+// Two answers, each with a guide or a draft of its own, on one model: together twelve times ten tokens and more.
+static void run_pairs(gr_model *model, bool guided, gr_session **sessions, gr_request **requests) {
+    int32_t tokens[40];
+    for (uint32_t i = 0; i < 4; i++) {
+        fill_tokens(tokens, 40, i, vocab_of(model));
+        memcpy(tokens + 20, tokens, 20 * sizeof *tokens); // so that there is something to guess
+        sessions[i] = begin_with(model, 0, tokens, 30 + i);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        const gr_generate_options options = {.struct_size = sizeof options,
+                                             .max_tokens = 30,
+                                             .seed = i + 1,
+                                             .ignore_end = 1,
+                                             .guide = guided ? sessions[i + 2] : NULL,
+                                             .guidance = 1.5,
+                                             .draft = guided ? NULL : sessions[i + 2],
+                                             .guesses = guided ? 0 : 4};
+        OK(gr_request_start(sessions[i], &options, &requests[i], error));
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        finish(model, requests[i]);
+}
+
+// Each of the pair may lose its pages while it waits for the other, and they do not do so in turns for ever.
+static void pairs(bool guided, uint32_t pages) {
+    gr_model *calm = limited(SMALL("full-gqa4"), 0, CHUNK), *model = limited(SMALL("full-gqa4"), pages, CHUNK);
+    gr_session *a[4], *b[4];
+    gr_request *expected[2], *found[2];
+    run_pairs(calm, guided, a, expected);
+    run_pairs(model, guided, b, found);
+    assert_true(preemptions(b, 4) > 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        same_answer(expected[i], found[i]);
+        gr_request_release(expected[i]);
+        gr_request_release(found[i]);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        gr_session_release(a[i]);
+        gr_session_release(b[i]);
+    }
+    assert_int_equal(used(model), 0);
+    gr_model_release(calm);
+    gr_model_release(model);
+}
+
+static void guided_answers_finish(void **state) {
+    (void)state;
+    pairs(true, 20); // one pair and a bit
+    pairs(true, 10); // one session and a bit
+}
+
+static void guessed_answers_finish(void **state) {
+    (void)state;
+    pairs(false, 20);
+    pairs(false, 10);
 }
 
 // ---- Forks and anchors
@@ -782,6 +842,8 @@ int main(void) {
         cmocka_unit_test(idle_ones_go_first),
         cmocka_unit_test(a_prompt_is_cut_first),
         cmocka_unit_test(nobody_goes_in_vain),
+        cmocka_unit_test(guided_answers_finish),
+        cmocka_unit_test(guessed_answers_finish),
         cmocka_unit_test(a_family_goes_together),
         cmocka_unit_test(what_is_shared_with_the_needy_stays),
         cmocka_unit_test(anchors_lose_pages_alone),

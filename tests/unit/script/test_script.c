@@ -138,6 +138,11 @@ static void branches(void **state) {
     run_file("branches.lua");
 }
 
+static void memory(void **state) {
+    (void)state;
+    run_file("memory.lua");
+}
+
 static void steering(void **state) {
     (void)state;
     run_file("steering.lua");
@@ -241,7 +246,7 @@ int main(void) {
         cmocka_unit_test(generation),
         cmocka_unit_test(lifetimes),
         cmocka_unit_test(tools),
-        cmocka_unit_test(branches), cmocka_unit_test(steering), cmocka_unit_test(snapshots),
+        cmocka_unit_test(branches), cmocka_unit_test(memory), cmocka_unit_test(steering), cmocka_unit_test(snapshots),
         cmocka_unit_test(moves),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),
