@@ -166,16 +166,19 @@ gr_status fault_ordered(fault_device *device, const gr_queue *queue, gr_error *e
 static gr_status fault_fence_wait(gr_device *handle, gr_fence *fence, uint64_t value,
                                   uint64_t timeout_ns, gr_error *error) {
     fault_device *device = fault_of(handle);
-    uint64_t start = now_ns(device);
+    uint64_t left = timeout_ns;
     if (atomic_load(&device->hold_count)) {
+        uint64_t start = now_ns(device);
         gr_status status = wait_released(device, NULL, fence, value, timeout_ns, error);
         if (status != GR_OK)
             return status;
+        uint64_t spent = now_ns(device) - start;
+        if (timeout_ns != UINT64_MAX)
+            left = timeout_ns > spent ? timeout_ns - spent : 0;
     }
-    bool lost = atomic_load(&device->lost);
-    uint64_t spent = now_ns(device) - start, left = timeout_ns > spent ? timeout_ns - spent : 0;
-    left = lost ? 0 : timeout_ns == UINT64_MAX ? UINT64_MAX : left;
-    gr_status status = device->backend->fence_wait(device->inner, fence, value, left, error);
+    bool lost = atomic_load(&device->lost); // then only what came before is there
+    gr_status status =
+        device->backend->fence_wait(device->inner, fence, value, lost ? 0 : left, error);
     return status == GR_OK || !lost ? status
                                     : gr_fail(error, GR_ERROR_DEVICE_LOST, FAULT, "%s", device->why);
 }
