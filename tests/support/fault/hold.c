@@ -112,6 +112,18 @@ static gr_status fault_submit(gr_device *handle, gr_queue *queue, const gr_submi
 
 // ---- Waiting ----
 
+// Loses the device over a hold; the lock is held, but not while the work that it holds back ends: a
+// lost device touches nothing any more.
+static void lose_over(fault_device *device, const fault_hold *hold) {
+    const fault_hold copy = *hold;
+    gr_fence *fence = (gr_fence *)(uintptr_t)copy.fence;
+    pthread_mutex_unlock(&device->lock);
+    if (fence)
+        device->backend->fence_wait(device->inner, fence, copy.value, UINT64_MAX, NULL);
+    pthread_mutex_lock(&device->lock);
+    fault_lose(device, GR_FAULT_FENCE, copy.number);
+}
+
 // Waits until nothing holds the fence, or the queue when there is none, any longer. TIMEOUT after
 // `timeout_ns`, and at once when a queue hangs: no copy would ever be done.
 static gr_status wait_released(fault_device *device, const gr_queue *queue, const gr_fence *fence,
@@ -122,8 +134,10 @@ static gr_status wait_released(fault_device *device, const gr_queue *queue, cons
     const fault_hold *hold;
     pthread_mutex_lock(&device->lock);
     while ((hold = find(device, queue, fence, value)) && !over(hold, now)) {
-        if (hold->lost)
-            fault_lose(device, GR_FAULT_FENCE, hold->number);
+        if (hold->lost && !atomic_load(&device->lost)) {
+            lose_over(device, hold);
+            continue;
+        }
         bool hangs = hold->until_ns == UINT64_MAX && !fence;
         if (atomic_load(&device->lost) || hangs || now >= deadline) {
             status = atomic_load(&device->lost) ? GR_ERROR_DEVICE_LOST : GR_ERROR_TIMEOUT;
@@ -152,16 +166,19 @@ gr_status fault_ordered(fault_device *device, const gr_queue *queue, gr_error *e
 static gr_status fault_fence_wait(gr_device *handle, gr_fence *fence, uint64_t value,
                                   uint64_t timeout_ns, gr_error *error) {
     fault_device *device = fault_of(handle);
-    uint64_t start = now_ns(device);
+    uint64_t left = timeout_ns;
     if (atomic_load(&device->hold_count)) {
+        uint64_t start = now_ns(device);
         gr_status status = wait_released(device, NULL, fence, value, timeout_ns, error);
         if (status != GR_OK)
             return status;
+        uint64_t spent = now_ns(device) - start;
+        if (timeout_ns != UINT64_MAX)
+            left = timeout_ns > spent ? timeout_ns - spent : 0;
     }
-    bool lost = atomic_load(&device->lost);
-    uint64_t spent = now_ns(device) - start, left = timeout_ns > spent ? timeout_ns - spent : 0;
-    left = lost ? 0 : timeout_ns == UINT64_MAX ? UINT64_MAX : left;
-    gr_status status = device->backend->fence_wait(device->inner, fence, value, left, error);
+    bool lost = atomic_load(&device->lost); // then only what came before is there
+    gr_status status =
+        device->backend->fence_wait(device->inner, fence, value, lost ? 0 : left, error);
     return status == GR_OK || !lost ? status
                                     : gr_fail(error, GR_ERROR_DEVICE_LOST, FAULT, "%s", device->why);
 }
