@@ -23,7 +23,7 @@ static gr_status check_answer(const gr_session *session, const char *path, gr_er
                        : request->speculation        ? "guesses"
                        : request->banned[0]          ? "banned strings"
                        : request->options.top_tokens ? "a list of likely tokens"
-                       : request->heal.size          ? "a prompt that is being healed"
+                       : request->options.heal       ? "a healed prompt"
                                                      : NULL;
     return what ? gr_fail(error, GR_ERROR_UNSUPPORTED, "snapshot",
                           "%s: the session cannot be saved: its answer goes on with %s", path, what)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // snapshot_file.c: blocks, their fields, the checksum around them.
+#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -323,6 +324,7 @@ gr_status gr_snapshot_add_padding(gr_snapshot_writer *writer, uint64_t bytes, gr
 
 gr_status gr_snapshot_commit(gr_snapshot_writer *writer, gr_error *error) {
     uint8_t digest[GR_SNAPSHOT_DIGEST];
+    assert(writer->progress.done == writer->progress.total); // the size that the head tells
     gr_sha256_finish(&writer->hash, digest);
     gr_status status = gr_file_add(&writer->file, digest, sizeof digest, error);
     if (status == GR_OK)

@@ -235,6 +235,7 @@ gr_status gr_kv_transfer_take(gr_kv_transfer *t, const gr_kv_seq *seq, gr_kv_seq
         const gr_kv_pages *from = &seq->groups[g];
         gr_kv_pages *to = &out_seq->groups[g];
         to->first = from->first;
+        to->hollow = from->hollow;
         to->pages = malloc((from->count + 1) * sizeof *to->pages);
         to->capacity = from->count + 1;
         if (!to->pages)

@@ -249,7 +249,8 @@ gr_status gr_session_anchor_drop(gr_session *session, uint64_t position, gr_erro
 
 // Writes the session to a file: tokens, turns, keys and values, logits, and the answer in progress if there is one,
 // which goes on here as well. The file is replaced whole or not at all. Nothing is evaluated; anchors are not saved.
-// UNSUPPORTED, and which, when a function of the caller's takes part: a chat encoder, an answer's choose.
+// UNSUPPORTED, and which, when a function of the caller's takes part (a chat encoder, an answer's choose), or an
+// answer goes on with a guide, guesses, banned strings, top tokens or a healed prompt.
 // `progress` as in gr_model_options; may be NULL. docs/snapshots.md has the format.
 gr_status gr_session_save(gr_session *session, const char *path, bool (*progress)(void *, double, const char *),
                           void *context, gr_error *error);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "gregale/sdk.h"
-#include "kv/cache.h"
+#include "kv/transfer.h"
 #include "tensor/convert.h"
 
 enum { HEADS = 3, K_DIM = 32, V_DIM = 64, LAYERS = 4, LENGTH = 61 };
@@ -235,7 +235,18 @@ static void slots_that_hold_nothing_are_not_resident(void **state) {
     assert_int_equal(gr_kv_seq_begin(&seq, 3), 35);
     assert_true(gr_kv_seq_can_truncate(&seq, 41));  // windows of 20 and 7: positions 22 and 35
     assert_false(gr_kv_seq_can_truncate(&seq, 40)); // 34, which was never written
+    gr_kv_cache *other = make_cache(GR_DTYPE_F32, 16, 64, 0); // nor does one that was moved
+    gr_kv_transfer *transfer;
+    gr_kv_seq moved;
+    assert_int_equal(gr_kv_transfer_create(cache, other, &transfer, NULL), GR_OK);
+    assert_int_equal(gr_kv_transfer_take(transfer, &seq, &moved, NULL), GR_OK);
+    assert_int_equal(gr_kv_seq_begin(&moved, 3), 35);
+    assert_true(gr_kv_seq_can_truncate(&moved, 41));
+    assert_false(gr_kv_seq_can_truncate(&moved, 40));
+    gr_kv_transfer_destroy(transfer);
+    gr_kv_seq_deinit(&moved);
     gr_kv_seq_deinit(&seq);
+    gr_kv_cache_destroy(other);
     gr_kv_cache_destroy(cache);
 }
 
