@@ -33,6 +33,11 @@ static inline uint32_t gr_next(const gr_automaton *a, uint32_t state, uint8_t by
     return a->next[(size_t)state * a->classes + a->byte_class[byte]];
 }
 
+// Whether a state does nothing but move.
+static inline bool gr_state_is_plain(const gr_automaton *a, uint32_t state) {
+    return !a->accept[state] && a->call_start[state] == a->call_start[state + 1];
+}
+
 // Compiles rule 0 and all that it uses.
 gr_status gr_automaton_build(gr_grammar_builder *builder, gr_automaton *out_automaton);
 // Compiles one expression without rules; it begins in entry[0].

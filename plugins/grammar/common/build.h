@@ -38,6 +38,8 @@ gr_expr gr_expr_rule(gr_grammar_builder *builder, uint32_t rule);
 // What both match, or `a` but not `b`. Expressions without rules; costs the product of their sizes.
 gr_expr gr_expr_both(gr_grammar_builder *builder, gr_expr a, gr_expr b);
 gr_expr gr_expr_except(gr_grammar_builder *builder, gr_expr a, gr_expr b);
+// Decimal digits that are a multiple of `divisor`; leading zeros are allowed.
+gr_expr gr_expr_multiple(gr_grammar_builder *builder, uint32_t divisor);
 // Whether `x`, without rules, matches the whole text.
 bool gr_expr_matches(gr_grammar_builder *builder, gr_expr x, gr_str text);
 

@@ -9,7 +9,7 @@
 
 #include "plugins/grammar/common/build.h"
 
-// Adds the characters that are certainly in \`letter` (one of dDwWsS); with `perhaps`, all that are
+// Adds the characters that are certainly in `letter` (one of dDwWsS); with `perhaps`, all that are
 // not certainly in its opposite. False when no class is called so.
 bool gr_points_class(gr_grammar_builder *builder, gr_points *points, char letter, bool perhaps);
 // What `.` matches.

@@ -6,27 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plugins/grammar/common/arrows.h"
+
 enum {
     NEVER = GR_CLOSE_NEVER,
     NO_TOKEN = 64, // what a byte costs that is no token of its own
     BY_CALL = 256  // way[]: not by a byte
 };
 
-// Moves and calls by where they lead.
-typedef struct arrow {
-    uint32_t from, label; // class, or index of a call
-} arrow;
-
-typedef struct arrows {
-    uint32_t *start; // [count + 1]
-    arrow *data;
-} arrows;
-
 typedef struct search {
     gr_grammar_builder *builder;
     gr_automaton *a;
     const gr_token_trie *trie;
-    arrows moves, returns, callers; // by state, by the state a call comes back to, by rule
+    gr_arrows moves, returns, callers; // by state, by the state a call comes back to, by rule
     uint32_t *rule_of;              // [states]: 1 + the first rule that begins there
     uint32_t *rule_next;            // [rules]: 1 + the next one that begins in the same state
     uint32_t class_cost[256];
@@ -40,79 +32,6 @@ typedef struct search {
     uint64_t *heap; // length, state
     uint32_t heap_count, heap_capacity;
 } search;
-
-// ---- Arrows
-
-static bool arrows_init(arrows *list, uint32_t count, const uint32_t *counts) {
-    size_t total = 0;
-    list->start = malloc(((size_t)count + 1) * sizeof *list->start);
-    if (!list->start)
-        return false;
-    for (uint32_t i = 0; i < count; i++) {
-        list->start[i] = (uint32_t)total;
-        total += counts[i];
-    }
-    list->start[count] = (uint32_t)total;
-    list->data = malloc((total + 1) * sizeof *list->data);
-    return list->data != NULL;
-}
-
-static void arrows_add(arrows *list, uint32_t *left, uint32_t to, arrow one) {
-    list->data[list->start[to + 1] - left[to]--] = one;
-}
-
-static bool is_repeated(const gr_automaton *a, uint32_t state, uint32_t class) {
-    const uint32_t *row = a->next + (size_t)state * a->classes;
-    return row[class] == GR_STATE_DEAD || (class && row[class - 1] == row[class]);
-}
-
-static bool find_moves(search *s) {
-    const gr_automaton *a = s->a;
-    uint32_t *counts = calloc(a->states, sizeof *counts);
-    bool fine = counts != NULL;
-    for (int pass = 0; pass < 2 && fine; pass++) {
-        for (uint32_t state = 0; state < a->states; state++)
-            for (uint32_t c = 0; c < a->classes; c++) {
-                uint32_t to = a->next[(size_t)state * a->classes + c];
-                if (is_repeated(a, state, c) &&
-                    (to == GR_STATE_DEAD || s->class_cost[c] >= s->class_cost[c - 1]))
-                    continue;
-                if (pass == 0)
-                    counts[to]++;
-                else
-                    arrows_add(&s->moves, counts, to, (arrow){state, c});
-            }
-        if (pass == 0)
-            fine = arrows_init(&s->moves, a->states, counts);
-    }
-    free(counts);
-    return fine;
-}
-
-static bool find_calls(search *s) {
-    const gr_automaton *a = s->a;
-    uint32_t *by_state = calloc(a->states, 4), *by_rule = calloc((size_t)a->rules + 1, 4);
-    bool fine = by_state && by_rule;
-    for (int pass = 0; pass < 2 && fine; pass++) {
-        for (uint32_t state = 0; state < a->states; state++)
-            for (uint32_t i = a->call_start[state]; i < a->call_start[state + 1]; i++) {
-                const gr_call *call = &a->calls[i];
-                if (pass == 0) {
-                    by_state[call->to]++;
-                    by_rule[call->rule]++;
-                } else {
-                    arrows_add(&s->returns, by_state, call->to, (arrow){state, i});
-                    arrows_add(&s->callers, by_rule, call->rule, (arrow){state, i});
-                }
-            }
-        if (pass == 0)
-            fine = arrows_init(&s->returns, a->states, by_state) &&
-                   arrows_init(&s->callers, a->rules, by_rule);
-    }
-    free(by_state);
-    free(by_rule);
-    return fine;
-}
 
 // ---- Bytes
 
@@ -150,7 +69,7 @@ static void offer(search *s, uint32_t state, uint64_t length, uint32_t class, ui
     heap_push(s, (uint32_t)length, state);
 }
 
-static void offer_call(search *s, const arrow *one) {
+static void offer_call(search *s, const gr_arrow *one) {
     const gr_call *call = &s->a->calls[one->label];
     uint32_t entry = s->a->entry[call->rule];
     if (s->done[entry] && s->done[call->to])
@@ -161,7 +80,7 @@ static void settle(search *s, uint32_t state) {
     s->done[state] = 1;
     s->order[s->done_count++] = state;
     for (uint32_t i = s->moves.start[state]; i < s->moves.start[state + 1]; i++) {
-        const arrow *one = &s->moves.data[i];
+        const gr_arrow *one = &s->moves.data[i];
         offer(s, one->from, (uint64_t)s->bytes[state] + s->class_cost[one->label], one->label, 0);
     }
     for (uint32_t i = s->returns.start[state]; i < s->returns.start[state + 1]; i++)
@@ -339,15 +258,14 @@ static bool allocate(search *s, gr_close *close) {
         s->rule_of[entry] = rule + 1;
     }
     weigh_classes(s);
-    return find_moves(s) && find_calls(s);
+    return gr_arrows_moves(&s->moves, s->a, s->class_cost) &&
+           gr_arrows_calls(&s->returns, &s->callers, s->a);
 }
 
 static void release(search *s) {
-    arrows *const lists[] = {&s->moves, &s->returns, &s->callers};
-    for (int i = 0; i < 3; i++) {
-        free(lists[i]->start);
-        free(lists[i]->data);
-    }
+    gr_arrows_deinit(&s->moves);
+    gr_arrows_deinit(&s->returns);
+    gr_arrows_deinit(&s->callers);
     free(s->rule_of);
     free(s->rule_next);
     free(s->bytes);

@@ -37,13 +37,11 @@ static gr_status allocate_caches(gr_grammar *g, const gr_grammar_builder *b, gr_
     g->horizon_count = b->horizon_lists.count;
     g->reaches = calloc((size_t)g->horizon_count + 1, sizeof *g->reaches);
     g->spare = malloc((size_t)g->trie->words * 4 + 4);
-    if (!g->reaches || !g->spare)
+    if (!g->reaches || !g->spare || !gr_survey_make(&g->survey, a, &g->close))
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, GR_GRAMMAR_ORIGIN, "no memory for a grammar");
-    for (uint32_t s = 0; s < a->states; s++) {
-        uint32_t tokens = g->close.tokens[s], depth = g->close.depth[s];
-        g->longest_close = tokens > g->longest_close ? tokens : g->longest_close;
-        g->deepest_close = depth > g->deepest_close ? depth : g->deepest_close;
-    }
+    for (uint32_t s = 0; s < a->states; s++)
+        if (g->close.depth[s] > g->deepest_close)
+            g->deepest_close = g->close.depth[s];
     g->shortest = g->close.tokens[a->entry[0]];
     return GR_OK;
 }
@@ -94,6 +92,7 @@ void gr_grammar_release(gr_grammar *g) {
     free(g->spare);
     gr_automaton_deinit(&g->automaton);
     gr_close_deinit(&g->close);
+    gr_survey_deinit(&g->survey);
     gr_token_trie_release(g->trie);
     free(g);
 }
@@ -108,7 +107,7 @@ void gr_grammar_info_get(const gr_grammar *g, gr_grammar_info *out_info) {
                                   .states = a->states,
                                   .classes = a->classes,
                                   .shortest = g->shortest,
-                                  .bytes = (uint64_t)a->states * (a->classes + 5) * 4 +
+                                  .bytes = (uint64_t)a->states * (a->classes + 7) * 4 +
                                            g->horizon_count * sizeof *g->reaches + g->reach_bytes};
     for (int i = 0; i < GR_MASKS; i++)
         out_info->bytes += g->masks[i].bits ? g->trie->words * 4u : 0;

@@ -3,15 +3,15 @@
 #ifndef GREGALE_GRAMMAR_GRAMMAR_H
 #define GREGALE_GRAMMAR_GRAMMAR_H
 
-#include "plugins/grammar/common/close.h"
+#include "plugins/grammar/common/survey.h"
 
-// Where a token leaves the rule that it began in.
+// A place in tokens where their rule may be left: for a caller, or for a rule that is called.
 typedef struct gr_exit {
     uint32_t node, state; // of the trie, of the automaton
 } gr_exit;
 
 // The tokens that stay within the rule that they begin in, from a state of the automaton: they are
-// allowed whatever follows the rule. And where other tokens leave it.
+// allowed whatever follows the rule. And where tokens come to a state that does not only move.
 typedef struct gr_reach {
     uint32_t owner;        // the state it was found from; others have the same horizon
     uint32_t *tokens;      // a mask, when token_count is beyond what a list is good for; else a list
@@ -36,8 +36,8 @@ struct gr_grammar {
     gr_automaton automaton;
     gr_close close;
     uint64_t print[2];       // of kind and text
-    uint32_t longest_close;  // the most tokens any state is away from its rule's end
-    uint32_t deepest_close;
+    gr_survey survey;
+    uint32_t deepest_close;  // calls inside calls on the way of any state
     uint32_t shortest;
     gr_reach *reaches;       // by horizon; owner DEAD: not found yet
     uint32_t horizon_count;

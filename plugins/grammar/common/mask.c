@@ -17,20 +17,40 @@ typedef struct job {
     uint32_t steps;
 } job;
 
-static void take(job *j, const gr_trie_node *node, uint32_t distance) {
-    if (distance > j->left)
-        return;
+// Takes tokens [first, end) of the tree, as far from a complete answer as `distance` at most.
+static void take_range(job *j, uint32_t first, uint32_t end, uint32_t distance) {
+    const gr_token *tokens = j->g->trie->tokens;
     j->worst = distance > j->worst ? distance : j->worst;
-    for (uint32_t i = node->tokens; i < node->tokens + node->count; i++) {
-        uint32_t token = (uint32_t)j->g->trie->tokens[i];
-        j->bits[token / 32] |= 1u << token % 32;
-    }
+    for (uint32_t i = first; i < end; i++)
+        j->bits[(uint32_t)tokens[i] / 32] |= 1u << (uint32_t)tokens[i] % 32;
+}
+
+static void take(job *j, const gr_trie_node *node, uint32_t distance) {
+    if (distance <= j->left)
+        take_range(j, node->tokens, node->tokens + node->count, distance);
+}
+
+// Whether the whole subtree of `node` goes on from a place before its byte; it is taken.
+static bool take_run(job *j, const gr_trie_node *node, gr_place place) {
+    if (node->kind >= GR_TEXT_KINDS)
+        return false;
+    const gr_run *run = &j->g->survey.runs[node->kind][place.state];
+    uint32_t distance = run->farthest + j->stacks->close[place.after];
+    if (run->length < node->height || distance > j->left)
+        return false;
+    take_range(j, node->tokens, j->g->trie->nodes[node->end].tokens, distance);
+    return true;
 }
 
 static void count_steps(job *j, uint32_t steps) {
     j->steps += steps;
     if (j->steps > STEPS_MAX && j->stacks->status == GR_OK)
         j->stacks->status = GR_ERROR_OUT_OF_RANGE;
+}
+
+// Near the limit on depth, what is known of states does not hold.
+static bool is_deep(const job *j, gr_place place) {
+    return j->stacks->depth[place.after] + j->g->deepest_close > GR_LIMIT_DEPTH;
 }
 
 static void walk_set(job *j, uint32_t node, const gr_places *places);
@@ -42,10 +62,15 @@ static void walk_place(job *j, uint32_t from, gr_place place) {
     uint32_t states[GR_TOKEN_BYTES_MAX + 1];
     states[nodes[from].depth] = place.state;
     uint32_t close = j->stacks->close[place.after], depth = j->stacks->depth[place.after];
+    bool deep = is_deep(j, place);
     for (uint32_t at = from + 1, end = nodes[from].end; at < end;) {
         const gr_trie_node *node = &nodes[at];
-        uint32_t state = gr_next(a, states[node->depth - 1], node->byte);
+        uint32_t before = states[node->depth - 1], state = gr_next(a, before, node->byte);
         j->steps++;
+        if (!deep && take_run(j, node, (gr_place){before, place.after})) {
+            at = node->end;
+            continue;
+        }
         states[node->depth] = state;
         if (state == GR_STATE_DEAD || depth + j->g->close.depth[state] > GR_LIMIT_DEPTH) {
             at = node->end;
@@ -78,6 +103,11 @@ static void walk_set(job *j, uint32_t node, const gr_places *places) {
     }
     gr_places *next = &j->stacks->level[nodes[node].depth + 1];
     for (uint32_t at = node + 1; at < nodes[node].end; at = nodes[at].end) {
+        bool taken = false;
+        for (uint32_t i = 0; i < places->count && !taken; i++)
+            taken = !is_deep(j, places->data[i]) && take_run(j, &nodes[at], places->data[i]);
+        if (taken)
+            continue;
         gr_places_step(j->stacks, places, nodes[at].byte, next);
         count_steps(j, places->count + next->count);
         if (j->stacks->status != GR_OK)
@@ -114,39 +144,51 @@ static void add_reach(job *j, const gr_reach *reach) {
             j->bits[i] |= reach->tokens[i];
 }
 
-static void add_place(job *j, gr_place place) {
-    const gr_reach *reach = gr_reach_get(j->g, place.state);
-    uint32_t before = GR_STATE_DEAD, most = j->g->longest_close + j->stacks->close[place.after];
-    gr_places out = {0};
-    if (!reach) {
-        j->stacks->status = GR_ERROR_OUT_OF_MEMORY;
-        return;
-    }
-    j->worst = most > j->worst ? most : j->worst;
-    add_reach(j, reach);
+static void add_exits(job *j, const gr_reach *reach, gr_place place, bool with_tokens) {
+    gr_places *out = &j->stacks->level[0];
+    uint32_t before = GR_STATE_DEAD, after = j->stacks->close[place.after];
     for (uint32_t i = 0; i < reach->exit_count && j->stacks->status == GR_OK; i++) {
-        uint32_t state = state_at(j->g, reach, &reach->exits[i], place.state);
-        if (state != before)
-            gr_places_leave(j->stacks, state, place.after, &out);
-        before = state;
-        if (out.count)
-            walk_set(j, reach->exits[i].node, &out);
+        const gr_exit *exit = &reach->exits[i];
+        const gr_trie_node *node = &j->g->trie->nodes[exit->node];
+        bool inner = node->end > exit->node + 1;
+        if (!inner && !with_tokens)
+            continue;
+        uint32_t state = state_at(j->g, reach, exit, place.state);
+        if (with_tokens)
+            take(j, node, j->g->close.tokens[state] + after);
+        if (inner && state != before)
+            gr_places_leave(j->stacks, before = state, place.after, out);
+        if (inner && out->count)
+            walk_set(j, exit->node, out);
     }
-    free(out.data);
 }
 
-// Near the limit on depth, what is known of states does not hold.
-static bool is_deep(const job *j, const gr_places *places) {
-    for (uint32_t i = 0; i < places->count; i++)
-        if (j->stacks->depth[places->data[i].after] + j->g->deepest_close > GR_LIMIT_DEPTH)
-            return true;
-    return false;
+// The tokens of one place. Those that stay within the rule all leave enough tokens, or none does but
+// at an exit, or it has to be seen one by one. A place that is itself too far from the end is left
+// to others: there is one that is not.
+static void add_place(job *j, gr_place place) {
+    uint32_t after = j->stacks->close[place.after], most = j->g->survey.farthest[place.state] + after;
+    if (j->g->close.tokens[place.state] + after > j->left + 1)
+        return;
+    const gr_reach *reach = gr_reach_get(j->g, place.state);
+    if (!reach) {
+        j->stacks->status = GR_ERROR_OUT_OF_MEMORY;
+    } else if (most <= j->left && !is_deep(j, place)) {
+        j->worst = most > j->worst ? most : j->worst;
+        add_reach(j, reach);
+        add_exits(j, reach, place, false);
+    } else if (j->left <= after && !is_deep(j, place)) {
+        add_exits(j, reach, place, true);
+    } else
+        walk_set(j, 0, &(gr_places){.data = &place, .count = 1});
 }
 
 // ---- Masks
 
-static void add_ends(job *j, const gr_places *places) {
+static void add_places(job *j, const gr_places *places) {
     const gr_token_trie *trie = j->g->trie;
+    for (uint32_t i = 0; i < places->count && j->stacks->status == GR_OK; i++)
+        add_place(j, places->data[i]);
     for (uint32_t i = 0; places->complete && i < trie->end_count; i++)
         j->bits[trie->ends[i] / 32] |= 1u << trie->ends[i] % 32;
 }
@@ -208,12 +250,7 @@ static gr_status find_any(gr_grammar_state *state, gr_mask **out_mask, gr_error 
                            "no memory for a mask");
         memset(mask->bits, 0, (size_t)g->trie->words * 4);
         j.bits = mask->bits;
-        if (is_deep(&j, &state->places))
-            walk_set(&j, 0, &state->places);
-        else
-            for (uint32_t i = 0; i < state->places.count; i++)
-                add_place(&j, state->places.data[i]);
-        add_ends(&j, &state->places);
+        add_places(&j, &state->places);
         gr_status status = report(&j, error);
         if (status != GR_OK)
             return status;
@@ -240,11 +277,10 @@ gr_status gr_mask_find(gr_grammar_state *state, uint32_t left, const uint32_t **
     job j = {.g = g, .stacks = state->stacks, .bits = g->spare};
     j.left = rest < GR_CLOSE_NEVER ? rest : GR_CLOSE_NEVER;
     memset(g->spare, 0, (size_t)g->trie->words * 4);
-    if (left)
-        walk_set(&j, 0, &state->places);
+    const gr_places none = {.complete = state->places.complete};
+    add_places(&j, left ? &state->places : &none);
     if (left && state->skip_space)
         skip_space(&j, &state->places);
-    add_ends(&j, &state->places);
     gr_status status = report(&j, error);
     *out_mask = status == GR_OK ? g->spare : NULL;
     return status;

@@ -7,8 +7,8 @@
 #include "plugins/grammar/common/automaton.h"
 
 enum {
-    UNROLL_SIZE = 1 << 14, // states that one repetition may take
-    INLINE_STATES = 1 << 16 // beyond, rules are called rather than inlined
+    UNROLL_SIZE = 1 << 17, // states that one repetition may take
+    INLINE_STATES = 1 << 17 // beyond, rules are called rather than inlined
 };
 
 // ---- Horizons

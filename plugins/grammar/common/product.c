@@ -153,6 +153,36 @@ gr_expr gr_expr_except(gr_grammar_builder *b, gr_expr x, gr_expr y) {
     return combine(b, x, y, true);
 }
 
+// A state is the rest of what was read, after the dead state and the one before any digit.
+gr_expr gr_expr_multiple(gr_grammar_builder *b, uint32_t divisor) {
+    uint32_t states = divisor + 2;
+    gr_automaton a = {.states = states, .classes = 11, .rules = 1};
+    memset(a.byte_class, 10, sizeof a.byte_class);
+    for (int digit = 0; digit < 10; digit++)
+        a.byte_class['0' + digit] = (uint8_t)digit;
+    a.next = calloc((size_t)states * a.classes, sizeof *a.next);
+    a.accept = calloc(states, 1);
+    a.horizon = calloc(states, sizeof *a.horizon);
+    a.entry = calloc(1, sizeof *a.entry);
+    if (!a.next || !a.accept || !a.horizon || !a.entry) {
+        gr_automaton_deinit(&a);
+        gr_rules_no_memory(b);
+        return GR_EXPR_NONE;
+    }
+    a.entry[0] = 1;
+    a.accept[2] = 1;
+    for (uint32_t state = 0; state < states && b->status == GR_OK; state++) {
+        const uint32_t list[4] = {UINT32_MAX - 2, divisor, state, 0};
+        a.horizon[state] = gr_list_intern(&b->horizon_lists, list, 4, NULL);
+        if (a.horizon[state] == GR_TABLE_FULL)
+            gr_rules_no_memory(b);
+        uint64_t rest = state > 1 ? state - 2 : 0;
+        for (uint32_t digit = 0; state && digit < 10; digit++)
+            a.next[(size_t)state * a.classes + digit] = (uint32_t)((rest * 10 + digit) % divisor) + 2;
+    }
+    return keep(b, &a);
+}
+
 bool gr_expr_matches(gr_grammar_builder *b, gr_expr x, gr_str text) {
     gr_automaton a;
     bool matches = false;

@@ -21,13 +21,11 @@ typedef struct finder {
     bool failed;
 } finder;
 
-static void take(finder *f, const gr_trie_node *node) {
-    const gr_token_trie *trie = f->g->trie;
-    for (uint32_t i = node->tokens; i < node->tokens + node->count; i++) {
-        uint32_t token = (uint32_t)trie->tokens[i];
-        f->mask[token / 32] |= 1u << token % 32;
-    }
-    f->reach.token_count += node->count;
+static void take(finder *f, uint32_t first, uint32_t end) {
+    const gr_token *tokens = f->g->trie->tokens;
+    for (uint32_t i = first; i < end; i++)
+        f->mask[(uint32_t)tokens[i] / 32] |= 1u << (uint32_t)tokens[i] % 32;
+    f->reach.token_count += end - first;
 }
 
 static void leave(finder *f, uint32_t node, uint32_t state) {
@@ -45,16 +43,23 @@ static void walk(finder *f, uint32_t from) {
     uint32_t states[GR_TOKEN_BYTES_MAX + 1] = {from};
     for (uint32_t at = 1; at < trie->node_count;) {
         const gr_trie_node *node = &trie->nodes[at];
-        uint32_t state = gr_next(a, states[node->depth - 1], node->byte);
+        uint32_t before = states[node->depth - 1];
+        if (node->kind < GR_TEXT_KINDS && f->g->survey.runs[node->kind][before].length >= node->height) {
+            take(f, node->tokens, trie->nodes[node->end].tokens);
+            at = node->end;
+            continue;
+        }
+        uint32_t state = gr_next(a, before, node->byte);
         states[node->depth] = state;
         if (state == GR_STATE_DEAD) {
             at = node->end;
             continue;
         }
         if (node->count)
-            take(f, node);
-        if (node->end > ++at && !gr_state_is_plain(a, state))
-            leave(f, at - 1, state);
+            take(f, node->tokens, node->tokens + node->count);
+        if (!gr_state_is_plain(a, state))
+            leave(f, at, state);
+        at++;
     }
 }
 

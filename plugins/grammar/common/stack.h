@@ -60,8 +60,5 @@ uint32_t gr_places_distance(const gr_stacks *stacks, const gr_places *places);
 static inline bool gr_places_any(const gr_places *places) {
     return places->count || places->complete;
 }
-static inline bool gr_state_is_plain(const gr_automaton *a, uint32_t state) {
-    return !a->accept[state] && a->call_start[state] == a->call_start[state + 1];
-}
 
 #endif

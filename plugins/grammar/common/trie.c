@@ -76,9 +76,45 @@ static bool sort_tokens(gr_token_trie *trie) {
     return true;
 }
 
+// The nodes of the path from `from` to `to` have all their children: the deepest come first.
 static void close_nodes(gr_token_trie *trie, const uint32_t *path, uint32_t from, uint32_t to) {
-    for (uint32_t depth = from; depth <= to; depth++)
-        trie->nodes[path[depth]].end = trie->node_count;
+    for (uint32_t depth = to + 1; depth-- > from;) {
+        gr_trie_node *node = &trie->nodes[path[depth]];
+        node->end = trie->node_count;
+        node->height++;
+        if (!depth)
+            return;
+        gr_trie_node *parent = &trie->nodes[path[depth - 1]];
+        parent->height = node->height > parent->height ? node->height : parent->height;
+    }
+}
+
+uint32_t gr_trie_child(const gr_token_trie *trie, uint32_t node, uint8_t byte) {
+    if (!node)
+        return trie->root[byte];
+    for (uint32_t child = node + 1; child < trie->nodes[node].end; child = trie->nodes[child].end)
+        if (trie->nodes[child].byte >= byte)
+            return trie->nodes[child].byte == byte ? child : 0;
+    return 0;
+}
+
+// A node is of the narrowest kind that all texts from its byte on are of.
+static void find_kinds(gr_token_trie *trie) {
+    for (uint32_t i = 0; i < trie->token_count; i++) {
+        gr_str text = gr_trie_text(trie, trie->tokens[i]);
+        for (size_t begin = 0, node = 0; begin < text.size; begin++) {
+            node = gr_trie_child(trie, (uint32_t)node, (uint8_t)text.data[begin]);
+            gr_text_rest rest = GR_REST_NONE;
+            gr_text_kind kind = trie->nodes[node].kind;
+            for (size_t at = begin; at < text.size && kind < GR_TEXT_OTHER;) {
+                gr_text_rest next = gr_text_step(kind, rest, (uint8_t)text.data[at]);
+                kind += next == GR_REST_WRONG;
+                at += next != GR_REST_WRONG;
+                rest = next != GR_REST_WRONG ? next : rest;
+            }
+            trie->nodes[node].kind = (uint8_t)kind;
+        }
+    }
 }
 
 static bool grow_tree(gr_token_trie *trie) {
@@ -107,18 +143,13 @@ static bool grow_tree(gr_token_trie *trie) {
         before = text;
     }
     close_nodes(trie, path, 0, depth);
+    if (!gr_grow(&trie->nodes, &capacity, trie->node_count + 1u, sizeof *trie->nodes))
+        return false;
+    trie->nodes[trie->node_count] = (gr_trie_node){.tokens = trie->token_count};
     for (uint32_t node = 1; node < trie->node_count; node = trie->nodes[node].end)
         trie->root[trie->nodes[node].byte] = node;
+    find_kinds(trie);
     return true;
-}
-
-uint32_t gr_trie_child(const gr_token_trie *trie, uint32_t node, uint8_t byte) {
-    if (!node)
-        return trie->root[byte];
-    for (uint32_t child = node + 1; child < trie->nodes[node].end; child = trie->nodes[child].end)
-        if (trie->nodes[child].byte >= byte)
-            return trie->nodes[child].byte == byte ? child : 0;
-    return 0;
 }
 
 gr_status gr_token_trie_create(const gr_tokenizer *tokenizer, uint32_t vocab,

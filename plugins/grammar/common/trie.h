@@ -7,6 +7,7 @@
 #define GREGALE_GRAMMAR_TRIE_H
 
 #include "gregale/linked/grammar.h"
+#include "plugins/grammar/common/text_kind.h"
 
 enum { GR_TOKEN_BYTES_MAX = 255 }; // longer tokens are left out: never allowed
 
@@ -15,12 +16,14 @@ typedef struct gr_trie_node {
     uint32_t tokens; // the first token of the subtree; those of the node itself come first
     uint16_t count;  // tokens of the node itself
     uint8_t byte, depth;
+    uint8_t kind, height; // of the texts from this node's byte on, as far as its tokens go; the
+                          // longest of them
 } gr_trie_node;
 
 struct gr_token_trie {
     uint32_t references;
     uint32_t vocab, words;  // logits; words of a mask
-    gr_trie_node *nodes;    // the root is the first, with depth 0
+    gr_trie_node *nodes;    // the root is the first, with depth 0; one more at the end has all tokens behind it
     uint32_t node_count, token_count;
     gr_token *tokens;       // by their bytes
     char *bytes;            // of all tokens
