@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gregale/engine.h"
 #include "gregale/linked/registry.h"
 #include "plugins/grammar/common/mask.h"
 
