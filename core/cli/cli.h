@@ -36,6 +36,7 @@ const gr_command *const *gr_commands(void); // generated; ends with NULL
 typedef struct gr_cli_options {
     const char *device;      // a split, where one was asked for
     const char *split, *sampler, *chat_format, *trace, *system, *prompt, *save, *restore;
+    const char *constraint_kind, *constraint; // "json-schema" or "gbnf" and a file, or "regex" and its text
     const char *positional[4];
     int positional_count, positional_limit;
     uint32_t threads, context, max_tokens, chunk;
@@ -47,7 +48,7 @@ typedef struct gr_cli_options {
     bool has_sliding_window, json, quiet, offline, raw, deterministic;
     uint32_t wanted;         // gr_option_group bits: which groups this command takes
 } gr_cli_options;
-enum { GR_OPTIONS_MODEL = 1, GR_OPTIONS_GENERATE = 2, GR_OPTIONS_PROMPT = 4 };
+enum { GR_OPTIONS_MODEL = 1, GR_OPTIONS_GENERATE = 2, GR_OPTIONS_PROMPT = 4, GR_OPTIONS_CONSTRAIN = 8 };
 
 // Parses argv by the groups in options->wanted and the command's own `extra` (may be NULL): exits with
 // GR_EXIT_USAGE and one line on nonsense. `usage` names the positional arguments, `help` is the description.
@@ -113,6 +114,11 @@ int gr_cli_move_end(gr_cli_move *m, gr_cli *cli, const gr_cli_options *options, 
 int gr_cli_save(gr_cli *cli, const char *path);
 // Puts the session of a file in place of the present one, which stays when that fails.
 int gr_cli_restore(gr_cli *cli, const gr_cli_options *options, const char *path);
+
+// ---- constraint.c
+// The grammar that the options ask for, NULL when they ask for none; the caller releases it. Returns an exit
+// code, having printed the error.
+int gr_cli_open_grammar(gr_cli *cli, const gr_cli_options *options, gr_grammar **out_grammar);
 
 // ---- report.c
 bool gr_is_terminal(FILE *stream);

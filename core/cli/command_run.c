@@ -83,12 +83,13 @@ static bool on_piece(void *context, const char *text, size_t bytes) {
     return a->json ? print_piece_json(NULL, text, bytes) : gr_print_piece(NULL, text, bytes);
 }
 
-static int answer(gr_cli *cli, const gr_cli_options *options, gr_cli_move *move) {
+static int answer(gr_cli *cli, const gr_cli_options *options, gr_grammar *grammar, gr_cli_move *move) {
     const gr_generate_options wanted = {.struct_size = sizeof wanted,
                                         .max_tokens = options->max_tokens,
                                         .seed = options->seed,
                                         .sampler = gr_options_sampler(options),
-                                        .raw = options->raw};
+                                        .raw = options->raw,
+                                        .grammar = grammar};
     gr_request *request = NULL;
     uint64_t begin = gr_os_now_ns();
     gr_status status = gr_cli_evaluate(cli);
@@ -119,7 +120,9 @@ static int run(int argc, char **argv) {
     gr_cli_move move = {0};
     gr_cli cli = {0};
     gr_strbuf text = {0};
-    gr_cli_options options = {.wanted = GR_OPTIONS_MODEL | GR_OPTIONS_GENERATE | GR_OPTIONS_PROMPT, .positional_limit = 1};
+    gr_grammar *grammar = NULL;
+    gr_cli_options options = {.wanted = GR_OPTIONS_MODEL | GR_OPTIONS_GENERATE | GR_OPTIONS_CONSTRAIN | GR_OPTIONS_PROMPT,
+                              .positional_limit = 1};
     gr_options_parse(argc, argv, &options, "MODEL", "Answer one prompt. The prompt is -p TEXT or standard input.",
                      gr_cli_move_options, gr_cli_move_parse, &move);
     if (!options.positional_count)
@@ -137,13 +140,16 @@ static int run(int argc, char **argv) {
     if (!code)
         code = gr_cli_open_model(&cli, &options, options.positional[0]);
     if (!code)
+        code = gr_cli_open_grammar(&cli, &options, &grammar);
+    if (!code)
         code = gr_cli_open_session(&cli, &options);
     bool goes_on = options.restore && !text.size;
     options.raw = options.raw || (!code && goes_on && !is_asked(cli.session));
     if (!code && !goes_on && add_prompt(&cli, &options, gr_strbuf_cstr(&text), text.size) != GR_OK)
         code = gr_report(&cli.error);
     if (!code)
-        code = answer(&cli, &options, &move);
+        code = answer(&cli, &options, grammar, &move);
+    gr_grammar_release(grammar);
     if (options.save && cli.session && (!code || gr_interrupted())) {
         int saved = gr_cli_save(&cli, options.save);
         code = code ? code : saved;

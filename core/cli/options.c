@@ -11,7 +11,7 @@
 enum {
     KEY_DEVICE = 0x400, KEY_THREADS, KEY_CONTEXT, KEY_WINDOW, KEY_SEED, KEY_TEMPERATURE, KEY_MAX_TOKENS, KEY_SYSTEM,
     KEY_OFFLINE, KEY_JSON, KEY_SAMPLER, KEY_CHAT_FORMAT, KEY_TRACE, KEY_RAW, KEY_CHUNK, KEY_DETERMINISTIC, KEY_CACHE_TYPE,
-    KEY_SAVE, KEY_RESTORE, KEY_CACHE_LIMIT, KEY_SPLIT
+    KEY_SAVE, KEY_RESTORE, KEY_CACHE_LIMIT, KEY_SPLIT, KEY_JSON_SCHEMA, KEY_GRAMMAR, KEY_REGEX
 };
 
 static const struct argp_option model_options[] = {
@@ -41,6 +41,12 @@ static const struct argp_option generate_options[] = {
     {"raw", KEY_RAW, NULL, 0, "Continue the text as it is: no chat format", 2},
     {"save", KEY_SAVE, "FILE", 0, "Write the session to FILE at the end, cache and all", 2},
     {"restore", KEY_RESTORE, "FILE", 0, "Go on with a session that was saved", 2},
+    {0}};
+
+static const struct argp_option constrain_options[] = {
+    {"json-schema", KEY_JSON_SCHEMA, "FILE", 0, "The answer is JSON that satisfies the schema", 3},
+    {"grammar", KEY_GRAMMAR, "FILE", 0, "The answer is one of the grammar's, in GBNF", 3},
+    {"regex", KEY_REGEX, "TEXT", 0, "The answer matches the regular expression as a whole", 3},
     {0}};
 
 static const struct argp_option prompt_options[] = {
@@ -105,6 +111,13 @@ static const char *split(const char *value) {
     return value;
 }
 
+static void constrain(gr_cli_options *o, const char *kind, char *value, const char *what) {
+    if (o->constraint)
+        exit(gr_complain(GR_EXIT_USAGE, "%s: expected one of --json-schema, --grammar and --regex, found two", what));
+    o->constraint_kind = kind;
+    o->constraint = gr_option_filled(value, what);
+}
+
 static error_t parse_group(int key, char *value, struct argp_state *state) {
     gr_cli_options *o = ((parse_state *)state->input)->options;
     switch (key) {
@@ -134,6 +147,9 @@ static error_t parse_group(int key, char *value, struct argp_state *state) {
     case KEY_SYSTEM: o->system = value; return 0;
     case KEY_SAVE: o->save = gr_option_filled(value, "--save"); return 0;
     case KEY_RESTORE: o->restore = gr_option_filled(value, "--restore"); return 0;
+    case KEY_JSON_SCHEMA: constrain(o, "json-schema", value, "--json-schema"); return 0;
+    case KEY_GRAMMAR: constrain(o, "gbnf", value, "--grammar"); return 0;
+    case KEY_REGEX: constrain(o, "regex", value, "--regex"); return 0;
     case KEY_CHAT_FORMAT: o->chat_format = gr_option_filled(value, "--chat-format"); return 0;
     case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); return 0;
     case 'q': o->quiet = true; return 0;
@@ -166,7 +182,8 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
     static const struct argp model = {model_options, parse_group, NULL, NULL, NULL, NULL, NULL};
     static const struct argp generate = {generate_options, parse_group, NULL, NULL, NULL, NULL, NULL};
     static const struct argp prompt = {prompt_options, parse_group, NULL, NULL, NULL, NULL, NULL};
-    struct argp_child children[4] = {{0}};
+    static const struct argp constrained = {constrain_options, parse_group, NULL, NULL, NULL, NULL, NULL};
+    struct argp_child children[5] = {{0}};
     int count = 0;
     options->temperature = -1;
     options->cache_type = GR_DTYPE_F16;
@@ -174,6 +191,8 @@ void gr_options_parse(int argc, char **argv, gr_cli_options *options, const char
         children[count++] = (struct argp_child){&model, 0, "Model and machine:", 1};
     if (options->wanted & GR_OPTIONS_GENERATE)
         children[count++] = (struct argp_child){&generate, 0, "Generation:", 2};
+    if (options->wanted & GR_OPTIONS_CONSTRAIN)
+        children[count++] = (struct argp_child){&constrained, 0, "What the answer may be:", 3};
     if (options->wanted & GR_OPTIONS_PROMPT)
         children[count++] = (struct argp_child){&prompt, 0, "Prompt:", 0};
     const struct argp top = {extra, parse_top, usage, help, children, NULL, NULL};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// constrain.c: tokens that may not come next: banned strings, which are taken back when they are complete, and
-// the beginning that a healed prompt asks for.
+// constrain.c: tokens that may not come next: by a grammar; banned strings, which are taken back when they are
+// complete; the beginning that a healed prompt asks for.
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,14 +39,16 @@ static bool fits(const gr_request *request, gr_token token) {
 
 gr_status gr_request_mask(gr_request *request, uint64_t position, const uint32_t **out_mask, gr_error *error) {
     uint32_t vocab = request->session->model->source->hparams.vocab;
-    *out_mask = NULL;
+    gr_status status = gr_request_grammar_mask(request, position, out_mask, error);
     bool bans = false;
     for (uint32_t i = 0; i < request->ban_count; i++)
         bans |= request->bans[i].position == position;
-    if (!bans && !request->heal.size)
-        return GR_OK;
+    if (status != GR_OK || (!bans && !request->heal.size))
+        return status;
     if (!mask_all(request, vocab))
         return no_memory(error);
+    for (uint32_t i = 0; *out_mask && i < (vocab + 31) / 32; i++)
+        request->allowed[i] = (*out_mask)[i];
     for (uint32_t i = 0; i < request->ban_count; i++)
         if (request->bans[i].position == position)
             forbid(request, request->bans[i].token);

@@ -12,13 +12,14 @@
 #include "base/strbuf.h"
 #include "gregale/engine.h"
 #include "gregale/linked/chat.h"
+#include "gregale/linked/grammar.h"
 #include "gregale/linked/sampler.h"
 #include "gregale/linked/tokenizer.h"
 #include "host/host.h"
 #include "kv/cache.h"
 #include "model/model.h"
 
-enum { GR_MAX_STEP_SEQS = GR_KV_STEP_SEQS, GR_MAX_STEP_OUTPUTS = 64 };
+enum { GR_MAX_STEP_SEQS = GR_KV_STEP_SEQS, GR_MAX_STEP_OUTPUTS = 64, GR_KEPT_GRAMMARS = 8 };
 
 struct gr_engine {
     uint32_t references;
@@ -40,6 +41,14 @@ struct gr_engine {
 
 typedef struct gr_site gr_site; // site.h: devices, weights, cache and programs of one model
 
+// A grammar that was compiled lately, and what from.
+typedef struct gr_kept_grammar {
+    gr_grammar *grammar; // NULL: the place is free
+    char *kind, *text;
+    size_t bytes;
+    uint64_t used; // when
+} gr_kept_grammar;
+
 struct gr_model {
     uint32_t references;
     gr_engine *engine;
@@ -57,6 +66,9 @@ struct gr_model {
     gr_session **sessions; // every live one; forks stand behind what they were made from
     uint32_t session_count, session_capacity;
     uint64_t tickets; // handed out so far
+    gr_token_trie *trie; // made for the first grammar
+    gr_kept_grammar grammars[GR_KEPT_GRAMMARS];
+    uint64_t grammars_used;
 };
 
 typedef struct gr_anchor {
@@ -131,6 +143,8 @@ struct gr_request {
     gr_strbuf heal;         // what the answer must begin with, and does not show
     gr_token_choice *top;   // [tokens][options.top_tokens]
     uint32_t *allowed;      // mask of the vocabulary, while something is forbidden
+    gr_grammar_state *grammar; // behind tokens [0, grammar_position) of the session; NULL: not begun
+    uint64_t grammar_position;
     float *mixed;           // [vocab]: logits under guidance
     gr_speculation *speculation;
     uint32_t guessed, guessed_right;
@@ -163,6 +177,15 @@ gr_status gr_request_heal(gr_request *request, gr_error *error);
 size_t gr_request_healed(gr_request *request, const char *bytes, size_t count);
 // The text holds a banned string from byte `at` on: goes back to where it began, and forbids that token there.
 gr_status gr_request_go_back(gr_request *request, size_t at, gr_error *error);
+// ---- grammar.c
+void gr_grammars_drop(gr_model *model);
+// Refuses what does not go with a grammar, and a limit on length that leaves no room for an answer.
+gr_status gr_request_grammar_begin(gr_request *request, gr_error *error);
+// The tokens that the grammar allows at `position`; NULL for all.
+gr_status gr_request_grammar_mask(gr_request *request, uint64_t position, const uint32_t **out_mask, gr_error *error);
+// Whether the answer is complete and nothing can follow.
+bool gr_request_grammar_is_over(gr_request *request);
+void gr_request_grammar_end(gr_request *request);
 // ---- speculate.c
 gr_status gr_speculation_create(gr_request *request, gr_error *error);
 void gr_speculation_destroy(gr_request *request);

@@ -163,6 +163,7 @@ void gr_model_release(gr_model *model) {
     if (!model || --model->references)
         return;
     leave_engine(model);
+    gr_grammars_drop(model);
     gr_site_release(model->site);
     free(model->sites);
     gr_graph_destroy(model->graph);

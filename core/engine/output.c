@@ -35,12 +35,13 @@ static size_t first_of(const gr_request *request, char **strings, size_t from) {
     return best;
 }
 
-// Length of the longest end of the text, longer than `held`, that begins one of `strings`.
-static size_t held_back(const gr_request *request, char **strings, size_t held) {
+// Length of the longest end of text[0, size) that begins one of `strings`.
+static size_t held_back(const gr_request *request, char **strings, size_t size) {
+    size_t held = 0;
     for (char **string = strings; string && *string; string++) {
         size_t length = strlen(*string);
         for (size_t n = length ? length - 1 : 0; n > held; n--)
-            if (n <= request->text.size && memcmp(request->text.data + request->text.size - n, *string, n) == 0)
+            if (n <= size && memcmp(request->text.data + size - n, *string, n) == 0)
                 held = n;
     }
     return held;
@@ -74,11 +75,12 @@ gr_output gr_output_add(gr_request *request, const char *bytes, size_t count, si
         stop_at(request, stop);
         return GR_OUTPUT_STOPPED;
     }
-    size_t stops = held_back(request, request->stop, 0), bans = held_back(request, request->banned, 0);
-    request->shown = request->text.size - stops;
-    if (bans) { // whole tokens: they are what is taken back
-        size_t begin = request->begins[gr_output_token(request, request->text.size - bans)];
-        request->shown = begin < request->shown ? begin : request->shown;
+    request->shown = request->text.size - held_back(request, request->stop, request->text.size);
+    // Whole tokens: they are what is taken back. The text then ends before them, perhaps again with the beginning of
+    // a banned string.
+    for (size_t end = request->text.size, bans; (bans = held_back(request, request->banned, end));) {
+        end = request->begins[gr_output_token(request, end - bans)];
+        request->shown = end < request->shown ? end : request->shown;
     }
     return GR_OUTPUT_GOES_ON;
 }

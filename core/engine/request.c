@@ -89,6 +89,8 @@ static gr_status take_options(gr_request *request, const gr_generate_options *op
     own->sampler = NULL;
     if (own->guide)
         gr_session_retain(own->guide);
+    if (own->grammar)
+        gr_grammar_retain(own->grammar);
     if (status == GR_OK && own->top_tokens > 64)
         status = gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "%u likely tokens: at most 64", own->top_tokens);
     return status == GR_OK ? check_guide(request, error) : status;
@@ -127,6 +129,8 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
     status = gr_speculation_create(request, error);
     if (status == GR_OK)
         status = ready_prompt(request, error);
+    if (status == GR_OK)
+        status = gr_request_grammar_begin(request, error);
     if (status != GR_OK) {
         gr_request_release(request);
         return status;
@@ -143,6 +147,7 @@ void gr_request_release(gr_request *request) {
     if (request->session->request == request)
         request->session->request = NULL;
     gr_speculation_destroy(request);
+    gr_request_grammar_end(request);
     free_strings(request->stop);
     free_strings(request->banned);
     free(request->bans);
@@ -301,6 +306,8 @@ static bool take(gr_request *request, gr_token token, double log_probability, bo
         gr_request_fail(request, status, &error);
     else if (output == GR_OUTPUT_STOPPED)
         gr_request_end(request, GR_STOP_TEXT);
+    else if (output == GR_OUTPUT_GOES_ON && gr_request_grammar_is_over(request))
+        gr_request_end(request, GR_STOP_END);
     else if (request->options.max_tokens && request->tokens.count >= request->options.max_tokens)
         gr_request_end(request, GR_STOP_LIMIT);
     else

@@ -21,6 +21,7 @@ static gr_status check_answer(const gr_session *session, const char *path, gr_er
     const char *what = !request                      ? NULL
                        : request->options.guide      ? "a guide"
                        : request->speculation        ? "guesses"
+                       : request->options.grammar    ? "a grammar"
                        : request->banned[0]          ? "banned strings"
                        : request->options.top_tokens ? "a list of likely tokens"
                        : request->options.heal       ? "a healed prompt"

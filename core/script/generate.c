@@ -122,6 +122,31 @@ static gr_session *read_session(const gr_args *args, const char *name) {
     return box->session;
 }
 
+// ---- Constraints
+
+// The text of the one constraint among the options, on the stack, and its kind; NULL when there is none.
+static const char *read_constraint(const gr_args *args, const char **out_text, size_t *out_bytes) {
+    static const char *const options[][2] = {{"json_schema", "json-schema"}, {"regex", "regex"}, {"grammar", "gbnf"},
+                                             {"one_of", "choice"}};
+    lua_State *L = args->L;
+    const char *kind = NULL, *name = NULL;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (!gr_args_push(args, options[i][0]))
+            continue;
+        if (kind)
+            luaL_error(L, "%s: %s: expected none beside %s", args->function, options[i][0], name);
+        name = options[i][0];
+        kind = options[i][1];
+        bool table = lua_istable(L, -1) && (i == 0 || i == 3);
+        if (table)
+            gr_json_push(L, -1, args->function, name);
+        else if (lua_type(L, -1) != LUA_TSTRING || i == 3)
+            gr_arg_fail(L, args->function, name, i == 0 ? "a table or a string" : i == 3 ? "a list of strings" : "a string", -1);
+        *out_text = lua_tolstring(L, -1, out_bytes);
+    }
+    return kind;
+}
+
 // ---- choose
 
 typedef struct choose_job {
@@ -188,7 +213,8 @@ static gr_status choose(void *context, const gr_session *session, const float *l
 static gr_request_box *start(lua_State *L, const char *function) {
     static const char *const known[] = {"max_tokens", "temperature", "sampler", "seed", "stop",
                                         "ignore_end", "raw", "choose", "top", "heal", "banned",
-                                        "logit_bias", "guide", "guidance", "guesses", "draft", NULL};
+                                        "logit_bias", "guide", "guidance", "guesses", "draft",
+                                        "json_schema", "regex", "grammar", "one_of", NULL};
     gr_session_box *session = gr_session_self(L, function);
     gr_error error;
     gr_call call;
@@ -214,15 +240,23 @@ static gr_request_box *start(lua_State *L, const char *function) {
     bool chooses = gr_args_push(&args, "choose");
     if (chooses && lua_type(L, -1) != LUA_TFUNCTION)
         gr_arg_fail(L, function, "choose", "a function", -1);
+    int function_index = lua_gettop(L);
+    size_t bytes = 0;
+    const char *text = NULL, *kind = read_constraint(&args, &text, &bytes);
     gr_request_box *box = gr_request_new(L, 1);
     if (chooses) {
-        lua_pushvalue(L, -2);
+        lua_pushvalue(L, function_index);
         lua_setiuservalue(L, -2, 2);
         options.choose = choose;
         options.choose_context = box;
     }
     gr_call_begin(L, function, session->session, false, &call);
-    gr_status status = gr_request_start(session->session, &options, &box->request, &error);
+    gr_status status = GR_OK;
+    if (kind)
+        status = gr_model_grammar(gr_session_model(session->session), kind, text, bytes, &options.grammar, &error);
+    if (status == GR_OK)
+        status = gr_request_start(session->session, &options, &box->request, &error);
+    gr_grammar_release(options.grammar);
     gr_call_end(&call);
     if (status != GR_OK)
         gr_raise(L, function, &error);

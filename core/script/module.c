@@ -234,5 +234,7 @@ int luaopen_gregale(lua_State *L) {
     luaL_newlib(L, functions);
     lua_pushstring(L, gr_version());
     lua_setfield(L, -2, "version");
+    lua_pushlightuserdata(L, NULL);
+    lua_setfield(L, -2, "null"); // JSON's, in schemas
     return 1;
 }

@@ -41,6 +41,22 @@ for sampler in 'magic(3)' 'top-k(40' 'top-k(-4)' ''; do
   expect 2 "sampler '$sampler'" "$gregale" run "$model" --raw -p x --sampler "$sampler"
   contains err "sampler"
 done
+printf '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}' >"$work/schema.json"
+printf 'root ::= "yes" | "no"' >"$work/answer.gbnf"
+expect 0 "schema" "$gregale" run "$model" --raw -p And --json-schema "$work/schema.json" --max-tokens 20 --seed 1
+python3 -c 'import json,sys; assert type(json.load(open(sys.argv[1]))["a"]) is int' "$work/out" || { cat "$work/out"; bad=1; }
+expect 0 "grammar" "$gregale" run "$model" --raw -p And --grammar "$work/answer.gbnf" --seed 1
+grep -qxE 'yes|no' "$work/out" || { cat "$work/out"; bad=1; }
+expect 0 "regular expression" "$gregale" run "$model" --raw -p And --regex '[a-d]{7}' --seed 1
+grep -qxE '[a-d]{7}' "$work/out" || { cat "$work/out"; bad=1; }
+expect 2 "bad regular expression" "$gregale" run "$model" --raw -p And --regex '(a'
+contains err "--regex: regular expression, character 1"
+printf '{"not": {}}' >"$work/not.json"
+expect 3 "unsupported keyword" "$gregale" run "$model" --raw -p And --json-schema "$work/not.json"
+contains err "not.json: JSON Schema, /not: this keyword is not supported"
+expect 3 "schema that is not there" "$gregale" run "$model" --raw -p And --json-schema "$work/nowhere.json"
+expect 2 "two constraints" "$gregale" run "$model" --raw -p And --regex a --grammar "$work/answer.gbnf"
+expect 4 "no room for an answer" "$gregale" run "$model" --raw -p And --regex 'a{300}' --max-tokens 10
 expect 2 "chat format" "$gregale" run "$model" -p x --chat-format nosuch
 contains err "chatml"
 expect 2 "empty file name" "$gregale" run "" -p x

@@ -171,6 +171,16 @@ size_t gr_model_piece(const gr_model *model, int32_t token, bool render_control,
                       size_t capacity);
 bool gr_model_is_end(const gr_model *model, int32_t token);
 
+// A language that answers are to belong to, compiled for one model's vocabulary.
+typedef struct gr_grammar gr_grammar;
+// Compiles `text`, of a kind: "json-schema", "regex", "gbnf", or "choice" (a JSON array of texts);
+// docs/constraints.md says what each takes. The model keeps those used last. The error says where in the text it
+// is, and names a keyword that is not supported.
+gr_status gr_model_grammar(gr_model *model, const char *kind, const char *text, size_t bytes, gr_grammar **out_grammar,
+                           gr_error *error);
+gr_grammar *gr_grammar_retain(gr_grammar *grammar);
+void gr_grammar_release(gr_grammar *grammar);
+
 // ---------------------------------------------------------------------------------------------
 // Sessions
 
@@ -409,6 +419,10 @@ typedef struct gr_generate_options {
     uint32_t guesses;
     uint32_t reserved;
     gr_session *draft;
+    // Only tokens are chosen with which the answer can still become one of the grammar's, and be completed within
+    // max_tokens and the context; it ends where nothing can follow. NULL: none. OUT_OF_RANGE when the shortest answer
+    // may be longer than that.
+    gr_grammar *grammar;
 } gr_generate_options;
 
 typedef struct gr_token_choice {

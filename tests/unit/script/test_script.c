@@ -148,6 +148,11 @@ static void steering(void **state) {
     run_file("steering.lua");
 }
 
+static void constraints(void **state) {
+    (void)state;
+    run_file("constraints.lua");
+}
+
 static void moves(void **state) {
     (void)state;
     run_file("moves.lua");
@@ -246,7 +251,11 @@ int main(void) {
         cmocka_unit_test(generation),
         cmocka_unit_test(lifetimes),
         cmocka_unit_test(tools),
-        cmocka_unit_test(branches), cmocka_unit_test(memory), cmocka_unit_test(steering), cmocka_unit_test(snapshots),
+        cmocka_unit_test(branches),
+        cmocka_unit_test(memory),
+        cmocka_unit_test(steering),
+        cmocka_unit_test(constraints),
+        cmocka_unit_test(snapshots),
         cmocka_unit_test(moves),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),

@@ -8,6 +8,7 @@
 #include "gregale/linked/arch.h"
 #include "gregale/linked/chat.h"
 #include "gregale/linked/format.h"
+#include "gregale/linked/grammar.h"
 #include "gregale/linked/sampler.h"
 #include "gregale/linked/tokenizer.h"
 
@@ -16,6 +17,7 @@ const gr_format *const *gr_linked_formats(void);
 const gr_arch *const *gr_linked_archs(void);
 const gr_tokenizer_type *const *gr_linked_tokenizers(void);
 const gr_sampler_type *const *gr_linked_samplers(void);
+const gr_grammar_type *const *gr_linked_grammars(void);
 const gr_chat_format *const *gr_linked_chat_formats(void);
 // Backends compiled in (GREGALE_STATIC_BACKENDS); usually empty.
 const gr_plugin_entry *gr_linked_backends(void);
