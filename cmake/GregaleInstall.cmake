@@ -19,12 +19,14 @@ file(GLOB public_headers ${PROJECT_SOURCE_DIR}/core/include/gregale/*.h ${PROJEC
 install(FILES ${public_headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gregale)
 install(DIRECTORY core/include/gregale/sdk DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/gregale)
 install(FILES configs/models/breeze/breeze-q8_0.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale/models)
+install(FILES docs/backend-guide.md DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale)
+install(DIRECTORY sdk/walk DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale)
 install(DIRECTORY scripts/pipelines scripts/lib DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
 
 configure_package_config_file(cmake/gregale-config.cmake.in ${PROJECT_BINARY_DIR}/gregale-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale
                               PATH_VARS CMAKE_INSTALL_DATADIR)
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/gregale-config-version.cmake COMPATIBILITY SameMinorVersion)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/gregale-config-version.cmake COMPATIBILITY SameMajorVersion) # the interfaces only grow
 install(FILES ${PROJECT_BINARY_DIR}/gregale-config.cmake ${PROJECT_BINARY_DIR}/gregale-config-version.cmake
         cmake/GregaleBackend.cmake DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
 configure_file(cmake/gregale.pc.in ${PROJECT_BINARY_DIR}/gregale.pc @ONLY)

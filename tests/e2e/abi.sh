@@ -53,7 +53,7 @@ for plugin in "$source"/tests/abi/plugins/*-"$(uname -m)".so; do
   unset GREGALE_PLUGIN_PATH
   new=$("$gregale" run "$source/configs/models/breeze/breeze-q8_0.gguf" --raw -p "In the beginning God" --max-tokens 12 --temperature 0 --device ref)
   [ -n "$old" ] && [ "$old" = "$new" ] || { echo "$minor writes '$old', today's ref '$new'"; bad=1; }
-  "$gregale" backend test "$plugin" --known "$source/tests/abi/plugins/known-$minor" >"$work/out" || { echo "$minor:"; grep -v ^skip "$work/out"; bad=1; }
+  "$gregale" backend test "$plugin" --batch 32 --known "$source/tests/abi/plugins/known-$minor" >"$work/out" || { echo "$minor:"; grep -v ^skip "$work/out"; bad=1; }
   tail -n 1 "$work/out"
 done
 exit $bad

@@ -30,6 +30,27 @@ flags=$(PKG_CONFIG_PATH=$lib/pkgconfig pkg-config --define-variable=includedir="
 cc -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden $flags '-DFIRST_LIGHT_VERSION="0"' first_light/src/*.c -o plain.so -lm
 "$gregale" backend test plain.so --level abi | tail -n 1
 
+echo "structs of a backend's own:"
+cat >own.c <<'C'
+#define GR_SDK_ORIGIN "own"
+#define GR_SDK_OWN_BUFFER
+#define GR_SDK_OWN_WEIGHT
+#define GR_SDK_OWN_KV
+#define GR_SDK_OWN_QUEUE
+#include <gregale/sdk.h>
+struct gr_buffer { uint8_t *data; uint64_t bytes; };
+struct gr_weight { const uint8_t *data; uint64_t bytes; gr_dtype dtype; uint32_t rank; int64_t dims[GR_MAX_RANK]; };
+struct gr_kv { gr_kv_shape shape; };
+struct gr_queue { int mine; };
+#include <gregale/sdk/host_program.h>
+gr_status own_bind(const gr_program_desc *desc, gr_call *call, gr_error *error);
+gr_status own_bind(const gr_program_desc *desc, gr_call *call, gr_error *error) {
+    return gr_call_bind(desc, 0, call, error);
+}
+C
+# shellcheck disable=SC2086
+cc -std=gnu11 -O2 -Wall -Wextra -Werror -fPIC -c $flags own.c -o own.o
+
 echo "installed:"
 cmake --install first_light/build --prefix "$root" >>"$work/install.log"
 "$gregale" devices | grep '^first_light '

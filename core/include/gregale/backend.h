@@ -104,7 +104,8 @@ typedef struct gr_host {
     // Workers of `team`, at least 1.
     uint32_t (*team_size)(const gr_team *team);
     // Runs `function` once on every worker of `team`, the calling thread being worker 0; returns when
-    // all have returned. One run at a time a team; never from inside a run.
+    // all have returned. One run at a time a team; never from inside a run. Only within a call of the
+    // host, on its thread: devices share the team. A device with a thread of its own brings workers too.
     void (*team_run)(gr_team *team, gr_team_function function, void *argument);
     // Waits until every worker of the run has arrived. All of them must call it equally often.
     void (*team_barrier)(const gr_worker *worker);
@@ -184,7 +185,8 @@ typedef struct gr_weight_desc {
     uint32_t struct_size;
     gr_dtype dtype;
     uint32_t rank;
-    gr_op consumer;            // the op that reads it (MATMUL, EMBED, RMS_NORM...), so the best layout is known
+    gr_op consumer;            // the op that reads it (MATMUL, EMBED, RMS_NORM...), so the best layout is known;
+                               // MATMUL also where EMBED reads the same table
     int64_t dims[GR_MAX_RANK]; // outermost first
     const void *data;
     uint64_t bytes;
@@ -339,7 +341,8 @@ typedef struct gr_backend {
                                  gr_program_info *out_info, gr_error *error);
     void (*program_destroy)(gr_device *device, gr_program *program);
 
-    // Queues. `team` is borrowed until queue_destroy; a device with its own engines may ignore it.
+    // Queues. `team` is borrowed until queue_destroy; NULL: there is none, as for a device with engines of
+    // its own, which may ignore it.
     gr_status (*queue_create)(gr_device *device, gr_team *team, gr_queue **out_queue, gr_error *error);
     void (*queue_destroy)(gr_device *device, gr_queue *queue);
     // Runs a program on the step block it was compiled with. May return before the work is done.

@@ -18,7 +18,9 @@
 
 #include "gregale/sdk/fence.h"
 #include "gregale/sdk/host_memory.h"
-#include "gregale/sdk/host_program.h"
+#if !defined(GR_SDK_OWN_BUFFER) && !defined(GR_SDK_OWN_WEIGHT) && !defined(GR_SDK_OWN_KV)
+#include "gregale/sdk/host_program.h" // else after the backend's own structs
+#endif
 #include "gregale/sdk/node.h"
 #include "gregale/sdk/operands.h"
 #include "gregale/sdk/rows.h"

@@ -237,15 +237,15 @@ static const char *embed_refuse(const gr_node_view *node) {
 }
 
 static const mydevice_op ops[] = {
-    {GR_OP_EMBED, embed_refuse, NULL, embed},
-    {GR_OP_RMS_NORM, NULL, NULL, rms_norm},
-    {GR_OP_MATMUL, matmul_refuse, matmul_scratch, matmul},
-    {GR_OP_ROPE, NULL, NULL, rope},
-    {GR_OP_KV_WRITE, NULL, NULL, kv_write},
-    {GR_OP_ATTENTION, attention_refuse, attention_scratch, attention},
-    {GR_OP_GLU, glu_refuse, NULL, glu},
-    {GR_OP_ADD, NULL, NULL, add},
-    {GR_OP_GATHER_ROWS, gather_rows_refuse, NULL, gather_rows},
+    {.op = GR_OP_EMBED, .refuse = embed_refuse, .run = embed},
+    {.op = GR_OP_RMS_NORM, .run = rms_norm},
+    {.op = GR_OP_MATMUL, .refuse = matmul_refuse, .scratch = matmul_scratch, .run = matmul},
+    {.op = GR_OP_ROPE, .run = rope},
+    {.op = GR_OP_KV_WRITE, .run = kv_write},
+    {.op = GR_OP_ATTENTION, .refuse = attention_refuse, .scratch = attention_scratch, .run = attention},
+    {.op = GR_OP_GLU, .refuse = glu_refuse, .run = glu},
+    {.op = GR_OP_ADD, .run = add},
+    {.op = GR_OP_GATHER_ROWS, .refuse = gather_rows_refuse, .run = gather_rows},
 };
 
 const mydevice_op *mydevice_op_find(gr_op op) {

@@ -4,8 +4,10 @@
 // For backend authors. Needs only libc headers; C11 and C++17.
 //
 // The backend's struct gr_device begins with the host's table: `const gr_host *host;`. A backend
-// whose buffers, weights or pools are of another kind defines those structs and calls itself; then
-// it defines GR_SDK_OWN_BUFFER, GR_SDK_OWN_WEIGHT or GR_SDK_OWN_KV before this header.
+// whose buffers, weights or pools are of another kind defines those structs and calls itself: it
+// defines GR_SDK_OWN_BUFFER, GR_SDK_OWN_WEIGHT or GR_SDK_OWN_KV, includes gregale/sdk.h, then defines
+// the structs, then includes gregale/sdk/host_program.h if it binds nodes with it. (A layout of one's
+// own for some weights needs no struct of one's own: gr_weight.packed.)
 #ifndef GREGALE_SDK_HOST_MEMORY_H
 #define GREGALE_SDK_HOST_MEMORY_H
 
@@ -263,6 +265,8 @@ struct gr_weight {
     gr_dtype dtype;
     uint32_t rank;
     int64_t dims[GR_MAX_RANK];
+    uint8_t *packed;       // a layout of the backend's own, from memory_alloc; NULL until it makes one.
+    uint64_t packed_bytes; // Freed with the weight
 };
 
 static inline void gr_host_weight_destroy(gr_device *device, gr_weight *weight) {
@@ -271,6 +275,8 @@ static inline void gr_host_weight_destroy(gr_device *device, gr_weight *weight) 
     const gr_host *host = gr_device_host(device);
     if (weight->copy)
         host->memory_free(host, weight->copy, weight->bytes);
+    if (weight->packed)
+        host->memory_free(host, weight->packed, weight->packed_bytes);
     host->memory_free(host, weight, sizeof *weight);
 }
 

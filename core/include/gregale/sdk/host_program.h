@@ -6,6 +6,10 @@
 // program_compile binds each node that runs into a gr_call; submit admits the step to every call,
 // so that nothing is half done when one refuses, then lets the workers compute. See host_memory.h
 // for what struct gr_device must begin with.
+//
+// A backend's own structs (GR_SDK_OWN_...) need these members: gr_buffer data and bytes; gr_weight
+// data, bytes, dtype, rank and dims; gr_kv shape, a gr_kv_shape. Addresses are only added to and
+// compared, so they may be a device's.
 #ifndef GREGALE_SDK_HOST_PROGRAM_H
 #define GREGALE_SDK_HOST_PROGRAM_H
 
@@ -179,6 +183,7 @@ static inline const int32_t *gr_call_index(const gr_call *call, uint32_t in, con
                                         : (const int32_t *)(const void *)call->in[in];
 }
 
+#ifndef GR_SDK_OWN_KV
 // Address of all heads of one position in the pool of a KV_WRITE or paged ATTENTION; `pages` are the
 // step's tables of its group, and hold the position. Part 0 is K, 1 is V.
 static inline uint8_t *gr_call_kv_row(const gr_call *call, const gr_step_group *pages, uint32_t part,
@@ -186,6 +191,7 @@ static inline uint8_t *gr_call_kv_row(const gr_call *call, const gr_step_group *
     uint32_t slot, page = gr_step_page_of(pages, seq, position, &slot);
     return gr_host_kv_row(call->kv, call->kv_layer, part, page, slot);
 }
+#endif
 
 static inline const float *gr_call_in(const gr_call *call, uint32_t i) {
     return (const float *)(const void *)call->in[i];
@@ -274,6 +280,7 @@ static inline gr_status gr_host_fence_wait(gr_device *device, gr_fence *fence, u
                    (unsigned long long)value);
 }
 
+#ifndef GR_SDK_OWN_QUEUE // a backend with queues of its own defines it before this header
 struct gr_queue {
     gr_team *team; // borrowed; NULL: the calling thread works alone
 };
@@ -330,6 +337,7 @@ static inline gr_status gr_submit_check(const gr_queue *queue, const gr_submit *
                        "submit: a fence cannot go back");
     return GR_OK;
 }
+#endif
 
 // Whether a submit brings `bytes` bytes of scratch, aligned to 64.
 static inline gr_status gr_scratch_check(const gr_submit *submit, uint64_t bytes, gr_error *error) {
