@@ -249,7 +249,9 @@ CPU_INLINE void cpu_tile_dot(const cpu_dot_tile_args *args) {
 
 // ---- A packed panel against up to four rows
 
-#define CPU_AHEAD 2048 // bytes asked for before they are needed
+// What of a packed chunk's bytes lies between a line that is multiplied and the one that is asked for: every line is
+// asked for once, an equal share in each vector's turn.
+#define CPU_AHEAD(bytes) ((bytes) * 3 / 4)
 
 // Bytes of the words, and of the halves, of `blocks` blocks of 32 of a panel.
 CPU_INLINE uint64_t cpu_words_bytes(const cpu_unpacker *u, gr_dtype dtype, uint64_t blocks) {
@@ -292,17 +294,16 @@ typedef struct cpu_factors {
 } cpu_factors;
 
 // One chunk of one vector's rows.
-CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const cpu_factors *factors,
+CPU_INLINE void cpu_packed_chunk(const cpu_source *from, const uint8_t *next, const cpu_factors *factors,
                                  const cpu_quantised *a, uint32_t blocks, const uint32_t tokens,
                                  const cpu_unpacker *u, gr_dtype dtype, cpu_vf *sums) {
     const cpu_dtype_form form = cpu_dtype_form_of(dtype);
-    const uint64_t each = cpu_packed_bytes(u, dtype, 8) / 8 * u->share;
-    const uint8_t *ahead = from->words + CPU_AHEAD;
-    for (uint32_t first = 0; first < blocks; first += u->share, ahead += each) {
+    const uint64_t each = cpu_packed_bytes(u, dtype, 8) / 8 * u->share / CPU_PARTS;
+    for (uint32_t first = 0; first < blocks; first += u->share, next += each) {
         cpu_vi raw[24];
         u->fetch(from, first, raw);
         for (uint64_t i = 0; i < each; i += 64)
-            __builtin_prefetch((const void *)((uintptr_t)ahead + i), 0, 3);
+            __builtin_prefetch((const void *)((uintptr_t)next + i), 0, 3);
         CPU_UNROLL
         for (uint32_t which = 0; which < u->share; which++) {
             cpu_vi w[8];
@@ -353,6 +354,7 @@ CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t 
     const uint8_t *chunk = args->panel, *marks = args->x.marks;
     const cpu_quantised *records = args->x.records;
     const cpu_remainder *rest = args->x.rest;
+    const uint64_t bytes = cpu_packed_bytes(u, dtype, 8);
     for (uint32_t i = 0; i < tokens * CPU_PANEL; i++)
         args->sums[i] = 0.0f;
     for (uint64_t at = 0; at < args->k; at += CPU_CHUNK) {
@@ -365,7 +367,8 @@ CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t 
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 sums[t] = cpu_loadf(args->sums + t * CPU_PANEL + lane);
-            cpu_packed_chunk(&from, &factors, records, blocks, tokens, u, dtype, sums);
+            cpu_packed_chunk(&from, chunk + CPU_AHEAD(bytes) + bytes / CPU_PANEL * lane, &factors, records, blocks,
+                             tokens, u, dtype, sums);
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 cpu_storef(args->sums + t * CPU_PANEL + lane, sums[t]);
@@ -377,7 +380,7 @@ CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t 
                 cpu_storef(args->sums + t * CPU_PANEL + lane, sum);
             }
         }
-        chunk += cpu_packed_bytes(u, dtype, 8);
+        chunk += bytes;
         records += args->x.stride;
         rest += args->x.stride * 8;
         marks += args->x.stride;
