@@ -147,6 +147,10 @@ static void fail(gr_move *move, gr_status status) {
         move->target->failed = true; // who waits for it takes over
     move->info.stage = GR_MOVE_FAILED;
     move->info.status = status;
+    if (status == GR_ERROR_OUT_OF_MEMORY && !strstr(move->error.message, move->info.to)) { // say where
+        const gr_error said = move->error;
+        gr_fail(&move->error, status, said.origin, "%s: %s", move->info.to, said.message);
+    }
 }
 
 // A device that was lost is left alone from now on. When it is one that the sessions run on, they go on
