@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // op_attention.c: ATTENTION over paged or dense keys, by the visibility rule in gregale/ops.h.
 //
-// One worker computes one (row, query head) at a time, visiting the visible keys in ascending
-// order. The softmax is taken in one pass: when a larger score appears, what was summed is scaled
+// One worker computes the query heads of one (row, KV head) at a time, visiting the visible keys in
+// ascending order; each row of K and V is expanded once for all of them. The softmax is taken in one pass: when a larger score appears, what was summed is scaled
 // down to it (Milakov and Gimelshein 2018, arXiv 1805.02867). All in F64.
 #include "ref.h"
+
+enum { REF_TOGETHER = 16 }; // query heads whose weights of a position wait for its value
 
 static bool is_dense(const gr_node_view *node) {
     return (node->attrs.attention.flags & GR_ATTENTION_DENSE) != 0;
 }
 
-// A worker needs the running sum of the values (F64) and one expanded row of K or V.
+// What one query head has seen so far; its weighted sum of the values follows all of them.
+typedef struct running {
+    double total, largest;
+    double *sum;
+} running;
+
 static uint64_t scratch(const gr_node_view *node) {
     const gr_attrs_attention *a = &node->attrs.attention;
-    uint64_t row = a->k_dim > a->v_dim ? a->k_dim : a->v_dim;
-    return (uint64_t)a->v_dim * sizeof(double) + row * sizeof(float);
+    uint64_t row = a->k_dim > a->v_dim ? a->k_dim : a->v_dim, shared = a->kv_heads ? a->heads / a->kv_heads : 0;
+    return shared * (sizeof(running) + a->v_dim * sizeof(double)) + row * sizeof(float);
 }
 
 // The K or V row of one head at one position, in F32, perhaps in `space`.
@@ -34,51 +41,69 @@ static const float *head_row(const gr_call *call, const ref_task *task, const gr
     return space;
 }
 
+// Sets out to how much a value counts beside the sum so far, which is scaled down where `score` is the largest yet.
+static double weigh(running *r, double score, uint32_t dim) {
+    if (score > r->largest) {
+        double shrink = exp(r->largest - score);
+        for (uint32_t i = 0; i < dim; i++)
+            r->sum[i] *= shrink;
+        r->total *= shrink;
+        r->largest = score;
+    }
+    double weight = score == -INFINITY ? 0.0 : exp(score - r->largest);
+    r->total += weight;
+    return weight;
+}
+
 static void attend(const gr_call *call, const ref_task *task, const gr_step_group *pages,
-                   uint32_t t, uint32_t head) {
+                   uint32_t t, uint32_t kv_head) {
     const gr_attrs_attention *a = &call->node.attrs.attention;
     const gr_step *step = task->step;
-    const float *q = gr_call_in(call, 0) + ((uint64_t)t * a->heads + head) * a->k_dim;
-    float *out = gr_call_out(call, 0) + ((uint64_t)t * a->heads + head) * a->v_dim;
-    double *sum = task->scratch, total = 0.0, largest = -INFINITY;
-    float *space = (float *)(void *)(sum + a->v_dim);
-    uint64_t kv_head = head / (a->heads / a->kv_heads);
+    const uint32_t shared = a->heads / a->kv_heads, dim = a->v_dim;
+    const uint64_t head = (uint64_t)t * a->heads + (uint64_t)kv_head * shared;
+    const float *q = gr_call_in(call, 0) + head * a->k_dim;
+    float *out = gr_call_out(call, 0) + head * dim;
+    running *r = task->scratch;
+    double *sums = (double *)(void *)(r + shared);
+    float *space = (float *)(void *)(sums + (uint64_t)shared * dim);
     int64_t first, last;
     gr_attention_visible(a, step, t, &first, &last);
-    memset(sum, 0, a->v_dim * sizeof *sum);
+    memset(sums, 0, (uint64_t)shared * dim * sizeof *sums);
+    for (uint32_t h = 0; h < shared; h++)
+        r[h] = (running){.largest = -INFINITY, .sum = sums + (uint64_t)h * dim};
     for (int64_t position = first; position <= last; position++) {
-        const float *k = head_row(call, task, pages, 0, t, position, kv_head, space);
-        double score = ref_dot(q, k, a->k_dim) * (double)a->scale;
-        if (a->softcap != 0.0f)
-            score = (double)a->softcap * tanh(score / (double)a->softcap);
-        if (score > largest) {
-            double shrink = exp(largest - score);
-            for (uint32_t i = 0; i < a->v_dim; i++)
-                sum[i] *= shrink;
-            total *= shrink;
-            largest = score;
+        double weights[REF_TOGETHER];
+        for (uint32_t from = 0; from < shared; from += REF_TOGETHER) {
+            const uint32_t count = shared - from < REF_TOGETHER ? shared - from : REF_TOGETHER;
+            const float *k = head_row(call, task, pages, 0, t, position, kv_head, space);
+            for (uint32_t h = 0; h < count; h++) {
+                double score = ref_dot(q + (uint64_t)(from + h) * a->k_dim, k, a->k_dim) * (double)a->scale;
+                if (a->softcap != 0.0f)
+                    score = (double)a->softcap * tanh(score / (double)a->softcap);
+                weights[h] = weigh(&r[from + h], score, dim);
+            }
+            const float *v = head_row(call, task, pages, 1, t, position, kv_head, space);
+            for (uint32_t h = 0; h < count; h++)
+                for (uint32_t i = 0; i < dim; i++)
+                    r[from + h].sum[i] += weights[h] * (double)v[i];
         }
-        double weight = score == -INFINITY ? 0.0 : exp(score - largest);
-        const float *v = head_row(call, task, pages, 1, t, position, kv_head, space);
-        for (uint32_t i = 0; i < a->v_dim; i++)
-            sum[i] += weight * (double)v[i];
-        total += weight;
     }
-    for (uint32_t i = 0; i < a->v_dim; i++)
-        out[i] = total == 0.0 ? 0.0f : (float)(sum[i] / total);
+    for (uint32_t h = 0; h < shared; h++)
+        for (uint32_t i = 0; i < dim; i++)
+            out[(uint64_t)h * dim + i] = r[h].total == 0.0 ? 0.0f : (float)(r[h].sum[i] / r[h].total);
 }
 
 static void run(const gr_call *call, const ref_task *task) {
-    uint32_t heads = call->node.attrs.attention.heads;
+    const uint32_t kv_heads = call->node.attrs.attention.kv_heads;
     uint64_t begin, end;
     gr_step_group pages;
-    ref_slice((uint64_t)task->step->rows * heads, task, &begin, &end);
+    ref_slice((uint64_t)task->step->rows * kv_heads, task, &begin, &end);
     if (begin == end || !call->node.attrs.attention.v_dim ||
         (call->kv && gr_step_pages_open(task->step, call->kv_group, call->kv->shape.page_tokens,
                                         &pages, NULL) != GR_OK))
         return;
     for (uint64_t unit = begin; unit < end; unit++)
-        attend(call, task, &pages, (uint32_t)(unit / heads), (uint32_t)(unit % heads));
+        attend(call, task, &pages, (uint32_t)(unit / kv_heads), (uint32_t)(unit % kv_heads));
 }
 
 static uint64_t operations(const gr_call *call, const gr_step *step) {

@@ -35,16 +35,10 @@ static inline float gr_f32_of_bits(uint32_t bits) {
 
 // IEEE 754 binary16 to F32, exact.
 static inline float gr_f16_decode(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    uint32_t exponent = (half >> 10) & 0x1fu;
-    uint32_t mantissa = half & 0x3ffu;
-    if (exponent == 0x1f) // infinity, NaN
-        return gr_f32_of_bits(sign | 0x7f800000u | mantissa << 13);
-    if (exponent == 0) { // zero, subnormal: mantissa * 2^-24, exact
-        float magnitude = (float)mantissa * 5.9604644775390625e-08f;
-        return sign ? -magnitude : magnitude;
-    }
-    return gr_f32_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+    // Without branches, for loops over rows: the exponent is moved by an exact product, which also makes subnormals normal.
+    uint32_t bits = gr_f32_bits(gr_f32_of_bits((half & 0x7fffu) << 13) * 0x1p112f);
+    bits |= (half & 0x7fffu) >= 0x7c00u ? 0x7f800000u : 0; // infinity, NaN
+    return gr_f32_of_bits(bits | (uint32_t)(half & 0x8000u) << 16);
 }
 
 // Rounds to nearest, ties to even; NaN stays NaN, too large becomes infinity.
