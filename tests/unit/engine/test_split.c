@@ -69,9 +69,9 @@ static void a_family_moves_between_splits(void **state) {
     uint64_t anchor;
     gr_session *fork = NULL;
     fill_tokens(tokens, 120, 5, vocab_of(model));
-    gr_session *session = begin(model, 200, tokens, 60);
+    gr_session *session = begin(model, 200, tokens, 64);
     OK(gr_session_anchor(session, &anchor, error));
-    OK(gr_session_append_tokens(session, tokens + 60, 52, error)); // whole pages
+    OK(gr_session_append_tokens(session, tokens + 64, 48, error)); // whole pages: others are copied for each holder
     logits_of(session);
     OK(gr_session_fork(session, &fork, error));
     uint64_t bytes = gr_kv_cache_bytes_used(model->site->cache);
