@@ -21,7 +21,6 @@ static gr_status check_answer(const gr_session *session, const char *path, gr_er
     const char *what = !request                      ? NULL
                        : request->options.guide      ? "a guide"
                        : request->speculation        ? "guesses"
-                       : request->options.grammar    ? "a grammar"
                        : request->banned[0]          ? "banned strings"
                        : request->options.top_tokens ? "a list of likely tokens"
                        : request->options.heal       ? "a healed prompt"
@@ -33,7 +32,7 @@ static gr_status check_answer(const gr_session *session, const char *path, gr_er
 
 static void (*const puts_block[GR_SNAPSHOT_KINDS])(const gr_session *session, gr_strbuf *out) = {
     gr_snapshot_put_model, gr_snapshot_put_tokens,  gr_snapshot_put_logits,
-    gr_snapshot_put_turns, gr_snapshot_put_request, gr_snapshot_put_cache};
+    gr_snapshot_put_turns, gr_snapshot_put_grammar, gr_snapshot_put_request, gr_snapshot_put_cache};
 
 // Every block but the numbers of the cache is small enough to be made in memory, so the size is known before
 // the file is begun. *out_count blocks have something to say.

@@ -25,8 +25,8 @@ enum {
 // What this build knows, in the order of the file. A snapshot has the first two and the last; the others when
 // there is something to say.
 typedef enum gr_snapshot_kind {
-    GR_SNAPSHOT_MODEL, GR_SNAPSHOT_TOKENS, GR_SNAPSHOT_LOGITS, GR_SNAPSHOT_TURNS, GR_SNAPSHOT_REQUEST, GR_SNAPSHOT_CACHE,
-    GR_SNAPSHOT_KINDS
+    GR_SNAPSHOT_MODEL, GR_SNAPSHOT_TOKENS, GR_SNAPSHOT_LOGITS, GR_SNAPSHOT_TURNS, GR_SNAPSHOT_GRAMMAR, GR_SNAPSHOT_REQUEST,
+    GR_SNAPSHOT_CACHE, GR_SNAPSHOT_KINDS
 } gr_snapshot_kind;
 extern const char *const gr_snapshot_names[GR_SNAPSHOT_KINDS];
 
@@ -102,6 +102,7 @@ void gr_snapshot_put_model(const gr_session *session, gr_strbuf *out);
 void gr_snapshot_put_tokens(const gr_session *session, gr_strbuf *out);
 void gr_snapshot_put_logits(const gr_session *session, gr_strbuf *out);
 void gr_snapshot_put_turns(const gr_session *session, gr_strbuf *out);
+void gr_snapshot_put_grammar(const gr_session *session, gr_strbuf *out);
 void gr_snapshot_put_request(const gr_session *session, gr_strbuf *out);
 // The head of the cache block, its numbers follow: gr_snapshot_cache_bytes of them.
 void gr_snapshot_put_cache(const gr_session *session, gr_strbuf *out);

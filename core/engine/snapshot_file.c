@@ -14,7 +14,7 @@
 enum { DIGEST_PIECE = 1 << 20 };
 #define NO_TEXT UINT64_MAX
 
-const char *const gr_snapshot_names[GR_SNAPSHOT_KINDS] = {"model", "tokens", "logits", "turns", "request", "cache"};
+const char *const gr_snapshot_names[GR_SNAPSHOT_KINDS] = {"model", "tokens", "logits", "turns", "grammar", "request", "cache"};
 
 uint64_t gr_snapshot_padded(uint64_t bytes) {
     return gr_align_up(bytes, 8);

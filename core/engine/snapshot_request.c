@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // snapshot_request.c: block "request": the answer in progress. Draws are keyed by seed and position, and a chain
 // describes what it has learnt, so this is what was asked for and what came of it so far; the text follows from
-// the tokens.
+// the tokens. Block "grammar": what the answer must belong to; where it stands there follows from the tokens too.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +46,15 @@ void gr_snapshot_put_request(const gr_session *session, gr_strbuf *out) {
     }
 }
 
+void gr_snapshot_put_grammar(const gr_session *session, gr_strbuf *out) {
+    const char *kind;
+    if (!session->request || !session->request->options.grammar)
+        return;
+    gr_str text = gr_grammar_source(session->request->options.grammar, &kind);
+    gr_put_text(out, (gr_str){kind, strlen(kind)});
+    gr_put_text(out, text);
+}
+
 // ---- Taking
 
 typedef struct saved_request {
@@ -85,6 +94,35 @@ static gr_status take_options(gr_snapshot_file *file, gr_snapshot_block *block, 
     return status == GR_OK ? take_stops(file, block, saved, error) : status;
 }
 
+// *out_grammar: a reference, or NULL where there is none.
+static gr_status take_grammar(gr_snapshot_file *file, gr_model *model, gr_grammar **out_grammar, gr_error *error) {
+    gr_snapshot_block *block = &file->blocks[GR_SNAPSHOT_GRAMMAR];
+    char *kind = NULL;
+    gr_error inner;
+    *out_grammar = NULL;
+    if (!block->data)
+        return GR_OK;
+    gr_status status = gr_snapshot_string(file, block, gr_take_text(block), &kind, error);
+    gr_str text = gr_take_text(block);
+    if (status == GR_OK)
+        status = gr_snapshot_block_end(block, error);
+    if (status != GR_OK)
+        return status;
+    if (!kind || !text.data)
+        return gr_snapshot_damaged(block, error, "a grammar without %s", kind ? "text" : "a kind");
+    gr_error_init(&inner);
+    return gr_snapshot_refused(block, gr_model_grammar(model, kind, text.data, text.size, out_grammar, &inner), &inner, error);
+}
+
+// The answer so far must be one that its grammar allows.
+static gr_status check_grammar(gr_snapshot_file *file, gr_request *request, gr_error *error) {
+    const uint32_t *mask;
+    gr_error inner;
+    gr_error_init(&inner);
+    gr_status status = gr_request_grammar_mask(request, request->prompt_tokens + request->tokens.count, &mask, &inner);
+    return gr_snapshot_refused(&file->blocks[GR_SNAPSHOT_GRAMMAR], status, &inner, error);
+}
+
 // Tokens, and the text that they make.
 static gr_status take_answer(gr_snapshot_block *block, gr_request *request, gr_error *error) {
     uint64_t count = gr_take_count(block, 12);
@@ -115,7 +153,10 @@ gr_status gr_snapshot_take_request(gr_snapshot_file *file, gr_session *session, 
     gr_error_init(&inner);
     gr_status status = take_options(file, block, &saved, error);
     if (status == GR_OK)
+        status = take_grammar(file, session->model, &saved.options.grammar, error);
+    if (status == GR_OK)
         status = gr_snapshot_refused(block, gr_request_create(session, &saved.options, &request, &inner), &inner, error);
+    gr_grammar_release(saved.options.grammar);
     if (status != GR_OK)
         return status;
     request->chat_turn = (saved.flags & CHAT_TURN) != 0;
@@ -131,6 +172,11 @@ gr_status gr_snapshot_take_request(gr_snapshot_file *file, gr_session *session, 
     }
     request->prompt_tokens = saved.prompt_tokens;
     request->read = (size_t)saved.read;
+    status = check_grammar(file, request, error);
+    if (status != GR_OK) {
+        gr_request_release(request);
+        return status;
+    }
     atomic_store(&request->cancelled, (saved.flags & CANCELLED) != 0);
     session->request = *out_request = request;
     return GR_OK;

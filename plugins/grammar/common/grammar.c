@@ -59,8 +59,14 @@ gr_status gr_grammar_create(gr_token_trie *trie, const char *kind, gr_str text,
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, GR_GRAMMAR_ORIGIN, "no memory for a grammar");
     g->references = 1;
     g->trie = gr_token_trie_retain(trie);
+    g->type = type;
+    g->text = malloc(text.size + 1);
+    g->text_bytes = text.size;
+    if (g->text && text.size)
+        memcpy(g->text, text.data, text.size);
     fingerprint(g, kind, text);
-    gr_status status = gr_rules_init(&builder, trie->longest, error);
+    gr_status status = g->text ? gr_rules_init(&builder, trie->longest, error)
+                               : gr_fail(error, GR_ERROR_OUT_OF_MEMORY, GR_GRAMMAR_ORIGIN, "no memory for a grammar");
     if (status == GR_OK)
         status = type->build(&builder, text, error);
     if (status == GR_OK)
@@ -91,11 +97,17 @@ void gr_grammar_release(gr_grammar *g) {
         free(g->masks[i].bits);
     free(g->reaches);
     free(g->spare);
+    free(g->text);
     gr_automaton_deinit(&g->automaton);
     gr_close_deinit(&g->close);
     gr_survey_deinit(&g->survey);
     gr_token_trie_release(g->trie);
     free(g);
+}
+
+gr_str gr_grammar_source(const gr_grammar *grammar, const char **out_kind) {
+    *out_kind = grammar->type->name;
+    return (gr_str){grammar->text, grammar->text_bytes};
 }
 
 const gr_token_trie *gr_grammar_trie(const gr_grammar *grammar) {

@@ -35,6 +35,9 @@ struct gr_grammar {
     gr_token_trie *trie;
     gr_automaton automaton;
     gr_close close;
+    const gr_grammar_type *type;
+    char *text;              // what it was compiled from
+    size_t text_bytes;
     uint64_t print[2];       // of kind and text
     gr_survey survey;
     uint32_t deepest_close;  // calls inside calls on the way of any state

@@ -200,8 +200,8 @@ static gr_strbuf with_block(const char *name, uint32_t flags) {
 
 static void blocks_that_nobody_knows(void **state) {
     (void)state;
-    gr_strbuf bytes = with_block("grammar", GR_SNAPSHOT_MUST_KNOW);
-    sealed_says(&bytes, GR_ERROR_UNSUPPORTED, "'grammar'");
+    gr_strbuf bytes = with_block("orchard", GR_SNAPSHOT_MUST_KNOW);
+    sealed_says(&bytes, GR_ERROR_UNSUPPORTED, "'orchard'");
     gr_strbuf_deinit(&bytes);
     bytes = with_block("remark", 0); // may be left out
     snapshot_seal((uint8_t *)bytes.data, bytes.size);

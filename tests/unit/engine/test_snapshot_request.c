@@ -58,10 +58,13 @@ static void same_answers(const gr_request *a, const gr_request *b) {
 }
 
 // Saved after every number of steps, at each of which it may hold back text, before its prompt was read too.
-static void goes_on(const gr_generate_options *options, uint32_t steps) {
+// `regex`, which may be NULL, is what it must match.
+static void goes_on(gr_generate_options options, const char *regex, uint32_t steps) {
     gr_model *model = cheap_model(16), *another = cheap_model(8);
+    if (regex)
+        OK(gr_model_grammar(model, "regex", regex, strlen(regex), &options.grammar, error));
     gr_session *session = ask(model);
-    gr_request *request = start(session, *options), *resumed = NULL;
+    gr_request *request = start(session, options), *resumed = NULL;
     gr_strbuf text = {0}, again = {0};
     bool worked, done = false;
     for (uint32_t i = 0; i < steps; i++) {
@@ -82,6 +85,7 @@ static void goes_on(const gr_generate_options *options, uint32_t steps) {
     assert_string_equal(restored->chat.messages[1].content, session->chat.messages[1].content);
     gr_strbuf_deinit(&text);
     gr_strbuf_deinit(&again);
+    gr_grammar_release(options.grammar);
     gr_request_release(request);
     gr_request_release(resumed);
     gr_session_release(session);
@@ -100,7 +104,15 @@ static void answers_go_on(void **state) {
         {.max_tokens = 40, .seed = 13}};
     for (size_t i = 0; i < 3; i++)
         for (uint32_t steps = 0; steps < 40; steps = steps * 2 + 1)
-            goes_on(&options[i], steps);
+            goes_on(options[i], NULL, steps);
+}
+
+// Only the restored grammar knows that a letter is missing.
+static void constraints_go_on(void **state) {
+    (void)state;
+    const gr_generate_options options = {.max_tokens = 60, .seed = 17, .sampler = "temperature(1.5)"};
+    for (uint32_t steps = 0; steps < 16; steps = steps * 2 + 1)
+        goes_on(options, "([a-z]{4}, ){5}[a-z]{4}\\.", steps);
 }
 
 // Without what mirostat has learnt the rest would differ: the state is in the file, not in luck.
@@ -285,6 +297,7 @@ static int drop_cheap_model(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_go_on),
+        cmocka_unit_test(constraints_go_on),
         cmocka_unit_test(the_sampler_goes_on_with_what_it_learnt),
         cmocka_unit_test(nobody_waits_for_it),
         cmocka_unit_test(a_cancelled_answer_stays_cancelled),

@@ -53,6 +53,8 @@ gr_status gr_grammar_create(gr_token_trie *trie, const char *kind, gr_str text,
 gr_grammar *gr_grammar_retain(gr_grammar *grammar);
 void gr_grammar_release(gr_grammar *grammar);
 const gr_token_trie *gr_grammar_trie(const gr_grammar *grammar);
+// What it was compiled from; borrowed.
+gr_str gr_grammar_source(const gr_grammar *grammar, const char **out_kind);
 
 typedef struct gr_grammar_info {
     uint32_t rules, states, classes; // of the automaton
