@@ -12,19 +12,23 @@ static gr_grammar *compile(gr_model *model, const char *kind, const char *text) 
     return grammar;
 }
 
-// Whether the text is a whole answer; each byte is a token of breeze's.
+// The token that stands for a byte; each has one in breeze's vocabulary.
+static int32_t token_of(const gr_model *model, char wanted) {
+    for (int32_t token = 0; token < (int32_t)vocab_of(model); token++) {
+        char byte;
+        if (model->tokenizer->vocab.types[token] == GR_TOKEN_BYTE && gr_model_piece(model, token, false, &byte, 1) == 1 &&
+            byte == wanted)
+            return token;
+    }
+    return -1;
+}
+
+// Whether the text is a whole answer.
 static bool belongs(gr_grammar *grammar, const gr_model *model, const char *text, size_t bytes) {
     gr_grammar_state *state = NULL;
     bool fits = gr_grammar_state_create(grammar, false, &state, NULL) == GR_OK;
-    for (size_t i = 0; i < bytes && fits; i++) {
-        int32_t token = 0;
-        char byte;
-        while (token < (int32_t)vocab_of(model) &&
-               (gr_model_piece(model, token, false, &byte, 1) != 1 || byte != text[i] ||
-                model->tokenizer->vocab.types[token] != GR_TOKEN_BYTE))
-            token++;
-        fits = gr_grammar_state_advance(state, token, NULL) == GR_OK;
-    }
+    for (size_t i = 0; i < bytes && fits; i++)
+        fits = gr_grammar_state_advance(state, token_of(model, text[i]), NULL) == GR_OK;
     fits = fits && gr_grammar_state_can_end(state);
     gr_grammar_state_destroy(state);
     return fits;
