@@ -116,6 +116,10 @@ const char *gr_arg_name(lua_State *L, int index, const char *function,
 int32_t *gr_arg_tokens(lua_State *L, int index, const char *function, const char *argument,
                        size_t *out_count);
 
+// ---- library.c
+// Puts the modules of scripts/lib into package.preload.
+void gr_script_add_library(lua_State *L);
+
 // ---- json.c
 // Pushes the value at `index` as JSON text, a schema's properties in a fixed order. Raises.
 void gr_json_push(lua_State *L, int index, const char *function, const char *argument);

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The pipelines of scripts/pipelines as a shell uses them: help, exit codes, one line for bad input, and what each promises.
+# On ref, whose results do not depend on what runs beside them. Usage: pipelines.sh PATH_TO_GREGALE
+set -uo pipefail
+gregale=$(realpath "$1")
+here=$(dirname "$(realpath "$0")")/../..
+model=$here/configs/models/breeze/breeze-q8_0.gguf
+tests=$(dirname "$gregale")/../tests
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+bad=0
+mkdir plugins
+for plugin in "$tests/far/gregale-backend-far.so" "$tests/mutants/mutant-gqa.so"; do
+  [ -e "$plugin" ] && cp "$plugin" "plugins/gregale-backend-$(basename "$plugin" | sed 's/^gregale-backend-//; s/^mutant-.*/mydevice.so/')"
+done
+export GREGALE_PLUGIN_PATH=$work/plugins
+
+# expect CODE "what" PIPELINE ARGUMENTS...: runs it (standard input: the file `in`); the exit code must be CODE; when it
+# is 2 or 3 standard error has one line.
+: >in
+expect() {
+  local code=$1 what=$2 pipeline=$here/scripts/pipelines/$3.lua
+  shift 3
+  "$gregale" script "$pipeline" "$@" >out 2>err <in
+  local got=$?
+  [ $got -eq "$code" ] || { echo "$what: exit code $got, expected $code"; cat err; bad=1; }
+  if [ "$code" -eq 2 ] || [ "$code" -eq 3 ]; then
+    [ "$(wc -l <err)" -eq 1 ] && [ ! -s out ] || { echo "$what: expected one line on standard error, found:"; cat err out; bad=1; }
+  fi
+}
+fail() { echo "$1"; cat out err; bad=1; }
+contains() { grep -q -- "$2" "$1" || fail "expected '$2' in $1:"; }
+lines() { [ "$(wc -l <"$1")" -eq "$2" ] || fail "expected $2 lines in $1:"; }
+same() { cmp -s "$1" "$2" || fail "$3: $1 and $2 differ:"; }
+json() { python3 -c 'import json,sys; d=[json.loads(l) for l in open(sys.argv[1])]; assert eval(sys.argv[2]), d' "$1" "$2" || bad=1; }
+ref=(--device ref)
+printf 'And the king said unto the people, Let us go up.\n\nAnd he was three score years old.\nHe that hath ears, let him hear.\n' >verses
+
+# ---- All of them
+for pipeline in "$here"/scripts/pipelines/*.lua; do
+  name=$(basename "$pipeline" .lua)
+  expect 0 "$name --help" "$name" --help
+  contains out "^Usage: gregale script $name.lua MODEL.gguf"
+  expect 2 "$name without arguments" "$name"
+  contains err "^$name: MODEL.gguf is missing; see --help"
+  expect 2 "$name, unknown option" "$name" "$model" --nosuch
+  contains err "unknown option '--nosuch'"
+done
+expect 2 "option without a value" complete "$model" x --max-tokens
+expect 2 "value that is no number" complete "$model" x --max-tokens=many
+contains err "expected a whole number, got 'many'"
+expect 2 "one argument too many" complete "$model" x y
+expect 3 "no such model" complete nowhere.gguf x
+contains err "nowhere.gguf: cannot open"
+expect 3 "no such device" complete "$model" x --device nosuch
+
+# ---- complete and chat
+expect 0 "complete" complete "$model" "And the king" --max-tokens 8 --temperature 0 "${ref[@]}"
+contains out "^And the king"
+mv out first
+printf 'And the king' >in
+expect 0 "complete, from standard input" complete "$model" - --max-tokens 8 --temperature 0 "${ref[@]}"
+same first out "the text on standard input"
+"$gregale" run "$model" --raw -p "And the king" --max-tokens 8 --temperature 0 "${ref[@]}" >second
+[ "$(cat first)" = "And the king$(cat second)" ] || fail "complete says something else than gregale run"
+: >in
+expect 3 "chat with a model that cannot" chat "$model"
+contains err "a model without a chat format"
+
+exit $bad
