@@ -68,4 +68,20 @@ same first out "the text on standard input"
 expect 3 "chat with a model that cannot" chat "$model"
 contains err "a model without a chat format"
 
+# ---- summarise
+for ((i = 0; i < 6; i++)); do cat verses; done >long
+expect 0 "summarise" summarise "$model" long --part 60 --max-tokens 12 "${ref[@]}"
+lines out 1
+mv out first
+expect 0 "summarise, a part at a time" summarise "$model" long --part 60 --max-tokens 12 --concurrency 1 "${ref[@]}"
+same first out "summaries side by side and in turn"
+cp long in
+expect 0 "summarise, one part" summarise "$model" - --part 1000 --max-tokens 12 "${ref[@]}"
+cmp -s first out && fail "the parts were not summarised by themselves"
+: >in
+expect 3 "summarise nothing" summarise "$model" -
+contains err "nothing to summarise"
+expect 3 "summarise no file" summarise "$model" nowhere
+contains err "cannot read nowhere: No such file"
+
 exit $bad
