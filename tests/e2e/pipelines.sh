@@ -84,4 +84,15 @@ contains err "nothing to summarise"
 expect 3 "summarise no file" summarise "$model" nowhere
 contains err "cannot read nowhere: No such file"
 
+# ---- extract
+printf '{"type":"object","properties":{"speaker":{"type":"string","maxLength":12},"age":{"type":"integer","maximum":200}},"required":["speaker","age"]}' >schema.json
+expect 0 "extract" extract "$model" schema.json verses --lines --temperature 0.9 "${ref[@]}"
+lines out 3
+json out 'all(list(x) == ["speaker", "age"] and len(x["speaker"]) <= 12 and type(x["age"]) is int and x["age"] <= 200 for x in d)'
+expect 0 "extract, whole files" extract "$model" schema.json verses verses "${ref[@]}"
+lines out 2
+json out 'd[0] == d[1]'
+expect 3 "schema that is none" extract "$model" verses verses
+contains err "JSON, character 1: expected a value"
+
 exit $bad
