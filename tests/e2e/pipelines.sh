@@ -95,4 +95,15 @@ json out 'd[0] == d[1]'
 expect 3 "schema that is none" extract "$model" verses verses
 contains err "JSON, character 1: expected a value"
 
+# ---- classify
+expect 0 "classify" classify "$model" "speech, age" verses "${ref[@]}"
+lines out 3
+cut -f 3 out | diff - <(grep . verses) || fail "the lines are not those of the file"
+awk -F '\t' '($1 != "speech" && $1 != "age") || $2 < 0.5 || $2 > 1 { exit 1 }' out || fail "no label, or not the likelier:"
+cut -f 2 out >first
+expect 0 "classify, the other way about" classify "$model" "age,speech" verses --about "Answer" "${ref[@]}"
+expect 0 "classify, calibrated" classify "$model" "speech, age" verses --calibrate "${ref[@]}"
+cut -f 2 out | cmp -s - first && fail "calibration changes nothing:"
+expect 2 "one label" classify "$model" "speech" verses
+
 exit $bad
