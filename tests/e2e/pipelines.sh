@@ -106,4 +106,18 @@ expect 0 "classify, calibrated" classify "$model" "speech, age" verses --calibra
 cut -f 2 out | cmp -s - first && fail "calibration changes nothing:"
 expect 2 "one label" classify "$model" "speech" verses
 
+# ---- best-of-n
+expect 0 "best-of-n" best-of-n "$model" "And the king said" --n 5 --max-tokens 10 --all "${ref[@]}"
+lines out 5
+cut -f 1 out | sort -gr -c || fail "the best is not first:"
+[ "$(cut -f 2 out | sort -u | wc -l)" -gt 1 ] || fail "all answers are the same:"
+mv out first
+expect 0 "best-of-n, the best" best-of-n "$model" "And the king said" --n 5 --max-tokens 10 "${ref[@]}"
+[ "$(tr -s ' \n' '  ' <out)" = "$(head -n 1 first | cut -f 2) " ] || fail "not the best of them:"
+echo 'return function(answer) return -#answer end' >shortest.lua
+expect 0 "best-of-n, own scorer" best-of-n "$model" "And the king said" --n 5 --max-tokens 10 --scorer shortest.lua "${ref[@]}"
+[ "$(tr -s ' \n' '  ' <out | wc -c)" -le $(($(cut -f 2 first | awk '{ print length }' | sort -n | head -n 1) + 1)) ] || fail "not the shortest:"
+expect 0 "best-of-n, judged" best-of-n "$model" "And the king said" --n 2 --max-tokens 5 --scorer judge "${ref[@]}"
+expect 3 "best-of-n, no such scorer" best-of-n "$model" x --scorer nowhere.lua
+
 exit $bad
