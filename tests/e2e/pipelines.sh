@@ -120,4 +120,13 @@ expect 0 "best-of-n, own scorer" best-of-n "$model" "And the king said" --n 5 --
 expect 0 "best-of-n, judged" best-of-n "$model" "And the king said" --n 2 --max-tokens 5 --scorer judge "${ref[@]}"
 expect 3 "best-of-n, no such scorer" best-of-n "$model" x --scorer nowhere.lua
 
+# ---- vote
+expect 0 "vote" vote "$model" "How old was he?" --n 5 --max-tokens 8 --form "[0-9]{1,3}" --counts --show "${ref[@]}"
+awk -F '\t' '{ n += $1; if ($2 !~ /^[0-9]+$/ || (NR > 1 && $1 > before)) exit 1; before = $1 } END { exit n != 5 }' out || fail "no count of five:"
+[ "$(grep -c -- '-> [0-9]*$' err)" -eq 5 ] || fail "expected five lines of reasoning:"
+[ "$(grep -c -- "-> $(head -n 1 out | cut -f 2)\$" err)" -eq "$(head -n 1 out | cut -f 1)" ] || fail "miscounted:"
+head -n 1 out | cut -f 2 >first
+expect 0 "vote, the answer" vote "$model" "How old was he?" --n 5 --max-tokens 8 --form "[0-9]{1,3}" "${ref[@]}"
+same first out "the answer of most"
+
 exit $bad
