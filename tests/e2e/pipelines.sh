@@ -129,4 +129,14 @@ head -n 1 out | cut -f 2 >first
 expect 0 "vote, the answer" vote "$model" "How old was he?" --n 5 --max-tokens 8 --form "[0-9]{1,3}" "${ref[@]}"
 same first out "the answer of most"
 
+# ---- tree-of-thoughts
+expect 0 "tree-of-thoughts" tree-of-thoughts "$model" "How shall we cross the sea?" --branches 3 --keep 2 --depth 2 --thought 8 --max-tokens 8 --show "${ref[@]}"
+[ -s out ] || fail "no answer:"
+lines err $((3 + 2 * 3))
+[ "$(grep -c '^[12] \*' err)" -eq 4 ] || fail "expected two thoughts kept at each depth:"
+cp out first
+expect 0 "tree-of-thoughts, again" tree-of-thoughts "$model" "How shall we cross the sea?" --branches 3 --keep 2 --depth 2 --thought 8 --max-tokens 8 "${ref[@]}"
+same first out "two runs of one seed"
+expect 2 "tree without branches" tree-of-thoughts "$model" x --branches 0
+
 exit $bad
