@@ -17,7 +17,7 @@ part is left. All parts are read behind one prefix that is evaluated once.
 
 local content = command.read(options.file)
 local model = command.load(options.model, options)
-local prefix = prompt.prepare(model, "I will show you a part of a text. Summarise it in a few sentences, in its language, and say nothing else.")
+local prefix = prompt.prepare(model, "I will show you a part of a text. Answer with a summary of it in two sentences.")
 
 local function summary(part, number)
   local fork <close> = prompt.ask(model, prefix:fork(), text.trim(part), "Summary:")
@@ -25,8 +25,9 @@ local function summary(part, number)
     seed = options.seed + number, stop = not prompt.chats(model) and "\n" or nil })
 end
 
+local size = options.part
 repeat
-  local parts = text.parts(model, content, options.part)
+  local parts = text.parts(model, content, size)
   if #parts == 0 then command.fail(3, "%s: there is nothing to summarise", options.file) end
   local bar <close> = progress(#parts, "parts")
   local summaries = gregale.map(parts, function(part, number)
@@ -36,6 +37,6 @@ repeat
   end, { concurrency = math.max(options.concurrency, 1) })
   local before = #content
   content = table.concat(summaries, "\n")
-  if #parts > 1 and #content >= before then command.fail(1, "the summaries are no shorter than the text; try a smaller --max-tokens") end
+  if #content >= before then size = size * 2 end -- no shorter: in fewer parts, so that it ends
 until #parts == 1
 command.write(content, "\n")
