@@ -139,4 +139,24 @@ expect 0 "tree-of-thoughts, again" tree-of-thoughts "$model" "How shall we cross
 same first out "two runs of one seed"
 expect 2 "tree without branches" tree-of-thoughts "$model" x --branches 0
 
+# ---- batch
+for i in 1 2 3 4 5; do echo "{\"id\": \"q$i\", \"prompt\": \"And the king said $i\", \"max_tokens\": $((24 - i * 4))}"; done >in.jsonl
+expect 0 "batch" batch "$model" in.jsonl "${ref[@]}"
+json out '[x["line"] for x in d] == [1, 2, 3, 4, 5] and [x["id"] for x in d] == ["q1", "q2", "q3", "q4", "q5"]'
+json out '[x["generated_tokens"] for x in d] == [20, 16, 12, 8, 4]'
+mv out whole
+(head -n 2 whole; printf '{"line":3,"te') >cut.jsonl
+expect 0 "batch, resumed" batch "$model" in.jsonl cut.jsonl "${ref[@]}"
+same whole cut.jsonl "a batch that was cut off and went on"
+expect 0 "batch, done already" batch "$model" in.jsonl cut.jsonl "${ref[@]}"
+same whole cut.jsonl "a batch that was done"
+(cat in.jsonl; echo '{"id": 7}'; echo nonsense) >in
+expect 1 "batch with bad lines" batch "$model" - --concurrency 2 "${ref[@]}"
+json out '"prompt" in d[5]["error"] and d[5]["line"] == 6 and "JSON" in d[6]["error"] and len(d) == 7'
+head -n 5 out >first
+same first whole "lines beside bad ones"
+: >in
+expect 3 "results of something else" batch "$model" in.jsonl in.jsonl
+contains err "line 1 is not a result of this batch"
+
 exit $bad
