@@ -159,4 +159,10 @@ same first whole "lines beside bad ones"
 expect 3 "results of something else" batch "$model" in.jsonl in.jsonl
 contains err "line 1 is not a result of this batch"
 
+# ---- dialogue
+expect 0 "dialogue" dialogue "$model" "$model" "And he said," --turns 3 --max-tokens 8 --devices ref,cpu
+lines out 4
+[ "$(sed 's/:.*//' out | tr '\n' ' ')" = "second first second first " ] || fail "out of turn:"
+expect 2 "dialogue on one device" dialogue "$model" "$model" x --devices ref
+
 exit $bad
