@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The modules of scripts/lib that a shell does not show whole: JSON, texts, arguments.
+-- The modules of scripts/lib that a shell does not show whole: JSON, texts, arguments; and session:embed.
 local gregale = require "gregale"
 local json, text, command = require "gregale.json", require "gregale.text", require "gregale.command"
 local support = require "support"
@@ -47,3 +47,19 @@ same(options.model, "m"); same(options.max_tokens, 9); same(options.heat, 0.5); 
 same(table.concat(options.file, "|"), "a|-|--heat")
 options = command.arguments(usage, { "m" })
 same(options.max_tokens, 7); same(math.type(options.max_tokens), "integer"); same(#options.file, 0); same(options.all, nil)
+
+-- Embeddings: of text and of its tokens alike; behind a prefix others; the mean of one token is the last; the session stays.
+local session = model:session():append("In the beginning")
+local length, tokens = #session, select(3, session:score(" there was light"))
+local mean, last = session:embed(" there was light"), session:embed(tokens, { pool = "last" })
+same(#mean, model:info().dim); same(#session, length)
+local again, first, fresh = session:embed(tokens), session:embed({ tokens[1] }), model:session():embed(tokens)
+local apart, moved = 0, 0
+for i in ipairs(mean) do
+  near(again[i], mean[i], 1e-5); near(first[i], session:embed({ tokens[1] }, { pool = "last" })[i], 1e-5)
+  apart, moved = apart + math.abs(mean[i] - last[i]), moved + math.abs(fresh[i] - mean[i])
+end
+assert(apart > 0.1 and moved > 0.1)
+raises(function() session:embed("x", { pool = "first" }) end, "session:embed", "pool", '"mean" or "last"')
+raises(function() session:embed("") end, "no tokens"); raises(function() session:embed(7) end, "session:embed", "text")
+raises(function() session:embed("x", { pol = "last" }) end, "pol"); raises(function() session:embed({ -1 }) end, "token")
