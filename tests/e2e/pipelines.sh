@@ -165,4 +165,17 @@ lines out 4
 [ "$(sed 's/:.*//' out | tr '\n' ' ')" = "second first second first " ] || fail "out of turn:"
 expect 2 "dialogue on one device" dialogue "$model" "$model" x --devices ref
 
+# ---- compare-devices: far computes as ref does; the mutant maps heads to the wrong keys.
+if [ -e plugins/gregale-backend-far.so ]; then
+  expect 0 "equal devices" compare-devices "$model" ref,far "And the king said" --max-tokens 12 --json
+  json out 'd[0]["largest_difference"] == 0 == d[0]["divergence"] and d[0]["agreed"] == d[0]["tokens"] == 12 and d[0]["text_a"] == d[0]["text_b"]'
+fi
+expect 0 "alike devices" compare-devices "$model" ref,cpu "And the king said" --max-tokens 12
+contains out "the answers are the same 12 tokens"
+if [ -e plugins/gregale-backend-mydevice.so ]; then
+  expect 1 "a broken device" compare-devices "$model" ref,mydevice "And the king said" --max-tokens 12 --json
+  json out 'd[0]["texts_part_at"] == d[0]["first_disagreement"] <= 12 and d[0]["agreed"] < 12 and d[0]["divergence"] > 0.1'
+fi
+expect 2 "one device" compare-devices "$model" ref x
+
 exit $bad
