@@ -178,4 +178,36 @@ if [ -e plugins/gregale-backend-mydevice.so ]; then
 fi
 expect 2 "one device" compare-devices "$model" ref x
 
+# ---- retrieve
+if "$gregale" script - >err 2>&1 <<<'require "luasql.sqlite3"'; then
+  printf 'And the king of Israel went up to the house of the LORD.\n' >king.txt
+  printf 'He had seven hundred sheep, and three thousand camels, and five hundred oxen.\n\nAnd the sons of Levi: Gershon, Kohath and Merari.\n' >herds.txt
+  expect 0 "retrieve add" retrieve "$model" store.db add king.txt herds.txt --part 30 "${ref[@]}"
+  contains out "herds.txt: 2 parts stored"
+  expect 0 "retrieve add, again" retrieve "$model" store.db add king.txt --part 30 "${ref[@]}"
+  contains out "king.txt: unchanged"
+  printf "And it's the king of Judah that came down.\n" >king.txt
+  expect 0 "retrieve add, changed" retrieve "$model" store.db add king.txt "${ref[@]}"
+  contains out "king.txt: 1 parts stored"
+  # What is stored is found at once: nothing is nearer to a part than the part.
+  expect 0 "retrieve find" retrieve "$model" store.db find "And the sons of Levi: Gershon, Kohath and Merari." --top 2 "${ref[@]}"
+  lines out 2
+  head -n 1 out | grep -q "^0.9.*herds.txt:2.And the sons of Levi" || fail "another part is nearer:"
+  expect 0 "retrieve find, near" retrieve "$model" store.db find six hundred sheep and a thousand camels --top 1 "${ref[@]}"
+  contains out "herds.txt:1.He had seven hundred"
+  expect 0 "retrieve ask" retrieve "$model" store.db ask "Who came down?" --max-tokens 8 --top 2 "${ref[@]}"
+  grep -q "^\[2\] .*.txt:[0-9]" out || fail "no sources:"
+  expect 3 "retrieve, other embeddings" retrieve "$model" store.db find x --pool last "${ref[@]}"
+  contains err "made with another pool: mean, not last"
+  expect 3 "retrieve, no database" retrieve "$model" verses find x "${ref[@]}"
+  contains err "verses: file is not a database"
+  expect 3 "retrieve from nothing" retrieve "$model" empty.db ask x "${ref[@]}"
+else
+  echo "not tried: retrieve, without lua-sql-sqlite3"
+fi
+LUA_CPATH=/nowhere/?.so expect 3 "retrieve without SQLite" retrieve "$model" other.db find x "${ref[@]}"
+contains err "install lua-sql-sqlite3"
+expect 2 "retrieve nothing" retrieve "$model" store.db find
+expect 2 "retrieve, unknown action" retrieve "$model" store.db lose x "${ref[@]}"
+
 exit $bad
