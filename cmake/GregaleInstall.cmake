@@ -21,7 +21,7 @@ install(DIRECTORY core/include/gregale/sdk DESTINATION ${CMAKE_INSTALL_INCLUDEDI
 install(FILES configs/models/breeze/breeze-q8_0.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale/models)
 install(FILES docs/backend-guide.md DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale)
 install(DIRECTORY sdk/walk DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale)
-install(DIRECTORY scripts/pipelines scripts/lib DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
+install(DIRECTORY scripts/pipelines DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
 
 configure_package_config_file(cmake/gregale-config.cmake.in ${PROJECT_BINARY_DIR}/gregale-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale

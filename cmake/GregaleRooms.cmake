@@ -61,9 +61,8 @@ function(gregale_room name)
     gregale_presets()
   elseif(name STREQUAL "script" AND sources)
     target_link_libraries(gregale_script PUBLIC PkgConfig::LUA gregale_plugins)
-    target_compile_definitions(gregale_script PRIVATE
-      GREGALE_SCRIPT_SOURCE_LIB="${PROJECT_SOURCE_DIR}/scripts/lib"
-      GREGALE_SCRIPT_LIB="${CMAKE_INSTALL_FULL_DATADIR}/gregale/lib")
+    file(GLOB modules CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/scripts/lib/*.lua)
+    gregale_embed(gregale_script gr_embedded_library ${PROJECT_SOURCE_DIR}/scripts/lib ${modules})
   elseif(name STREQUAL "engine" AND sources)
     # The engine asks for what was linked in by interface (gregale/linked/registry.h).
   endif()

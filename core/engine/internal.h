@@ -59,7 +59,7 @@ struct gr_model {
     gr_kv_cache_options cache_options;
     uint32_t chunk, page_tokens;
     uint32_t max_pages; // a sequence's page table holds so many; grows with the largest context
-    uint32_t logits_value;
+    uint32_t logits_value, hidden_value; // of the graph; GR_VALUE_NONE: it shows no hidden states
     gr_site *site;   // where new sessions live
     gr_site **sites; // every live one; borrowed
     uint32_t site_count;
@@ -103,6 +103,7 @@ struct gr_session {
     bool admitted, starved, marked; // of the step that is being prepared; see admission.h
     gr_logits_observer hook; // while scoring: gets the logits of every row
     void *hook_context;
+    bool hook_hidden;       // it gets the final hidden states, F32[dim], in their place
     uint64_t observed;      // positions whose logits the hook has had, or does not want
     uint32_t batch_rows;    // of the step in progress
     gr_session_stats stats;

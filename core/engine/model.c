@@ -24,15 +24,19 @@ static gr_status choose_chat_format(gr_model *model, const char *name, gr_error 
     return status;
 }
 
-static gr_status find_logits(gr_model *model, gr_error *error) {
-    for (uint32_t i = 0; i < gr_graph_output_count(model->graph); i++) {
-        const gr_graph_output *output = gr_graph_output_at(model->graph, i);
-        if (strcmp(output->name, "logits") == 0) {
-            model->logits_value = output->value;
-            return GR_OK;
-        }
-    }
-    return gr_fail(error, GR_ERROR_INTERNAL, "engine", "the graph has no output called logits");
+static uint32_t find_output(const gr_graph *graph, const char *name) {
+    for (uint32_t i = 0; i < gr_graph_output_count(graph); i++)
+        if (strcmp(gr_graph_output_at(graph, i)->name, name) == 0)
+            return gr_graph_output_at(graph, i)->value;
+    return GR_VALUE_NONE;
+}
+
+static gr_status find_outputs(gr_model *model, gr_error *error) {
+    model->logits_value = find_output(model->graph, "logits");
+    model->hidden_value = find_output(model->graph, "hidden");
+    return model->logits_value != GR_VALUE_NONE
+               ? GR_OK
+               : gr_fail(error, GR_ERROR_INTERNAL, "engine", "the graph has no output called logits");
 }
 
 static gr_status open_source(gr_model *model, const char *path, const gr_model_options *options, gr_error *error) {
@@ -48,7 +52,7 @@ static gr_status open_source(gr_model *model, const char *path, const gr_model_o
         status = choose_chat_format(model, options->chat_format, error);
     if (status == GR_OK)
         status = gr_model_source_graph(model->source, &model->graph, error);
-    return status == GR_OK ? find_logits(model, error) : status;
+    return status == GR_OK ? find_outputs(model, error) : status;
 }
 
 static gr_status join_engine(gr_model *model, gr_error *error) {

@@ -99,18 +99,29 @@ static gr_status run_segment(gr_site *site, gr_bucket *bucket, uint32_t index, g
     return status;
 }
 
+static const float *output_row(const gr_bucket *bucket, uint32_t value, uint32_t row, uint32_t width) {
+    const char *rows = (const char *)bucket->arena + gr_plan_offset(bucket->plan, value);
+    return (const float *)(const void *)rows + (size_t)row * width;
+}
+
+static void show(const gr_model *model, const gr_bucket *bucket, gr_session *session, uint64_t position, uint32_t output) {
+    const gr_hparams *h = &model->source->hparams;
+    uint32_t width = session->hook_hidden ? h->dim : h->vocab;
+    uint32_t value = session->hook_hidden ? model->hidden_value : model->logits_value;
+    session->hook(session->hook_context, position, output_row(bucket, value, output, width), width);
+    session->observed = position + 1;
+}
+
 static void hand_out(gr_model *model, gr_bucket *bucket, gr_session *session, uint32_t *output) {
     uint32_t vocab = model->source->hparams.vocab;
-    const float *logits = (const float *)(const void *)((const char *)bucket->arena + gr_plan_offset(bucket->plan, model->logits_value));
     uint64_t begin = session->pages.length;
     for (uint32_t r = 0; r < session->batch_rows; r++) {
         if (!wants_logits(session, begin + r))
             continue;
-        const float *row = logits + (size_t)(*output)++ * vocab;
-        if (session->hook && begin + r >= session->observed) {
-            session->hook(session->hook_context, begin + r, row, vocab);
-            session->observed = begin + r + 1;
-        }
+        const float *row = output_row(bucket, model->logits_value, *output, vocab);
+        if (session->hook && begin + r >= session->observed)
+            show(model, bucket, session, begin + r, *output);
+        (*output)++;
         if (begin + r + 1 == session->tokens.count) {
             memcpy(session->logits, row, vocab * sizeof *row);
             session->logits_behind = begin + r + 1;

@@ -116,6 +116,10 @@ const char *gr_arg_name(lua_State *L, int index, const char *function,
 int32_t *gr_arg_tokens(lua_State *L, int index, const char *function, const char *argument,
                        size_t *out_count);
 
+// ---- library.c
+// Puts the modules of scripts/lib into package.preload.
+void gr_script_add_library(lua_State *L);
+
 // ---- json.c
 // Pushes the value at `index` as JSON text, a schema's properties in a fixed order. Raises.
 void gr_json_push(lua_State *L, int index, const char *function, const char *argument);
@@ -137,6 +141,9 @@ void gr_logits_push(lua_State *L, int session_index, const float *logits, uint32
 // Encodes turns that are not in the token log yet. Raises.
 void gr_session_ready(lua_State *L, const char *function, gr_session_box *box);
 void gr_push_tokens(lua_State *L, const int32_t *tokens, size_t count);
+// The text or list of tokens at `index` as a continuation of the session, in a new userdata left on the stack. Raises.
+const int32_t *gr_session_continuation(lua_State *L, const char *function, gr_session_box *box, int index,
+                                       size_t *out_count);
 // Where tool calls come from: those of a turn, or of an answer.
 typedef struct gr_call_source {
     gr_status (*get)(const struct gr_call_source *source, uint32_t index,
@@ -154,6 +161,7 @@ int gr_lua_session_generate(lua_State *L);
 int gr_lua_session_stream(lua_State *L);
 int gr_lua_session_choose(lua_State *L);
 int gr_lua_session_score(lua_State *L);
+int gr_lua_session_embed(lua_State *L);
 int gr_lua_session_move(lua_State *L);
 int gr_lua_model_move(lua_State *L);
 int gr_lua_on_device_event(lua_State *L);

@@ -29,6 +29,17 @@ static int32_t *continuation(lua_State *L, const char *function, gr_session_box 
     return tokens;
 }
 
+const int32_t *gr_session_continuation(lua_State *L, const char *function, gr_session_box *box, int index,
+                                       size_t *out_count) {
+    size_t bytes;
+    if (lua_type(L, index) == LUA_TTABLE)
+        return gr_arg_tokens(L, index, function, "tokens", out_count);
+    if (lua_type(L, index) != LUA_TSTRING)
+        gr_arg_fail(L, function, "text", "a string or a list of tokens", index);
+    const char *text = lua_tolstring(L, index, &bytes);
+    return continuation(L, function, box, text, bytes, out_count);
+}
+
 // Scores tokens; returns the sum over those that have a probability. Pushes a userdata with one
 // each.
 static double score_tokens(lua_State *L, const char *function, gr_session_box *box,
@@ -55,18 +66,11 @@ static double score_tokens(lua_State *L, const char *function, gr_session_box *b
 // session:score(text | tokens) -> sum, log-probabilities, tokens
 int gr_lua_session_score(lua_State *L) {
     gr_session_box *box = gr_session_self(L, FUNCTION);
-    size_t count, bytes;
-    int32_t *tokens;
+    size_t count;
     double *each;
     lua_settop(L, 2);
     gr_session_ready(L, FUNCTION, box);
-    if (lua_type(L, 2) == LUA_TTABLE)
-        tokens = gr_arg_tokens(L, 2, FUNCTION, "tokens", &count);
-    else if (lua_type(L, 2) == LUA_TSTRING) {
-        const char *text = lua_tolstring(L, 2, &bytes);
-        tokens = continuation(L, FUNCTION, box, text, bytes, &count);
-    } else
-        return gr_arg_fail(L, FUNCTION, "text", "a string or a list of tokens", 2);
+    const int32_t *tokens = gr_session_continuation(L, FUNCTION, box, 2, &count);
     double sum = score_tokens(L, FUNCTION, box, tokens, count, &each);
     lua_pushnumber(L, sum);
     lua_createtable(L, (int)count, 0);

@@ -30,21 +30,6 @@ static int collect_script(lua_State *L) {
     return 0;
 }
 
-// Puts `folder`/?.lua at the end of package.path, if the folder exists.
-static void add_path(lua_State *L, const char *folder) {
-    if (access(folder, R_OK | X_OK) != 0)
-        return;
-    lua_getglobal(L, "package");
-    if (lua_istable(L, -1)) {
-        lua_getfield(L, -1, "path");
-        const char *path = lua_isstring(L, -1) ? lua_tostring(L, -1) : "";
-        lua_pushfstring(L, "%s;%s/?.lua;%s/?/init.lua", path, folder, folder);
-        lua_setfield(L, -3, "path");
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-}
-
 static void make_script(lua_State *L) {
     gr_script *script = lua_newuserdatauv(L, sizeof *script, 0);
     *script = (gr_script){
@@ -77,12 +62,7 @@ gr_script *gr_script_open(lua_State *L) {
     lua_pushcfunction(L, luaopen_gregale);
     lua_setfield(L, -2, "gregale");
     lua_pop(L, 1);
-#ifdef GREGALE_SCRIPT_SOURCE_LIB
-    add_path(L, GREGALE_SCRIPT_SOURCE_LIB);
-#endif
-#ifdef GREGALE_SCRIPT_LIB
-    add_path(L, GREGALE_SCRIPT_LIB);
-#endif
+    gr_script_add_library(L);
     return gr_script_get(L);
 }
 

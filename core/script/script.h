@@ -12,9 +12,10 @@
 // What the module keeps for one Lua state: the engine, and who runs now. Owned by the state.
 typedef struct gr_script gr_script;
 
-// Makes `require "gregale"` work in `L` (standard libraries opened already) and adds the project's
-// Lua modules to package.path. Returns the state's gr_script, valid until lua_close. Raises a Lua
-// error when out of memory; calling it again returns the same.
+// Makes `require "gregale"` work in `L` (standard libraries opened already), and `require
+// "gregale.NAME"` for the modules of scripts/lib, which are compiled in. Returns the state's
+// gr_script, valid until lua_close. Raises a Lua error when out of memory; calling it again
+// returns the same.
 gr_script *gr_script_open(lua_State *L);
 
 // The module's opener, as Lua's require calls it: pushes the module table and returns 1.

@@ -286,6 +286,7 @@ void gr_session_type(lua_State *L) {
                                        {"stream", gr_lua_session_stream},
                                        {"choose", gr_lua_session_choose},
                                        {"score", gr_lua_session_score},
+                                       {"embed", gr_lua_session_embed},
                                        {"move", gr_lua_session_move},
                                        {"device", device},
                                        {"save", gr_lua_session_save},

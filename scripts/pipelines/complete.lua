@@ -1,15 +1,23 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
--- Continues a text. Usage: gregale script complete.lua MODEL.gguf TEXT [MAX TOKENS]
-local gregale = require "gregale"
+local command = require "gregale.command"
 
-local path, text = arg[1], arg[2]
-if not text then error("usage: gregale script complete.lua MODEL.gguf TEXT [MAX TOKENS]", 0) end
-local session = gregale.load(path):session():append(text)
+local options = command.arguments([[
+Usage: gregale script complete.lua MODEL.gguf TEXT [OPTION...]
+Writes the text (- for standard input) and goes on with it.
 
-io.write(text)
-for piece in session:stream{ max_tokens = tonumber(arg[3]) or 100 } do
-  io.write(piece)
-  io.flush()
+  --max-tokens N    most tokens that are added (default 100)
+  --temperature X   of the sampler (default 0.8)
+  --seed N          of the sampler (default 1)
+  --stop TEXT       ends the answer; it is not written
+  --device NAME     where the model runs (default auto)]], arg)
+
+local text = options.text == "-" and command.read("-") or options.text
+local session = command.load(options.model, options):session():append(text)
+
+command.write(text)
+for piece in session:stream{ max_tokens = options.max_tokens, temperature = options.temperature, seed = options.seed,
+  stop = options.stop, raw = true } do
+  command.write(piece)
 end
-print()
+command.write("\n")

@@ -1,11 +1,12 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
--- A tour in one page: a streamed answer, a fork that answers two questions from one shared prefix,
--- a choice by likelihood, and what it ran on. Usage: gregale script quickstart.lua MODEL.gguf
-local gregale = require "gregale"
+local gregale, command = require "gregale", require "gregale.command"
 
-local path = arg[1] or error("usage: gregale script quickstart.lua MODEL.gguf", 0)
-local model = gregale.load{ path, device = "auto" }
+local path = command.arguments([[
+Usage: gregale script quickstart.lua MODEL.gguf
+A tour in one page: a streamed answer, a fork that answers two questions from one shared prefix, a choice by likelihood,
+and what it ran on.]], arg).model
+local model = command.load(path)
 local info = model:info()
 local chats = info.chat_format ~= "" -- else a base model, which continues plain text
 

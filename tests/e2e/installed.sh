@@ -27,6 +27,7 @@ LD_LIBRARY_PATH=$lib "$work/cmake/embed" "$model"
 echo "command:"
 "$root/bin/gregale" --version
 "$root/bin/gregale" devices | grep -q '^ref '
+(cd / && "$root/bin/gregale" script "$root/share/gregale/pipelines/complete.lua" "$model" "And" --max-tokens 2 | grep -q '^And')
 
 echo "exports:"
 bad=$(nm -D --defined-only "$lib/libgregale.so" | awk '{print $3}' | grep -vE '^gr_' || true)

@@ -294,6 +294,13 @@ gr_status gr_session_append_scored(gr_session *session, const int32_t *tokens, s
 gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,
                            gr_error *error);
 
+typedef enum gr_pool { GR_POOL_MEAN, GR_POOL_LAST } gr_pool;
+// Embedding of `count` tokens, at least one, as a continuation: their final hidden states (behind the last norm), the
+// mean of all or the last one's, F32[dim of gr_model_info]; the session is left as it was. UNSUPPORTED when the model's
+// graph shows none.
+gr_status gr_session_embed(gr_session *session, const int32_t *tokens, size_t count, gr_pool pool, float *out_embedding,
+                           gr_error *error);
+
 typedef struct gr_session_stats {
     uint32_t struct_size;
     uint32_t reserved;

@@ -158,6 +158,11 @@ static void moves(void **state) {
     run_file("moves.lua");
 }
 
+static void library(void **state) {
+    (void)state;
+    run_file("library.lua");
+}
+
 // ---- Running files
 
 static char *write_script(const char *text) {
@@ -257,6 +262,7 @@ int main(void) {
         cmocka_unit_test(constraints),
         cmocka_unit_test(snapshots),
         cmocka_unit_test(moves),
+        cmocka_unit_test(library),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),
         cmocka_unit_test(a_missing_file_is_said),

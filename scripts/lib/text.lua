@@ -1,0 +1,63 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Texts: trimmed, split, cut into parts that fit a model.
+local text = {}
+
+function text.trim(s)
+  return s:match("^%s*(.-)%s*$")
+end
+
+-- One line: every run of white space becomes a space.
+function text.line(s)
+  return text.trim((s:gsub("%s+", " ")))
+end
+
+-- "a, b" -> { "a", "b" }
+function text.list(s)
+  local list = {}
+  for word in s:gmatch("[^,]+") do
+    if word:find("%S") then list[#list + 1] = text.trim(word) end
+  end
+  return list
+end
+
+-- Pieces that end where a paragraph, line, sentence or word does; together they are `s`.
+local borders = { "\n%s*\n%s*()", "\n()", "[.!?]['\")]*%s+()", "%s+()" }
+local function pieces(s, border)
+  local list, from = {}, 1
+  for to in s:gmatch(border) do
+    list[#list + 1] = s:sub(from, to - 1)
+    from = to
+  end
+  if from <= #s then list[#list + 1] = s:sub(from) end
+  return list
+end
+
+-- Parts of at most `size` tokens, cut at the largest borders that allow it; together they are `s`. A single word that is
+-- longer stays whole.
+function text.parts(model, s, size, level)
+  level = level or 1
+  if #model:tokenize(s) <= size or not borders[level] then return s ~= "" and { s } or {} end
+  local parts, held, count = {}, {}, 0
+  local function flush() -- tokens of pieces do not quite add up: what is too long in one goes into the next part
+    while held[1] do
+      local last = #held
+      while last > 1 and #model:tokenize(table.concat(held, "", 1, last)) > size do last = last - 1 end
+      parts[#parts + 1] = table.concat(held, "", 1, last)
+      held = table.move(held, last + 1, #held, 1, {})
+    end
+    count = 0
+  end
+  for _, piece in ipairs(pieces(s, borders[level])) do
+    local tokens = #model:tokenize(piece)
+    if count + tokens > size then flush() end
+    if tokens > size then
+      for _, part in ipairs(text.parts(model, piece, size, level + 1)) do parts[#parts + 1] = part end
+    else
+      held[#held + 1], count = piece, count + tokens
+    end
+  end
+  flush()
+  return parts
+end
+
+return text

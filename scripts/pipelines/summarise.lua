@@ -1,0 +1,42 @@
+#!/usr/bin/env -S gregale script
+-- SPDX-License-Identifier: Apache-2.0
+local gregale, command, progress = require "gregale", require "gregale.command", require "gregale.progress"
+local prompt, text = require "gregale.prompt", require "gregale.text"
+
+local options = command.arguments([[
+Usage: gregale script summarise.lua MODEL.gguf FILE [OPTION...]
+Summarises a text of any length (- for standard input): its parts side by side, then the summaries together, until one
+part is left. All parts are read behind one prefix that is evaluated once.
+
+  --part N          most tokens of a part (default 1000)
+  --max-tokens N    most tokens of a summary (default 120)
+  --temperature X   of the sampler; 0 takes the likeliest token (default 0)
+  --seed N          of the sampler (default 1)
+  --concurrency N   parts at once (default 8)
+  --device NAME     where the model runs (default auto)]], arg)
+
+local content = command.read(options.file)
+local model = command.load(options.model, options)
+local prefix = prompt.prepare(model, "I will show you a part of a text. Answer with a summary of it in two sentences.")
+
+local function summary(part, number)
+  local fork <close> = prompt.ask(model, prefix:fork(), text.trim(part), "Summary:")
+  return text.line(fork:generate{ max_tokens = options.max_tokens, temperature = options.temperature,
+    seed = options.seed + number, stop = not prompt.chats(model) and "\n" or nil })
+end
+
+local size = options.part
+repeat
+  local parts = text.parts(model, content, size)
+  if #parts == 0 then command.fail(3, "%s: there is nothing to summarise", options.file) end
+  local bar <close> = progress(#parts, "parts")
+  local summaries = gregale.map(parts, function(part, number)
+    local result = summary(part, number)
+    bar:step()
+    return result
+  end, { concurrency = math.max(options.concurrency, 1) })
+  local before = #content
+  content = table.concat(summaries, "\n")
+  if #content >= before then size = size * 2 end -- no shorter: in fewer parts, so that it ends
+until #parts == 1
+command.write(content, "\n")
