@@ -120,6 +120,9 @@ int32_t *gr_arg_tokens(lua_State *L, int index, const char *function, const char
 // Pushes the value at `index` as JSON text, a schema's properties in a fixed order. Raises.
 void gr_json_push(lua_State *L, int index, const char *function, const char *argument);
 
+// ---- json_read.c
+int gr_lua_from_json(lua_State *L);
+
 // ---- the types
 void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta);
 void gr_model_type(lua_State *L);
