@@ -17,6 +17,7 @@
 #define GR_LUA_SESSION "gregale.session"
 #define GR_LUA_REQUEST "gregale.stream"
 #define GR_LUA_LOGITS "gregale.logits"
+#define GR_LUA_EMPTY_LIST "gregale.list"
 
 struct gr_script {
     lua_State *main;

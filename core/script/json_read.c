@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // json_read.c: gregale.from_json(text): JSON as a Lua value. null is gregale.null; of members that bear one name the
-// last counts; objects and lists are both tables.
+// last counts; objects and lists are both tables, and a metatable tells an empty list.
 #include <jansson.h>
 
 #include "script/internal.h"
@@ -42,6 +42,10 @@ static void push_list(lua_State *L, const json_t *list) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         push_value(L, json_array_get(list, i));
         lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    if (!json_array_size(list)) {
+        luaL_newmetatable(L, GR_LUA_EMPTY_LIST);
+        lua_setmetatable(L, -2);
     }
 }
 
