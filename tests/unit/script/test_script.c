@@ -139,6 +139,11 @@ static void schemas(void **state) {
     run_file("schemas.lua");
 }
 
+static void guards(void **state) {
+    (void)state;
+    run_file("guards.lua");
+}
+
 static void snapshots(void **state) {
     (void)state;
     run_file("snapshots.lua");
@@ -264,6 +269,7 @@ int main(void) {
         cmocka_unit_test(tools),
         cmocka_unit_test(tool_loop),
         cmocka_unit_test(schemas),
+        cmocka_unit_test(guards),
         cmocka_unit_test(branches),
         cmocka_unit_test(memory),
         cmocka_unit_test(steering),
