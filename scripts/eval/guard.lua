@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: Apache-2.0
--- What guardrails cost: the same answer bare and under each judge, in turn, so that what else the machine does falls on
--- all alike. Prints medians, and ratios to the bare answer of the same round.
+-- What guardrails cost: the same answer bare and under each judge, in turn, in processor time of one thread, so that what
+-- else the machine does counts little. Prints medians, and ratios to the bare answer of the same round.
 -- Usage: gregale script guard.lua MODEL.gguf [ROUNDS] [TOKENS]
 local gregale = require "gregale"
 local guard = require "gregale.guard"
 
 local path = arg[1] or error("usage: gregale script guard.lua MODEL.gguf [ROUNDS] [TOKENS]", 0)
 local rounds, tokens = tonumber(arg[2]) or 9, tonumber(arg[3]) or 96
+gregale.configure{ threads = 1 }
 local model = gregale.load(path)
 local chats = model:info().chat_format ~= ""
 
@@ -40,13 +41,13 @@ local kinds = {
 local function run(judges)
   local session <close> = base:fork()
   local options = { max_tokens = tokens, temperature = 0, ignore_end = true }
-  local began, first, text, report = gregale.clock(), nil, {}, nil
+  local began, first, text = os.clock(), nil, {}
   local stream = judges and guard.stream(session, judges, options) or session:stream(options)
   for piece in stream do
-    first = first or gregale.clock() - began
+    first = first or os.clock() - began
     text[#text + 1] = piece
   end
-  return { seconds = gregale.clock() - began, first = first, text = table.concat(text), report = judges and stream:report() }
+  return { seconds = os.clock() - began, first = first, text = table.concat(text), report = judges and stream:report() }
 end
 
 local function median(list)

@@ -99,7 +99,7 @@ function guard.classifier(options)
     if chance < threshold then return end
     local text = with
     if action ~= "stop" then text = replace(unit, with or MARK, context) end
-    return { action = action, text = text, reason = ("%s: %.0f %%"):format(catch, 100 * chance) }
+    return { action = action, text = text, reason = ("%s: %.0f %%"):format(catch, 100 * chance), chance = chance }
   end
   return { name = options.name or "classifier", judge = judge }
 end
@@ -138,7 +138,7 @@ local function pass(judges, unit, context, report)
       local stops = verdict.action == "stop"
       local after = verdict.text or ""
       table.insert(report.caught, { unit = report.units, judge = one.name, action = verdict.action, reason = verdict.reason,
-                                    before = unit, after = after })
+                                    chance = verdict.chance, before = unit, after = after })
       unit = after
       if stops then return unit, true end
     end
@@ -222,7 +222,6 @@ function stream:__call()
       local text, stopped = pass(self.judges, unit, self.context, self.record)
       if stopped then
         self.held, self.ended, self.record.stopped = "", true, true
-        self.source:cancel()
       end
       if text ~= "" then
         table.insert(self.shown, text)

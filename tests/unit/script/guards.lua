@@ -130,10 +130,11 @@ end
 local by_hand = fresh()
 by_hand:assistant("Call me. "):user(QUESTION)
 local chance = select(3, by_hand:choose{ "yes", "no" })[1]
-shown, report = guarded{ classifier{ threshold = chance - 1e-3 } }
+shown, report = guarded{ classifier{ threshold = chance * 0.98 } }
 same(shown, "Sorry."); same(report.caught[1].reason, ("yes: %.0f %%"):format(100 * chance)); same(report.caught[1].judge, "classifier")
+support.near(report.caught[1].chance, chance, chance * 0.01)
 assert(report.judge_seconds.classifier > 0)
-shown, report = guarded({ classifier{ threshold = chance + 1e-3 } }, nil, "Call me.")
+shown, report = guarded({ classifier{ threshold = chance * 1.02 } }, nil, "Call me.")
 same(shown, "Call me."); same(#report.caught, 0)
 same(guarded{ classifier{ threshold = 0, action = "redact" } }, "Sorry. Sorry. Sorry.\nSorry.")
 same(guarded{ classifier{ threshold = 0, action = "rewrite", with = function(unit) return unit:upper():match("%S+") end } }, "CALL MY BYE!\nNOW")
@@ -143,9 +144,10 @@ judge:user("You judge manners."):assistant("Show me.")
 local turns = #judge:turns()
 local other = judge:fork()
 other:user("Call me. \n" .. QUESTION)
-chance = select(3, other:choose{ "no", "yes" })[1]
-shown, report = guarded{ guard.classifier{ session = judge, question = QUESTION, options = { "no", "yes" }, threshold = chance - 1e-3 } }
-same(shown, ""); same(report.caught[1].reason, ("no: %.0f %%"):format(100 * chance)); same(#judge:turns(), turns)
+chance = select(3, other:choose{ "no", "yes" })[2]
+shown, report = guarded{ guard.classifier{ session = judge, question = QUESTION, options = { "no", "yes" }, catch = "yes", threshold = chance * 0.98 } }
+same(shown, ""); same(report.caught[1].reason, ("yes: %.0f %%"):format(100 * chance)); same(#judge:turns(), turns)
+support.near(report.caught[1].chance, chance, chance * 0.01)
 same(guarded{ classifier{ session = judge, question = "Rude: {text}?", threshold = 1.1 } }, ANSWER)
 -- A fork of a long conversation evaluates the question, not the conversation.
 local long = model:session()
