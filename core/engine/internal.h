@@ -150,6 +150,7 @@ struct gr_request {
     gr_speculation *speculation;
     uint32_t guessed, guessed_right;
     gr_chat calls;          // one message, when the answer holds tool calls: ours to keep
+    bool calls_wrong;       // something stands where calls do that is none: `error` says what
     bool chat_turn;         // the answer becomes an assistant turn
     uint64_t start_ns, first_ns, end_ns;
 };

@@ -175,8 +175,9 @@ static void record_turn(gr_request *request) {
     size_t turns = session->chat.count;
     bool found = false;
     if (session->chat.tools && format && format->parse_tool_calls && !session->encode_turns)
-        format->parse_tool_calls(session->model->tokenizer, request->tokens.data, request->tokens.count, &session->chat,
-                                 &found, &request->error);
+        request->calls_wrong = format->parse_tool_calls(session->model->tokenizer, request->tokens.data,
+                                                        request->tokens.count, &session->chat, &found,
+                                                        &request->error) != GR_OK;
     if (found && session->chat.count > turns) {
         const gr_message *message = &session->chat.messages[turns];
         gr_chat_add_tool_calls(&request->calls, (gr_str){"", 0}, message->tool_calls, message->tool_call_count,
@@ -431,6 +432,7 @@ gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_in
                             .rewinds = request->rewinds,
                             .guessed = request->guessed,
                             .guessed_right = request->guessed_right,
+                            .tool_error = request->calls_wrong ? request->error.message : NULL,
                             .prefill_seconds = (double)(first - request->start_ns) * 1e-9,
                             .decode_seconds = (double)(end - first) * 1e-9};
     memcpy(out_info, &info, size < sizeof info ? size : sizeof info);

@@ -30,6 +30,24 @@ gr_status gr_session_tool_result(gr_session *session, const char *call_id, const
     return gr_chat_add_tool_result(&session->chat, call_id, name, (gr_str){text, bytes}, error);
 }
 
+gr_status gr_session_tool_calls(gr_session *session, const char *text, size_t bytes, const gr_tool_call_info *calls,
+                                uint32_t count, gr_error *error) {
+    gr_status status = check_format(session, error);
+    if (status != GR_OK)
+        return status;
+    gr_tool_call *copy = calloc((size_t)count + 1, sizeof *copy);
+    if (!copy)
+        return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for tool calls");
+    for (uint32_t i = 0; i < count; i++) // only read
+        copy[i] = (gr_tool_call){.id = (char *)(uintptr_t)calls[i].id,
+                                 .name = (char *)(uintptr_t)calls[i].name,
+                                 .arguments = (char *)(uintptr_t)calls[i].arguments};
+    session->turns_applied = 0;
+    status = gr_chat_add_tool_calls(&session->chat, (gr_str){text, bytes}, copy, count, error);
+    free(copy);
+    return status;
+}
+
 gr_status gr_session_tools(gr_session *session, const char *json, gr_error *error) {
     session->turns_applied = 0;
     return gr_chat_set_tools(&session->chat, (gr_str){json, json ? strlen(json) : 0}, error);

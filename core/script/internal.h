@@ -17,6 +17,7 @@
 #define GR_LUA_SESSION "gregale.session"
 #define GR_LUA_REQUEST "gregale.stream"
 #define GR_LUA_LOGITS "gregale.logits"
+#define GR_LUA_EMPTY_LIST "gregale.list"
 
 struct gr_script {
     lua_State *main;
@@ -123,6 +124,9 @@ void gr_script_add_library(lua_State *L);
 // ---- json.c
 // Pushes the value at `index` as JSON text, a schema's properties in a fixed order. Raises.
 void gr_json_push(lua_State *L, int index, const char *function, const char *argument);
+
+// ---- json_read.c
+int gr_lua_from_json(lua_State *L);
 
 // ---- the types
 void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta);

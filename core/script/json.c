@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // json.c: a Lua value as JSON text, for schemas. A table's order is not its writer's, and the order of properties
 // is that of the answer: so members come sorted, but those of `properties` that the schema requires come first, in
-// the order of `required`. An empty table is an object, except under keywords that take a list.
+// the order of `required`, and so does `type`, as in the definitions of tools that models were trained on. An empty
+// table is an object, except under keywords that take a list.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,16 @@ static bool takes_list(const char *key) {
     return false;
 }
 
+// Whether gregale.from_json made it of an empty list.
+static bool is_empty_list(lua_State *L, int index) {
+    if (!lua_getmetatable(L, index))
+        return false;
+    luaL_getmetatable(L, GR_LUA_EMPTY_LIST);
+    bool same = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return same;
+}
+
 static int by_rank(const void *a, const void *b) {
     const member *x = a, *y = b;
     if (x->rank != y->rank)
@@ -105,7 +116,8 @@ static void add_members(writer *w, int index, lua_Integer count, int order, int 
             luaL_error(L, "%s: %s: expected a list, or a table of named fields, got both", w->function, w->argument);
         member *one = &members[at++];
         one->key = lua_tolstring(L, -2, &one->size);
-        one->rank = rank_of(L, order, lua_gettop(L) - 1);
+        bool type = !order && one->size == 4 && memcmp(one->key, "type", 4) == 0;
+        one->rank = type ? 0 : rank_of(L, order, lua_gettop(L) - 1);
     }
     qsort(members, (size_t)count, sizeof *members, by_rank);
     add(w, "{");
@@ -134,7 +146,7 @@ static void add_table(writer *w, int index, const char *key, int required, int d
         count++;
     if (length && length == count)
         add_list(w, index, length, depth + 1);
-    else if (!count && takes_list(key))
+    else if (!count && (takes_list(key) || is_empty_list(L, index)))
         add(w, "[]");
     else
         add_members(w, index, count, required, depth + 1);

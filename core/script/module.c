@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/os.h"
 #include "script/internal.h"
 
 #define FUNCTION "gregale.configure"
@@ -204,6 +205,17 @@ static int load(lua_State *L) {
 
 // ---- The module
 
+static int to_json(lua_State *L) {
+    luaL_checkany(L, 1);
+    gr_json_push(L, 1, "gregale.to_json", "value");
+    return 1;
+}
+
+static int clock_seconds(lua_State *L) {
+    lua_pushnumber(L, (double)gr_os_now_ns() * 1e-9);
+    return 1;
+}
+
 void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta) {
     if (!luaL_newmetatable(L, type)) {
         lua_pop(L, 1);
@@ -223,9 +235,9 @@ void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const
 int luaopen_gregale(lua_State *L) {
     static const luaL_Reg functions[] = {
         {"configure", configure}, {"devices", devices},          {"why", why},
-        {"load", load},           {"parallel", gr_lua_parallel},
-        {"map", gr_lua_map},
-        {"on_device_event", gr_lua_on_device_event},         {NULL, NULL}};
+        {"load", load},           {"parallel", gr_lua_parallel}, {"map", gr_lua_map},
+        {"to_json", to_json},     {"from_json", gr_lua_from_json},
+        {"clock", clock_seconds}, {"on_device_event", gr_lua_on_device_event}, {NULL, NULL}};
     gr_script_open(L);
     gr_model_type(L);
     gr_session_type(L);

@@ -122,6 +122,10 @@ void gr_request_push_info(lua_State *L, const gr_request_box *box) {
     set_whole(L, "seed", info.seed);
     gr_push_tool_calls(L, &(gr_call_source){call_of_answer, box, 0});
     lua_setfield(L, -2, "tool_calls");
+    if (info.tool_error) {
+        lua_pushstring(L, info.tool_error);
+        lua_setfield(L, -2, "tool_error");
+    }
     set_number(L, "prefill_seconds", info.prefill_seconds);
     set_number(L, "decode_seconds", info.decode_seconds);
     gr_push_tokens(L, info.tokens, info.generated_tokens);

@@ -250,6 +250,13 @@ static int device(lua_State *L) {
     return 1;
 }
 
+static int model(lua_State *L) {
+    gr_session_box *box = gr_session_self(L, "session:model");
+    gr_model_box *model = gr_model_new(L);
+    model->model = gr_model_retain(gr_session_model(box->session));
+    return 1;
+}
+
 static int close_session(lua_State *L) {
     gr_session_box *box = luaL_checkudata(L, 1, GR_LUA_SESSION);
     gr_session *session = box->session;
@@ -289,6 +296,7 @@ void gr_session_type(lua_State *L) {
                                        {"embed", gr_lua_session_embed},
                                        {"move", gr_lua_session_move},
                                        {"device", device},
+                                       {"model", model},
                                        {"save", gr_lua_session_save},
                                        {"close", close_session},
                                        {NULL, NULL}};

@@ -24,8 +24,48 @@ static int add_user(lua_State *L) {
     return add_turn(L, "session:user", GR_CHAT_USER);
 }
 
+// The calls of the list at `list`, in a userdata left on the stack; its texts are the list's.
+static gr_tool_call_info *read_calls(lua_State *L, const char *function, int list, uint32_t *out_count) {
+    static const char *const known[] = {"id", "name", "arguments", NULL};
+    if (lua_type(L, list) != LUA_TTABLE)
+        gr_arg_fail(L, function, "tool_calls", "a list of calls", list);
+    lua_Unsigned count = lua_rawlen(L, list);
+    if (!count || count > 1000)
+        luaL_error(L, "%s: tool_calls: expected 1 to 1000 calls, got %I", function, (lua_Integer)count);
+    gr_tool_call_info *calls = lua_newuserdatauv(L, (size_t)count * sizeof *calls, 0);
+    for (lua_Unsigned i = 0; i < count; i++) {
+        lua_rawgeti(L, list, (lua_Integer)i + 1);
+        if (lua_type(L, -1) != LUA_TTABLE)
+            gr_arg_fail(L, function, "tool_calls", "tables with name, arguments and id", -1);
+        gr_args call = gr_args_open(L, lua_gettop(L), function, known);
+        calls[i] = (gr_tool_call_info){.struct_size = sizeof *calls,
+                                       .id = gr_args_text(&call, "id", NULL),
+                                       .name = gr_args_text(&call, "name", NULL),
+                                       .arguments = gr_args_text(&call, "arguments", NULL)};
+        lua_pop(L, 1);
+    }
+    *out_count = (uint32_t)count;
+    return calls;
+}
+
+// session:assistant(text [, {tool_calls = {{name =, arguments =, id =}, ...}}])
 static int add_assistant(lua_State *L) {
-    return add_turn(L, "session:assistant", GR_CHAT_ASSISTANT);
+    static const char function[] = "session:assistant";
+    static const char *const known[] = {"tool_calls", NULL};
+    gr_session_box *box = gr_session_self(L, function);
+    gr_args args = gr_args_open(L, 3, function, known);
+    gr_error error;
+    size_t bytes;
+    uint32_t count;
+    gr_error_init(&error);
+    if (!gr_args_push(&args, "tool_calls"))
+        return add_turn(L, function, GR_CHAT_ASSISTANT);
+    const char *text = gr_arg_text(L, 2, function, "text", &bytes);
+    const gr_tool_call_info *calls = read_calls(L, function, lua_gettop(L), &count);
+    if (gr_session_tool_calls(box->session, text, bytes, calls, count, &error) != GR_OK)
+        return gr_raise(L, function, &error);
+    lua_settop(L, 1);
+    return 1;
 }
 
 // session:tool(text [, {id = ..., name = ...}])

@@ -235,6 +235,9 @@ typedef struct gr_tool_call_info {
 // Call `index` of turn `turn`, borrowed until the turns change; OUT_OF_RANGE when there is none.
 gr_status gr_session_turn_tool_call(const gr_session *session, uint32_t turn, uint32_t index,
                                     gr_tool_call_info *out_info);
+// An assistant turn that calls functions, as if the model had written it. `arguments` NULL: none.
+gr_status gr_session_tool_calls(gr_session *session, const char *text, size_t bytes,
+                                const gr_tool_call_info *calls, uint32_t count, gr_error *error);
 // Drops the turns from `index` on.
 gr_status gr_session_turns_truncate(gr_session *session, uint32_t index, gr_error *error);
 // Encodes the turns now, so that the tokens can be looked at or evaluated.
@@ -466,6 +469,7 @@ typedef struct gr_request_info {
     uint32_t top_tokens;
     uint32_t rewinds;                 // because of banned strings
     uint32_t guessed, guessed_right;  // tokens
+    const char *tool_error;           // why what was written as calls is none; NULL: nothing was; borrowed
 } gr_request_info;
 gr_status gr_request_info_get(const gr_request *request, gr_request_info *out_info);
 // Call `index` of the answer, borrowed until the request is released; OUT_OF_RANGE when there is none.

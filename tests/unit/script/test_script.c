@@ -39,7 +39,8 @@ static int make_models(void **state) {
                                         "ing", "\u2581king", "on",        "er"};
     static const char *const controls[] = {
         "[INST]",          "[/INST]",           "[TOOL_CALLS]",       "[TOOL_RESULTS]",
-        "[/TOOL_RESULTS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"};
+        "[/TOOL_RESULTS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
+        "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",  "[TOOL_CONTENT]"};
     (void)state;
     return save_model(model_path, "ascii", words, sizeof words / sizeof words[0]) &&
                    save_model(tool_model_path, "tools", controls,
@@ -126,6 +127,21 @@ static void lifetimes(void **state) {
 static void tools(void **state) {
     (void)state;
     run_file("tools.lua");
+}
+
+static void tool_loop(void **state) {
+    (void)state;
+    run_file("tool_loop.lua");
+}
+
+static void schemas(void **state) {
+    (void)state;
+    run_file("schemas.lua");
+}
+
+static void guards(void **state) {
+    (void)state;
+    run_file("guards.lua");
 }
 
 static void snapshots(void **state) {
@@ -256,6 +272,9 @@ int main(void) {
         cmocka_unit_test(generation),
         cmocka_unit_test(lifetimes),
         cmocka_unit_test(tools),
+        cmocka_unit_test(tool_loop),
+        cmocka_unit_test(schemas),
+        cmocka_unit_test(guards),
         cmocka_unit_test(branches),
         cmocka_unit_test(memory),
         cmocka_unit_test(steering),

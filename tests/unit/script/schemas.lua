@@ -1,0 +1,48 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- gregale.schema: each keyword passes what it should and names what it should not, where it stands.
+local gregale = require "gregale"
+local schema = require "gregale.schema"
+local same = require "support".same
+
+-- Each value (JSON text) with what is said of it; false: nothing.
+local function check(one, expected)
+  same(schema.refused(one), nil)
+  for text, message in pairs(expected) do
+    local found = schema.check(assert(gregale.from_json(text)), one)
+    same(found or false, message, text)
+  end
+end
+
+check({}, { ["5"] = false, ["null"] = false })
+check({ type = "integer" }, { ["5"] = false, ["5.0"] = false, ["5.5"] = "value: expected integer, got 5.5", ['"5"'] = 'value: expected integer, got "5"' })
+check({ type = { "string", "null" } }, { ['"a"'] = false, ["null"] = false, ["true"] = "value: expected string or null, got true" })
+check({ type = "array" }, { ["[]"] = false, ["[1]"] = false, ["{}"] = "value: expected array, got {}" })
+check({ type = "object" }, { ["{}"] = false, ['{"a": 1}'] = false, ["[]"] = "value: expected object, got []", ["[1]"] = "value: expected object, got [1]" })
+check({ enum = { 1, "a", gregale.null } }, { ["1"] = false, ["1.0"] = false, ["null"] = false, ["2"] = 'value: expected one of 1, "a", null, got 2' })
+check({ const = { 1, { a = 2 } } }, { ['[1, {"a": 2}]'] = false, ["[1]"] = 'value: expected [1,{"a":2}], got [1]' })
+check({ minimum = 1, maximum = 3 }, { ["1"] = false, ["3"] = false, ["0"] = "value: expected at least 1, got 0", ["3.5"] = "value: expected at most 3, got 3.5", ['"x"'] = false })
+check({ exclusiveMinimum = 1, exclusiveMaximum = 3, multipleOf = 0.5 },
+  { ["1.5"] = false, ["1"] = "value: expected more than 1, got 1", ["3"] = "value: expected less than 3, got 3", ["1.7"] = "value: expected a multiple of 0.5, got 1.7" })
+check({ minLength = 2, maxLength = 3 }, { ['"éé"'] = false, ['"é"'] = 'value: expected at least 2 characters, got "é"', ['"abcd"'] = 'value: expected at most 3 characters, got "abcd"' })
+check({ minItems = 1, maxItems = 2, items = { type = "number" } },
+  { ["[1]"] = false, ["[]"] = "value: expected at least 1 elements, got []", ["[1,2,3]"] = "value: expected at most 2 elements, got [1,2,3]",
+    ['[1,"2"]'] = '/1: expected number, got "2"' })
+local point = { type = "object", properties = { x = { type = "number" }, y = { type = "number" } }, required = { "x" }, additionalProperties = false }
+check({ properties = { at = point } },
+  { ['{"at": {"x": 1}}'] = false, ['{"at": {"y": 1}}'] = '/at/x: expected a value, got {"y":1}', ['{"at": {"x": "1"}}'] = '/at/x: expected number, got "1"',
+    ['{"at": {"x": 1, "z": 2}}'] = "/at/z: expected nothing here, got 2", ["{}"] = false, ["5"] = false })
+check({ additionalProperties = { type = "boolean" } }, { ['{"a": true}'] = false, ['{"a": 1}'] = "/a: expected boolean, got 1" })
+check({ anyOf = { { type = "string" }, point } }, { ['"a"'] = false, ['{"x": 1}'] = false, ["5"] = "value: expected one of 2 forms, got 5" })
+check({ oneOf = { { minimum = 1 }, { maximum = 5 } } }, { ["0"] = false, ["9"] = false, ["3"] = "value: expected just one of 2 forms (2 fit), got 3" })
+check({ allOf = { { minimum = 1 }, { maximum = 5 } } }, { ["3"] = false, ["9"] = "value: expected at most 5, got 9" })
+same(schema.check(("x"):rep(100), { type = "number" }), 'value: expected number, got "' .. ("x"):rep(56) .. "...")
+
+for message, one in pairs{
+  ["/pattern: this keyword is not supported"] = { pattern = "x" },
+  ["/items/not: this keyword is not supported"] = { items = { ["not"] = {} } },
+  ["/properties/a/$ref: this keyword is not supported"] = { properties = { a = { ["$ref"] = "#" } } },
+  ["/anyOf/2/type: expected a type that JSON has, got text"] = { anyOf = { {}, { type = "text" } } },
+  ["/properties/a: expected a schema, got number"] = { properties = { a = 5 } },
+  ["/allOf: expected a table"] = { allOf = 5 },
+} do same(schema.refused(one), message) end
+same(schema.refused{ title = "a", description = "b", format = "date", default = 1, examples = { 1 }, items = true }, nil)
