@@ -190,9 +190,13 @@ static gr_status choose(void *context, const gr_session *session, const float *l
         return gr_fail(error, GR_ERROR_SCRIPT, "script",
                        "no Lua state to run the choose function on");
     int top = lua_gettop(L);
+    gr_budget before;
     lua_pushcfunction(L, choose_protected);
     lua_pushlightuserdata(L, &job);
-    if (lua_pcall(L, 1, 0, 0) == LUA_OK) {
+    gr_budget_begin_choose(L, job.box->choose_instructions, &before);
+    int failed = lua_pcall(L, 1, 0, 0);
+    gr_budget_end_choose(L, &before);
+    if (!failed) {
         *out_token = job.token;
         return GR_OK;
     }
@@ -214,7 +218,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
     static const char *const known[] = {"max_tokens", "temperature", "sampler", "seed", "stop",
                                         "ignore_end", "raw", "choose", "top", "heal", "banned",
                                         "logit_bias", "guide", "guidance", "guesses", "draft",
-                                        "json_schema", "regex", "grammar", "one_of", NULL};
+                                        "json_schema", "regex", "grammar", "one_of", "choose_instructions", NULL};
     gr_session_box *session = gr_session_self(L, function);
     gr_error error;
     gr_call call;
@@ -244,6 +248,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
     size_t bytes = 0;
     const char *text = NULL, *kind = read_constraint(&args, &text, &bytes);
     gr_request_box *box = gr_request_new(L, 1);
+    box->choose_instructions = gr_args_whole(&args, "choose_instructions", 100000000, 1, UINT64_C(1) << 53);
     if (chooses) {
         lua_pushvalue(L, function_index);
         lua_setiuservalue(L, -2, 2);

@@ -21,6 +21,8 @@ static int configure(lua_State *L) {
     bool deterministic = gr_args_flag(&args, "deterministic", script->options.deterministic);
     bool fusion = gr_args_flag(&args, "fusion", !script->options.no_fusion);
     const char *trace = gr_args_text(&args, "trace", NULL);
+    if (trace)
+        trace = gr_script_path(L, FUNCTION, trace, true);
     char *copy = trace ? strdup(trace) : NULL;
     if (trace && !copy)
         return luaL_error(L, FUNCTION ": out of memory");
@@ -190,6 +192,7 @@ static int load(lua_State *L) {
         return luaL_error(L,
                           FUNCTION ": threads: the engine runs %d already, it cannot change to %d",
                           (int)gr_engine_threads(script->engine), (int)threads);
+    path = gr_script_path(L, FUNCTION, path, false);
     gr_model_box *box = gr_model_new(L);
     box->context = (uint32_t)gr_args_whole(&args, "context", 0, 1, INT32_MAX / 2);
     if (threads && !script->engine)
