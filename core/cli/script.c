@@ -99,10 +99,12 @@ static int exit_code(gr_status status) {
 static int run(lua_State *L, gr_script *script, const gr_cli_script *job) {
     char *message = NULL;
     gr_script_set_log(script, print_log, NULL);
+    if (job->record)
+        gr_script_set_record(script, job->record);
     catch_interrupts(script);
     gr_status status = gr_script_run(L, job->path, job->argc, job->argv, &message);
     running = NULL;
-    if (status != GR_OK)
+    if (status != GR_OK && !(job->record && job->record->diverged)) // then it was stopped
         gr_complain(GR_EXIT_SCRIPT, "%s", message ? message : "out of memory");
     free(message);
     return exit_code(status);
@@ -143,5 +145,6 @@ int gr_cli_script_run(gr_cli_script *job) {
     int code;
     if (job->sandbox.wanted && !gr_cli_sandbox_fork(&job->sandbox, &code))
         return code;
-    return job->sandbox.wanted ? run_sandboxed(job) : run_trusted(job);
+    code = job->sandbox.wanted ? run_sandboxed(job) : run_trusted(job);
+    return job->ended ? job->ended(job->context, code) : code;
 }

@@ -239,6 +239,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
         .guide = read_session(&args, "guide"),
         .guidance = gr_args_number(&args, "guidance", 1.5, 0, 1000),
         .draft = read_session(&args, "draft")};
+    options.seed = gr_record_seed(gr_script_get(L), options.seed);
     options.guesses = (uint32_t)gr_args_whole(&args, "guesses", options.draft ? 5 : 0, 0, 32);
     options.sampler = read_bias(&args, gr_session_model(session->session), read_sampler(&args));
     bool chooses = gr_args_push(&args, "choose");
@@ -265,6 +266,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
     gr_call_end(&call);
     if (status != GR_OK)
         gr_raise(L, function, &error);
+    gr_record_begin(box);
     return box;
 }
 

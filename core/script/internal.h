@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "script/record.h"
 #include "script/sandbox.h"
 #include "script/script.h"
 
@@ -31,6 +32,7 @@ struct gr_script {
     uint32_t interruptions; // raised so far
     struct gr_noted_event *events; // of devices, in order, not yet told
     gr_sandbox *sandbox;           // NULL: the script is trusted
+    gr_record *record;             // NULL: nobody takes notes
     uint64_t instructions, choose_instructions; // left of the budgets; UINT64_MAX: none
 };
 
@@ -50,6 +52,7 @@ typedef struct gr_request_box {
     gr_script *script;
     gr_session_box *session_box;
     uint64_t choose_instructions; // of one call
+    uint64_t number, prompt_tokens, prompt_hash; // in the record; 0: not there, or told already
 } gr_request_box;
 
 // ---- script.c
@@ -78,6 +81,14 @@ void gr_budget_rest(lua_State *L); // the hook that runs while nothing special g
 // Around one call of a choose function on L, which may raise in between.
 void gr_budget_begin_choose(lua_State *L, uint64_t instructions, gr_budget *out_before);
 void gr_budget_end_choose(lua_State *L, const gr_budget *before);
+
+// ---- record.c: all do nothing where nobody takes notes
+const char *gr_record_device(const gr_script *script, const char *asked); // the one to use
+uint64_t gr_record_seed(const gr_script *script, uint64_t asked);         // of the answer that begins next
+void gr_record_model(gr_script *script, const gr_model *model);
+void gr_record_choice(gr_script *script, const gr_session *session, int32_t option); // before the session goes on
+void gr_record_begin(gr_request_box *box);
+void gr_record_end(gr_request_box *box); // once, however often it is called
 
 // ---- files.c
 // A file that a script names. In a sandbox the granted file's own name, pushed; raises where it is not granted.

@@ -177,7 +177,7 @@ static int load(lua_State *L) {
     gr_args args = gr_args_open(L, lua_istable(L, 1) ? 1 : 2, FUNCTION, known);
     gr_model_options options = {
         .struct_size = sizeof options,
-        .device = read_device(&args),
+        .device = gr_record_device(script, read_device(&args)),
         .chat_format = gr_args_text(&args, "chat_format", NULL),
         .chunk = (uint32_t)gr_args_whole(&args, "chunk", 0, 1, 1u << 16),
         .page_tokens = (uint32_t)gr_args_whole(&args, "page_tokens", 0, 1, 1u << 16),
@@ -201,7 +201,10 @@ static int load(lua_State *L) {
     gr_call_begin(L, FUNCTION, NULL, false, &call);
     gr_status status = gr_model_load(engine, path, &options, &box->model, &error);
     gr_call_end(&call);
-    return status == GR_OK ? 1 : gr_raise(L, FUNCTION, &error);
+    if (status != GR_OK)
+        return gr_raise(L, FUNCTION, &error);
+    gr_record_model(script, box->model);
+    return 1;
 }
 #undef FUNCTION
 

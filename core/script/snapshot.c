@@ -44,6 +44,8 @@ int gr_lua_model_restore(lua_State *L) {
     if (status != GR_OK)
         return gr_raise(L, function, &error);
     gr_script_remember(L, session->session, index);
+    if (answer && answer->request)
+        gr_record_begin(answer);
     if (answer && !answer->request) {
         lua_pushnil(L);
         lua_replace(L, index + 1);
