@@ -54,6 +54,9 @@ bool gr_file_name(int file, char *out_path, size_t capacity);
 // Whether this process surely has no other thread than the caller: only then is a child made by fork() free to do more
 // than exec. False where it cannot be told.
 bool gr_os_single_threaded(void);
+// From now on no thread of this process can start processes or programs, signal others, connect, mount, link, gain
+// privileges or use kernel interfaces that do without system calls: EPERM. False where that cannot be had.
+bool gr_os_restrict(void);
 bool gr_os_privileged(void); // set-user-id or capabilities gained: the environment is not to be trusted
 // Directory of the running library or executable that contains `symbol`; false when unknown.
 bool gr_os_library_directory(const void *symbol, char *out_path, size_t capacity);

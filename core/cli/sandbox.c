@@ -121,7 +121,7 @@ bool gr_cli_sandbox_close(const gr_cli_sandbox *sandbox) {
 #ifdef RLIMIT_DATA
     setrlimit(RLIMIT_DATA, &memory); // files that are mapped do not count
 #endif
-    if (gr_seccomp_apply())
+    if (gr_os_restrict())
         return true;
     gr_complain(GR_EXIT_FAILURE, "script: this system cannot take system calls from a process (seccomp), so there is no "
                                  "sandbox here");

@@ -25,8 +25,4 @@ bool gr_cli_sandbox_close(const gr_cli_sandbox *sandbox);
 // The exit code of the script that ended with `code`.
 int gr_cli_sandbox_code(const gr_cli_sandbox *sandbox, int code);
 
-// ---- seccomp.c: the system calls that are none of a script's business fail from now on, in every thread. False
-// where that cannot be had.
-bool gr_seccomp_apply(void);
-
 #endif

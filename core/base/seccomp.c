@@ -2,7 +2,7 @@
 // seccomp.c: system calls that a sandboxed process has no use for fail with EPERM. The second wall: the first is that
 // the script has no function that makes them. It is a list of what is denied, since backends may need whatever their
 // driver does.
-#include "cli/sandbox.h"
+#include "base/os.h"
 
 #ifdef __linux__
 #include <errno.h>
@@ -25,7 +25,8 @@
 
 static const int denied[] = {
     // processes and programs
-    SYS_execve, SYS_execveat, SYS_kill, SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev,
+    SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev,
+    SYS_kill, SYS_tkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo,
 #ifdef SYS_fork
     SYS_fork, SYS_vfork,
 #endif
@@ -38,7 +39,7 @@ static const int denied[] = {
     // connections
     SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
     // names, mounts, privileges
-    SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_unshare, SYS_setns, SYS_setuid, SYS_setgid, SYS_setreuid,
+    SYS_open_by_handle_at, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_unshare, SYS_setns, SYS_setuid, SYS_setgid, SYS_setreuid,
     SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setgroups, SYS_capset, SYS_symlinkat, SYS_linkat,
     SYS_mknodat,
 #ifdef SYS_symlink
@@ -58,8 +59,8 @@ enum { DENIED = sizeof denied / sizeof *denied };
 #define RETURN(value) BPF_STMT(BPF_RET | BPF_K, value)
 #define IF_EQUAL(value, jump, otherwise) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, jump, otherwise)
 
-bool gr_seccomp_apply(void) {
-    struct sock_filter filter[2 * DENIED + 16];
+bool gr_os_restrict(void) {
+    struct sock_filter filter[2 * DENIED + 24];
     unsigned short length = 0;
 #define ADD(...) filter[length++] = (struct sock_filter)__VA_ARGS__
     ADD(LOAD(arch));
@@ -78,6 +79,11 @@ bool gr_seccomp_apply(void) {
         ADD(IF_EQUAL((uint32_t)denied[i], 0, 1));
         ADD(RETURN(SECCOMP_RET_ERRNO | EPERM));
     }
+    ADD(IF_EQUAL(SYS_tgkill, 0, 4)); // its own threads alone, as abort() does
+    ADD(LOAD(args[0]));
+    ADD(IF_EQUAL((uint32_t)getpid(), 0, 1));
+    ADD(RETURN(SECCOMP_RET_ALLOW));
+    ADD(RETURN(SECCOMP_RET_ERRNO | EPERM));
     ADD(IF_EQUAL(SYS_clone, 1, 0)); // threads alone
     ADD(RETURN(SECCOMP_RET_ALLOW));
     ADD(LOAD(args[0]));
@@ -92,7 +98,7 @@ bool gr_seccomp_apply(void) {
 
 #else
 
-bool gr_seccomp_apply(void) {
+bool gr_os_restrict(void) {
     return false;
 }
 
