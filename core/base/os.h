@@ -46,9 +46,17 @@ gr_status gr_file_begin(const char *path, gr_file_writer *out_writer, gr_error *
 gr_status gr_file_add(gr_file_writer *writer, const void *bytes, size_t count, gr_error *error);
 gr_status gr_file_commit(gr_file_writer *writer, gr_error *error);
 void gr_file_abandon(gr_file_writer *writer);
+// Opens `path` below the open directory `folder`, and nowhere else: EXDEV where ".." or a symbolic link would leave it
+// (where the system cannot tell, ELOOP for every link). `flags` as open's; what is created has mode 0644. -1 and errno.
+int gr_file_open_beneath(int folder, const char *path, int flags);
+// The absolute name of an open file, free of links. False when the system knows none.
+bool gr_file_name(int file, char *out_path, size_t capacity);
 // Whether this process surely has no other thread than the caller: only then is a child made by fork() free to do more
 // than exec. False where it cannot be told.
 bool gr_os_single_threaded(void);
+// From now on no thread of this process can start processes or programs, signal others, connect, mount, link, gain
+// privileges or use kernel interfaces that do without system calls: EPERM. False where that cannot be had.
+bool gr_os_restrict(void);
 bool gr_os_privileged(void); // set-user-id or capabilities gained: the environment is not to be trusted
 // Directory of the running library or executable that contains `symbol`; false when unknown.
 bool gr_os_library_directory(const void *symbol, char *out_path, size_t capacity);

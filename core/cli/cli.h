@@ -20,6 +20,7 @@ enum {
     GR_EXIT_RESOURCES = 4,   // not enough memory, or a limit was reached
     GR_EXIT_DEVICE = 5,      // no device, or the device failed
     GR_EXIT_SCRIPT = 6,      // a Lua script raised an error
+    GR_EXIT_REFUSED = 7,     // so did a sandboxed one, having asked for what it was not granted
     GR_EXIT_INTERRUPTED = 130
 };
 

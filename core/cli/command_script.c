@@ -1,100 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
-// command_script.c: gregale script FILE [ARG...]: runs a Lua workflow.
-#include <signal.h>
+// command_script.c: gregale script [OPTION...] FILE [ARG...]: runs a Lua workflow.
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include <lauxlib.h>
-#include <lualib.h>
-
-#include "cli/cli.h"
-#include "script/script.h"
-
-static gr_script *volatile running; // for the signal handler alone
-static volatile sig_atomic_t interrupts;
-
-static void on_interrupt(int number) {
-    (void)number;
-    if (++interrupts > 1)
-        _exit(GR_EXIT_INTERRUPTED);
-    if (running)
-        gr_script_interrupt(running);
-}
-
-static void catch_interrupts(gr_script *script) {
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_interrupt;
-    sigemptyset(&action.sa_mask);
-    running = script;
-    sigaction(SIGINT, &action, NULL);
-}
-
-static void print_log(void *context, gr_log_level level, const char *line) {
-    (void)context;
-    (void)level;
-    fprintf(stderr, "gregale: %s\n", line);
-}
+#include "cli/script.h"
 
 static void print_help(void) {
-    fputs(
-        "Usage: gregale script FILE [ARG...]\n"
-        "Run a Lua 5.4 workflow; `require \"gregale\"` gives it models, and `arg` holds its "
-        "arguments.\n"
-        "FILE may be - for standard input. A script that raises an error ends with exit code 6.\n",
-        stdout);
+    printf("Usage: gregale script [OPTION...] FILE [ARG...]\n"
+           "Run a Lua 5.4 workflow; `require \"gregale\"` gives it models, and `arg` holds its arguments.\n"
+           "FILE may be - for standard input. A script that raises an error ends with exit code 6.\n\n"
+           "  --record FILE           Note seeds and tokens in FILE, for `gregale replay`\n%s",
+           gr_cli_script_help);
 }
 
-static int open_libraries(lua_State *L) {
-    gr_script **out_script = lua_touserdata(L, 1);
-    luaL_openlibs(L);
-    *out_script = gr_script_open(L);
-    return 0;
-}
-
-static int exit_code(gr_status status) {
-    switch (status) {
-    case GR_OK: return GR_EXIT_OK;
-    case GR_ERROR_SCRIPT: return GR_EXIT_SCRIPT;
-    case GR_ERROR_CANCELLED: return GR_EXIT_INTERRUPTED;
-    default: return GR_EXIT_INPUT;
+// Options end where FILE begins. Sets *out_record to the file of --record.
+static void parse(int argc, char **argv, gr_cli_script *script, const char **out_record) {
+    int at = 1;
+    for (; at < argc && argv[at][0] == '-' && argv[at][1]; at++) {
+        const char *record, *option = argv[at];
+        if (gr_cli_asks_for_help(option)) {
+            print_help();
+            exit(GR_EXIT_OK);
+        } else if ((record = gr_cli_script_value(argc, argv, &at, "--record")) != NULL)
+            *out_record = record;
+        else if (!gr_cli_script_option(script, argc, argv, &at))
+            exit(gr_complain(GR_EXIT_USAGE, "script: unknown option '%s'; options of the script come after FILE", option));
     }
+    if (at >= argc)
+        exit(gr_complain(GR_EXIT_USAGE, "script: expected FILE; see gregale script --help"));
+    script->path = argv[at];
+    script->argc = argc - at - 1;
+    script->argv = argv + at + 1;
 }
 
-static int run_script(lua_State *L, int argc, char **argv) {
-    gr_script *script = NULL;
-    char *message = NULL;
-    lua_pushcfunction(L, open_libraries);
-    lua_pushlightuserdata(L, &script);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
-        return gr_complain(GR_EXIT_RESOURCES, "cannot start Lua: %s", lua_tostring(L, -1));
-    gr_script_set_log(script, print_log, NULL);
-    catch_interrupts(script);
-    gr_status status = gr_script_run(L, argv[1], argc - 2, argv + 2, &message);
-    running = NULL;
-    if (status != GR_OK)
-        gr_complain(GR_EXIT_SCRIPT, "%s", message ? message : "out of memory");
-    free(message);
-    return exit_code(status);
+static int ended(void *context, int code) {
+    return gr_cli_record_commit(context, code);
 }
 
 static int run(int argc, char **argv) {
-    if (argc < 2)
-        return gr_complain(GR_EXIT_USAGE, "script: expected FILE; see gregale script --help");
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "-?") == 0) {
-        print_help();
-        return GR_EXIT_OK;
+    gr_cli_script script = {0};
+    gr_cli_record record = {0};
+    const char *file = NULL;
+    gr_cli_sandbox_init(&script.sandbox);
+    parse(argc, argv, &script, &file);
+    int code = GR_EXIT_OK;
+    if (file && strcmp(script.path, "-") == 0)
+        code = gr_complain(GR_EXIT_USAGE, "script: --record: expected a script that is a file");
+    else if (file) {
+        code = gr_cli_record_write(&record, file, script.path, script.argc, script.argv, script.sandbox.wanted);
+        script.record = &record.record;
+        script.ended = ended;
+        script.context = &record;
     }
-    if (argv[1][0] == '-' && argv[1][1])
-        return gr_complain(GR_EXIT_USAGE,
-                           "script: unknown option '%s'; options of the script come after FILE",
-                           argv[1]);
-    lua_State *L = luaL_newstate();
-    if (!L)
-        return gr_complain(GR_EXIT_RESOURCES, "no memory for Lua");
-    int code = run_script(L, argc, argv);
-    lua_close(L);
+    if (!code)
+        code = gr_cli_script_run(&script);
+    gr_cli_record_deinit(&record);
+    gr_sandbox_deinit(&script.sandbox.budgets);
     return code;
 }
 

@@ -16,7 +16,7 @@ static void print_help(FILE *stream) {
     for (const gr_command *const *command = gr_commands(); *command; command++)
         fprintf(stream, "  %-12s %s\n", (*command)->name, (*command)->summary);
     fputs("\n`gregale COMMAND --help` explains one. Exit codes: 0 done, 1 failure, 2 usage, 3 bad input,\n"
-          "4 not enough memory or a limit reached, 5 device, 6 script error, 130 interrupted.\n", stream);
+          "4 not enough memory or a limit reached, 5 device, 6 script error, 7 refused to a script, 130 interrupted.\n", stream);
 }
 
 static const gr_command *find(const char *name) {

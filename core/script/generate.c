@@ -190,9 +190,13 @@ static gr_status choose(void *context, const gr_session *session, const float *l
         return gr_fail(error, GR_ERROR_SCRIPT, "script",
                        "no Lua state to run the choose function on");
     int top = lua_gettop(L);
+    gr_budget before;
     lua_pushcfunction(L, choose_protected);
     lua_pushlightuserdata(L, &job);
-    if (lua_pcall(L, 1, 0, 0) == LUA_OK) {
+    gr_budget_begin_choose(L, job.box->choose_instructions, &before);
+    int failed = lua_pcall(L, 1, 0, 0);
+    gr_budget_end_choose(L, &before);
+    if (!failed) {
         *out_token = job.token;
         return GR_OK;
     }
@@ -214,7 +218,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
     static const char *const known[] = {"max_tokens", "temperature", "sampler", "seed", "stop",
                                         "ignore_end", "raw", "choose", "top", "heal", "banned",
                                         "logit_bias", "guide", "guidance", "guesses", "draft",
-                                        "json_schema", "regex", "grammar", "one_of", NULL};
+                                        "json_schema", "regex", "grammar", "one_of", "choose_instructions", NULL};
     gr_session_box *session = gr_session_self(L, function);
     gr_error error;
     gr_call call;
@@ -235,6 +239,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
         .guide = read_session(&args, "guide"),
         .guidance = gr_args_number(&args, "guidance", 1.5, 0, 1000),
         .draft = read_session(&args, "draft")};
+    options.seed = gr_record_seed(gr_script_get(L), options.seed);
     options.guesses = (uint32_t)gr_args_whole(&args, "guesses", options.draft ? 5 : 0, 0, 32);
     options.sampler = read_bias(&args, gr_session_model(session->session), read_sampler(&args));
     bool chooses = gr_args_push(&args, "choose");
@@ -244,6 +249,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
     size_t bytes = 0;
     const char *text = NULL, *kind = read_constraint(&args, &text, &bytes);
     gr_request_box *box = gr_request_new(L, 1);
+    box->choose_instructions = gr_args_whole(&args, "choose_instructions", 100000000, 1, UINT64_C(1) << 53);
     if (chooses) {
         lua_pushvalue(L, function_index);
         lua_setiuservalue(L, -2, 2);
@@ -260,6 +266,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
     gr_call_end(&call);
     if (status != GR_OK)
         gr_raise(L, function, &error);
+    gr_record_begin(box);
     return box;
 }
 

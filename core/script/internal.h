@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "script/record.h"
+#include "script/sandbox.h"
 #include "script/script.h"
 
 #define GR_LUA_MODEL "gregale.model"
@@ -30,6 +32,9 @@ struct gr_script {
     volatile sig_atomic_t interrupted;
     uint32_t interruptions; // raised so far
     struct gr_noted_event *events; // of devices, in order, not yet told
+    gr_sandbox *sandbox;           // NULL: the script is trusted
+    gr_record *record;             // NULL: nobody takes notes
+    uint64_t instructions, choose_instructions; // left of the budgets; UINT64_MAX: none
 };
 
 typedef struct gr_model_box {
@@ -47,6 +52,8 @@ typedef struct gr_request_box {
     gr_request *request;
     gr_script *script;
     gr_session_box *session_box;
+    uint64_t choose_instructions; // of one call
+    uint64_t number, prompt_tokens, prompt_hash; // in the record; 0: not there, or told already
 } gr_request_box;
 
 // ---- script.c
@@ -59,6 +66,34 @@ bool gr_script_recall(lua_State *L, const void *key); // pushes the box or nothi
 bool gr_script_progress(void *context, double fraction, const char *what);
 // Raises if an interrupt is pending.
 void gr_script_check_interrupt(lua_State *L, gr_script *script);
+
+// ---- budget.c
+typedef struct gr_budget {
+    uint64_t choose_instructions;
+    lua_Hook hook;
+    int mask, count;
+} gr_budget;
+bool gr_budget_spent(const gr_script *script);
+void gr_budget_charge(lua_State *L, uint64_t instructions); // raises when it is used up
+void gr_budget_charge_coroutine(lua_State *L); // in a sandbox; raises
+void gr_budget_rest(lua_State *L); // the hook that runs while nothing special goes on
+// Around one call of a choose function on L, which may raise in between.
+void gr_budget_begin_choose(lua_State *L, uint64_t instructions, gr_budget *out_before);
+void gr_budget_end_choose(lua_State *L, const gr_budget *before);
+
+// ---- record.c: all do nothing where nobody takes notes
+const char *gr_record_device(const gr_script *script, const char *asked); // the one to use
+uint64_t gr_record_seed(const gr_script *script, uint64_t asked);         // of the answer that begins next
+void gr_record_model(gr_script *script, const gr_model *model);
+void gr_record_choice(gr_script *script, const gr_session *session, int32_t option); // before the session goes on
+void gr_record_begin(gr_request_box *box);
+void gr_record_end(gr_request_box *box); // once, however often it is called
+
+// ---- files.c
+// A file that a script names. In a sandbox the granted file's own name, pushed; raises where it is not granted.
+// Elsewhere `path` as it is, pushed, too.
+const char *gr_script_path(lua_State *L, const char *function, const char *path, bool write);
+void gr_files_open(lua_State *L); // the sandbox's io and require, as globals
 
 // ---- call.c
 // A call into the engine that may run hooks: remembers whose it is and keeps the session alive

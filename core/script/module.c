@@ -22,6 +22,8 @@ static int configure(lua_State *L) {
     bool deterministic = gr_args_flag(&args, "deterministic", script->options.deterministic);
     bool fusion = gr_args_flag(&args, "fusion", !script->options.no_fusion);
     const char *trace = gr_args_text(&args, "trace", NULL);
+    if (trace)
+        trace = gr_script_path(L, FUNCTION, trace, true);
     char *copy = trace ? strdup(trace) : NULL;
     if (trace && !copy)
         return luaL_error(L, FUNCTION ": out of memory");
@@ -176,7 +178,7 @@ static int load(lua_State *L) {
     gr_args args = gr_args_open(L, lua_istable(L, 1) ? 1 : 2, FUNCTION, known);
     gr_model_options options = {
         .struct_size = sizeof options,
-        .device = read_device(&args),
+        .device = gr_record_device(script, read_device(&args)),
         .chat_format = gr_args_text(&args, "chat_format", NULL),
         .chunk = (uint32_t)gr_args_whole(&args, "chunk", 0, 1, 1u << 16),
         .page_tokens = (uint32_t)gr_args_whole(&args, "page_tokens", 0, 1, 1u << 16),
@@ -191,6 +193,7 @@ static int load(lua_State *L) {
         return luaL_error(L,
                           FUNCTION ": threads: the engine runs %d already, it cannot change to %d",
                           (int)gr_engine_threads(script->engine), (int)threads);
+    path = gr_script_path(L, FUNCTION, path, false);
     gr_model_box *box = gr_model_new(L);
     box->context = (uint32_t)gr_args_whole(&args, "context", 0, 1, INT32_MAX / 2);
     if (threads && !script->engine)
@@ -199,7 +202,10 @@ static int load(lua_State *L) {
     gr_call_begin(L, FUNCTION, NULL, false, &call);
     gr_status status = gr_model_load(engine, path, &options, &box->model, &error);
     gr_call_end(&call);
-    return status == GR_OK ? 1 : gr_raise(L, FUNCTION, &error);
+    if (status != GR_OK)
+        return gr_raise(L, FUNCTION, &error);
+    gr_record_model(script, box->model);
+    return 1;
 }
 #undef FUNCTION
 

@@ -123,7 +123,7 @@ static int move(lua_State *L, const char *function, gr_session *session, gr_mode
     static const char *const known[] = {"check", "bound", "shadow", "policy", "progress", NULL};
     gr_error error;
     gr_error_init(&error);
-    const char *device = gr_arg_name(L, DEVICE, function, "device");
+    const char *device = gr_record_device(gr_script_get(L), gr_arg_name(L, DEVICE, function, "device"));
     lua_settop(L, OPTIONS);
     gr_args args = gr_args_open(L, OPTIONS, function, known);
     const gr_move_options options = {.struct_size = sizeof options,

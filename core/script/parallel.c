@@ -56,6 +56,7 @@ static group *push_group(lua_State *L, const char *name, lua_Integer count, lua_
 
 // Begins number `i`: of parallel the function itself, of map the function with the element and its number.
 static void begin_branch(lua_State *L, const group *g, int list, lua_Integer i) {
+    gr_budget_charge_coroutine(L);
     lua_State *branch = lua_newthread(L);
     if (lua_isnil(L, FUNCTION)) {
         if (lua_rawgeti(L, WORK, i) != LUA_TFUNCTION)

@@ -16,6 +16,7 @@ gr_request_box *gr_request_new(lua_State *L, int session_index) {
 }
 
 void gr_request_box_close(gr_request_box *box) {
+    gr_record_end(box);
     gr_request *request = box->request;
     box->request = NULL;
     gr_request_release(request);
@@ -48,7 +49,10 @@ bool gr_request_take(lua_State *L, const char *function, int index, const char *
     gr_status status = gr_request_read(box->request, out_text, out_bytes, &done, &error);
     if (status != GR_OK && !*out_bytes)
         raise_failure(L, function, index, &error);
-    return status == GR_OK && done && !*out_bytes;
+    if (status != GR_OK || !done || *out_bytes)
+        return false;
+    gr_record_end(box);
+    return true;
 }
 
 void gr_request_step(lua_State *L, const char *function, int index) {
@@ -107,15 +111,16 @@ static void push_top(lua_State *L, const gr_request_info *info) {
     lua_setfield(L, -2, "top");
 }
 
+const char *gr_stop_name(gr_stop_reason reason) {
+    static const char *const names[] = {"none", "end", "limit", "text", "context", "cancelled", "error"};
+    return reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
+}
+
 void gr_request_push_info(lua_State *L, const gr_request_box *box) {
-    static const char *const reasons[] = {"none",    "end",       "limit", "text",
-                                          "context", "cancelled", "error"};
     gr_request_info info = {.struct_size = sizeof info};
     gr_request_info_get(box->request, &info);
     lua_createtable(L, 0, 12);
-    lua_pushstring(L, info.stop_reason < sizeof reasons / sizeof reasons[0]
-                          ? reasons[info.stop_reason]
-                          : "unknown");
+    lua_pushstring(L, gr_stop_name(info.stop_reason));
     lua_setfield(L, -2, "stop_reason");
     set_whole(L, "prompt_tokens", info.prompt_tokens);
     set_whole(L, "generated_tokens", info.generated_tokens);
@@ -210,6 +215,7 @@ static int close_stream(lua_State *L) {
         gr_engine_step(box->script->engine, &worked, NULL);
         gr_call_end(&call);
     }
+    gr_record_end(box);
     return 0;
 }
 

@@ -140,6 +140,7 @@ int gr_lua_session_choose(lua_State *L) {
         scores[i] = score_option(L, box);
     }
     lua_Integer best = best_of(scores, count);
+    gr_record_choice(gr_script_get(L), gr_session_self(L, FUNCTION)->session, (int32_t)best + 1);
     size_t bytes;
     lua_rawgeti(L, 2, best + 1);
     const char *text = lua_tolstring(L, -1, &bytes);

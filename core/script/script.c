@@ -32,8 +32,10 @@ static int collect_script(lua_State *L) {
 
 static void make_script(lua_State *L) {
     gr_script *script = lua_newuserdatauv(L, sizeof *script, 0);
-    *script = (gr_script){
-        .main = L, .options = {.struct_size = sizeof script->options, .log_level = GR_LOG_WARN}};
+    *script = (gr_script){.main = L,
+                          .options = {.struct_size = sizeof script->options, .log_level = GR_LOG_WARN},
+                          .instructions = UINT64_MAX,
+                          .choose_instructions = UINT64_MAX};
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     script->main = lua_tothread(L, -1);
     lua_pop(L, 1);
@@ -82,12 +84,18 @@ void gr_script_set_log(gr_script *script,
     script->options.log_context = context;
 }
 
+gr_status gr_script_start(gr_script *script, gr_error *error) {
+    if (script->engine)
+        return GR_OK;
+    script->options.device_event = gr_script_note_event;
+    script->options.device_event_context = script;
+    return gr_engine_create(&script->options, &script->engine, error);
+}
+
 gr_engine *gr_script_engine(lua_State *L, gr_script *script) {
     gr_error error;
     gr_error_init(&error);
-    script->options.device_event = gr_script_note_event;
-    script->options.device_event_context = script;
-    if (!script->engine && gr_engine_create(&script->options, &script->engine, &error) != GR_OK)
+    if (gr_script_start(script, &error) != GR_OK)
         gr_raise(L, "gregale", &error);
     return script->engine;
 }
@@ -114,7 +122,7 @@ bool gr_script_recall(lua_State *L, const void *key) {
 
 static void raise_interrupt(lua_State *L, lua_Debug *event) {
     (void)event;
-    lua_sethook(L, NULL, 0, 0);
+    gr_budget_rest(L);
     gr_script_check_interrupt(L, gr_script_get(L));
 }
 
@@ -129,7 +137,7 @@ void gr_script_check_interrupt(lua_State *L, gr_script *script) {
         return;
     script->interrupted = 0;
     script->interruptions++;
-    lua_sethook(script->main, NULL, 0, 0);
+    gr_budget_rest(script->main);
     luaL_error(L, "interrupted");
 }
 
@@ -171,7 +179,8 @@ typedef struct run_job {
 static int run_protected(lua_State *L) {
     const run_job *job = lua_touserdata(L, 1);
     push_arguments(L, job->path, job->argc, job->argv);
-    if (luaL_loadfile(L, strcmp(job->path, "-") == 0 ? NULL : job->path) != LUA_OK)
+    const char *mode = gr_script_get(L)->sandbox ? "t" : NULL; // no bytecode, which can do anything
+    if (luaL_loadfilex(L, strcmp(job->path, "-") == 0 ? NULL : job->path, mode) != LUA_OK)
         return lua_error(L);
     luaL_checkstack(L, job->argc, "too many arguments");
     for (int i = 0; i < job->argc; i++)
@@ -206,11 +215,13 @@ gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *a
     lua_pushcfunction(L, add_traceback);
     lua_pushcfunction(L, run_protected);
     lua_pushlightuserdata(L, &job);
-    bool failed = lua_pcall(L, 1, 0, -3) != LUA_OK;
+    int failed = lua_pcall(L, 1, 0, -3);
     gr_status status = GR_OK;
     if (failed) {
-        const char *message = lua_tostring(L, -1) ? lua_tostring(L, -1) : "out of memory";
-        status = ends_with_interrupt(message) ? GR_ERROR_CANCELLED : GR_ERROR_SCRIPT;
+        const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that cannot be told";
+        status = failed == LUA_ERRMEM             ? GR_ERROR_OUT_OF_MEMORY
+                 : ends_with_interrupt(message) ? GR_ERROR_CANCELLED
+                                                : GR_ERROR_SCRIPT;
         if (out_message)
             *out_message = strdup(message);
         lua_pop(L, 1);

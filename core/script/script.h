@@ -26,9 +26,12 @@ void gr_script_set_log(gr_script *script,
                        void (*log)(void *context, gr_log_level level, const char *line),
                        void *context);
 
+// Makes the engine now, in place of at first need.
+gr_status gr_script_start(gr_script *script, gr_error *error);
+
 // Runs the file at `path` ("-": standard input; a first line that begins with # is skipped) with
 // the global table `arg` as the lua program sets it: arg[0] = path, arg[1]... = argv. On failure
-// returns NOT_FOUND (no such file), CANCELLED (interrupted) or SCRIPT, and *out_message (may be
+// returns NOT_FOUND (no such file), CANCELLED (interrupted), OUT_OF_MEMORY or SCRIPT, and *out_message (may be
 // NULL) is the message with a traceback that points into the script, to be freed with free().
 gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv,
                         char **out_message);

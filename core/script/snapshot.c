@@ -8,7 +8,7 @@ int gr_lua_session_save(lua_State *L) {
     gr_error error;
     gr_call call;
     gr_error_init(&error);
-    const char *path = gr_arg_name(L, 2, function, "path");
+    const char *path = gr_script_path(L, function, gr_arg_name(L, 2, function, "path"), true);
     gr_call_begin(L, function, box->session, false, &call);
     gr_status status = gr_session_save(box->session, path, gr_script_progress, call.script, &error);
     gr_call_end(&call);
@@ -26,7 +26,8 @@ int gr_lua_model_restore(lua_State *L) {
     gr_error error;
     gr_call call;
     gr_error_init(&error);
-    const char *path = gr_arg_name(L, 2, function, "path");
+    lua_settop(L, 3);
+    const char *path = gr_script_path(L, function, gr_arg_name(L, 2, function, "path"), false);
     gr_args args = gr_args_open(L, 3, function, known);
     const gr_session_options options = {
         .struct_size = sizeof options,
@@ -43,6 +44,8 @@ int gr_lua_model_restore(lua_State *L) {
     if (status != GR_OK)
         return gr_raise(L, function, &error);
     gr_script_remember(L, session->session, index);
+    if (answer && answer->request)
+        gr_record_begin(answer);
     if (answer && !answer->request) {
         lua_pushnil(L);
         lua_replace(L, index + 1);
