@@ -50,7 +50,7 @@ done
 printf 'print("ready") while true do end\n' >"$work/loop.lua"
 "$gregale" script --sandbox --instructions 9007199254740992 "$work/loop.lua" >"$work/ready" &
 parent=$!
-for _ in $(seq 300); do grep -q ready "$work/ready" && break; sleep 0.1; done
+for _ in $(seq 300); do grep -qs ready "$work/ready" && break; sleep 0.1; done
 child=$(cat "/proc/$parent/task/$parent/children")
 child=${child%% *}
 for line in 'NoNewPrivs:.*1' 'Seccomp:.*2'; do
@@ -63,9 +63,10 @@ kill -TERM $parent
 wait $parent 2>/dev/null
 for _ in $(seq 50); do [ -d "/proc/$child" ] || break; sleep 0.1; done
 grep -q '^State:.*Z' "/proc/$child/status" 2>/dev/null || [ ! -d "/proc/$child" ] || { echo "the script outlives its parent"; kill -9 "$child"; bad=1; }
+rm "$work/ready" # else the last run's is seen before this one has emptied it
 "$gregale" script --sandbox "$work/loop.lua" >"$work/ready" 2>"$work/err" &
 parent=$!
-for _ in $(seq 300); do grep -q ready "$work/ready" && break; sleep 0.1; done
+for _ in $(seq 300); do grep -qs ready "$work/ready" && break; sleep 0.1; done
 child=$(cat "/proc/$parent/task/$parent/children")
 kill -INT ${child%% *} # as a terminal's Ctrl-C would
 wait $parent
