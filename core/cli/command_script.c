@@ -9,6 +9,7 @@
 #include <lualib.h>
 
 #include "cli/cli.h"
+#include "cli/prompt.h"
 #include "script/script.h"
 
 static gr_script *volatile running; // for the signal handler alone
@@ -39,10 +40,10 @@ static void print_log(void *context, gr_log_level level, const char *line) {
 
 static void print_help(void) {
     fputs(
-        "Usage: gregale script FILE [ARG...]\n"
+        "Usage: gregale script [FILE [ARG...]]\n"
         "Run a Lua 5.4 workflow; `require \"gregale\"` gives it models, and `arg` holds its "
         "arguments.\n"
-        "FILE may be - for standard input. A script that raises an error ends with exit code 6.\n",
+        "Without FILE it is a Lua prompt, or from a pipe standard input, which - stands for, too. A script that raises an error ends with exit code 6.\n",
         stdout);
 }
 
@@ -65,13 +66,16 @@ static int exit_code(gr_status status) {
 static int run_script(lua_State *L, int argc, char **argv) {
     gr_script *script = NULL;
     char *message = NULL;
+    const char *path = argc > 1 ? argv[1] : "-";
     lua_pushcfunction(L, open_libraries);
     lua_pushlightuserdata(L, &script);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK)
         return gr_complain(GR_EXIT_RESOURCES, "cannot start Lua: %s", lua_tostring(L, -1));
     gr_script_set_log(script, print_log, NULL);
+    if (argc < 2 && gr_is_terminal(stdin) && gr_is_terminal(stdout))
+        return gr_prompt(L, script);
     catch_interrupts(script);
-    gr_status status = gr_script_run(L, argv[1], argc - 2, argv + 2, &message);
+    gr_status status = gr_script_run(L, path, argc > 2 ? argc - 2 : 0, argv + 2, &message);
     running = NULL;
     if (status != GR_OK)
         gr_complain(GR_EXIT_SCRIPT, "%s", message ? message : "out of memory");
@@ -80,13 +84,11 @@ static int run_script(lua_State *L, int argc, char **argv) {
 }
 
 static int run(int argc, char **argv) {
-    if (argc < 2)
-        return gr_complain(GR_EXIT_USAGE, "script: expected FILE; see gregale script --help");
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "-?") == 0) {
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "-?") == 0)) {
         print_help();
         return GR_EXIT_OK;
     }
-    if (argv[1][0] == '-' && argv[1][1])
+    if (argc > 1 && argv[1][0] == '-' && argv[1][1])
         return gr_complain(GR_EXIT_USAGE,
                            "script: unknown option '%s'; options of the script come after FILE",
                            argv[1]);
