@@ -95,6 +95,21 @@ function gregale.map(list, f, options) end
 ---@param f fun(event:gregale.device_event)|nil nil: nobody is told
 function gregale.on_device_event(f) end
 
+---A value as JSON text; as in a schema, an empty table is an object.
+---@param value any
+---@return string text
+function gregale.to_json(value) end
+
+---The value that a JSON text stands for; null is gregale.null.
+---@param text string
+---@return any value
+---@return string|nil message what is wrong with the text
+function gregale.from_json(text) end
+
+---Seconds of a clock that only goes forward.
+---@return number seconds
+function gregale.clock() end
+
 ---A model.
 ---@class gregale.model
 local model = {}
@@ -230,10 +245,14 @@ function session:system(text) end
 ---@return gregale.session self
 function session:user(text) end
 
+---@class gregale.assistant_options
+---@field tool_calls? gregale.tool_call[] what the turn calls
+
 ---A turn of the assistant.
 ---@param text string
+---@param options? gregale.assistant_options
 ---@return gregale.session self
-function session:assistant(text) end
+function session:assistant(text, options) end
 
 ---@class gregale.tool_options
 ---@field id? string of the call
@@ -317,6 +336,7 @@ function session:encoder(f) end
 ---@field tokens_per_second? number where there are two or more
 ---@field tokens integer[]
 ---@field log_probabilities number[] natural logarithms, before sampling
+---@field tool_error? string why what looked like a call is none
 ---@field top? gregale.token_choice[][] with `top`: for each token the likeliest
 ---@field rewinds integer because of banned strings
 ---@field guessed integer
@@ -356,6 +376,15 @@ function session:choose(options) end
 ---@return number[] each NaN for the first of an empty session
 ---@return integer[] tokens
 function session:score(text) end
+
+---@class gregale.embed_options
+---@field pool? "mean"|"last" of the tokens' vectors; "mean" when absent
+
+---A vector for a text behind the session.
+---@param text string|integer[] text or tokens
+---@param options? gregale.embed_options
+---@return number[] vector
+function session:embed(text, options) end
 
 ---Brings the cache up to date.
 ---@return gregale.session self

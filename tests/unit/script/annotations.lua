@@ -40,7 +40,7 @@ end
 local model = support.load(TOOL_MODEL, { chat_format = "mistral-v3" })
 local session = model:session{ tools = '[{"type": "function", "function": {"name": "f", "parameters": {}}}]' }
 session:user("x")
-local stream = session:stream{ max_tokens = 2 }
+local stream = session:stream{ max_tokens = 2, temperature = 0, logit_bias = { [2] = -math.huge } }
 while stream() do end
 session:append("x")
 local logits = session:logits()
@@ -81,6 +81,8 @@ options("detokenize_options", function(o) model:detokenize({}, o) end)
 options("session_options", function(o) model:session(o) end)
 options("restore_options", function(o) model:restore("x", o) end)
 options("move_options", function(o) model:move("x", o) end)
+options("embed_options", function(o) session:embed("x", o) end)
+options("assistant_options", function(o) session:assistant("x", o) end)
 options("tool_options", function(o) session:tool("x", o) end)
 options("generate_options", function(o) session:generate(o) end)
 options("choose_options", function(o) o[1] = "x" session:choose(o) end)
@@ -97,9 +99,11 @@ local function result(name, real)
   end
   seen["gregale." .. name] = true
 end
-local text, info = session:generate{ max_tokens = 3, top = 1, ignore_end = true, temperature = 0 }
+local _, info = session:generate{ max_tokens = 3, top = 1, temperature = 0, logit_bias = { [2] = -math.huge } }
 result("generate_info", info); result("token_choice", info.top[1][1])
-for name in pairs(fields["gregale.generate_info"]) do assert(info[name] ~= nil, name .. " is absent") end
+for name in pairs(fields["gregale.generate_info"]) do
+  assert(info[name] ~= nil or name == "tool_error", name .. " is absent")
+end
 result("answer", session:generate{ n = 1, max_tokens = 1 }[1])
 result("device", gregale.devices()[1]); result("model_info", model:info()); result("session_stats", session:stats())
 result("results", gregale.parallel{ errors = "collect" }); result("logit", session:logits():top(1)[1])

@@ -6,7 +6,7 @@ local support = require "support"
 local raises, same, near = support.raises, support.same, support.near
 
 local model = support.model()
-local function fresh() return model:session():append("And the king said") end
+local function fresh(text) return model:session():append(text or "And the king said") end
 
 -- ---- n and best_of
 local session = fresh()
@@ -89,8 +89,8 @@ assert(model:is_end(2))
 compare(0); compare(1)
 
 -- Narrow beams leave out what falls behind: a search that evaluates each hypothesis from nothing agrees.
-local function plain(width, limit)
-  local start = fresh():tokens()
+local function plain(width, limit, text)
+  local start = fresh(text):tokens()
   local alive, finished = { { tokens = {}, sum = 0 } }, {}
   for length = 1, limit do
     local candidates = {}
@@ -114,11 +114,12 @@ local function plain(width, limit)
   table.sort(finished, function(a, b) return a.sum > b.sum end)
   return finished
 end
-for _, case in ipairs{ { 1, 5 }, { 2, 6 }, { 3, 4 }, { 5, 3 } } do
-  local width, limit = table.unpack(case)
-  local expected = plain(width, limit)
+assert(model:is_end(fresh("5L"):logits():top(2)[2].token), "where an end stands among the likeliest")
+for _, case in ipairs{ { 1, 5 }, { 2, 6 }, { 3, 4 }, { 5, 3 }, { 2, 3, "5L" } } do
+  local width, limit, start = table.unpack(case)
+  local expected = plain(width, limit, start)
   for n = 1, 3 do
-    local found = beam.search(fresh(), { width = width, max_tokens = limit, n = n })
+    local found = beam.search(fresh(start), { width = width, max_tokens = limit, n = n })
     for i = 1, n do
       same(table.concat(found[i].tokens, " "), table.concat(expected[i].tokens, " "), ("width %d, answer %d of %d"):format(width, i, n))
       near(found[i].log_probability, expected[i].sum, 1e-6)
