@@ -43,7 +43,8 @@ static void print_help(void) {
         "Usage: gregale script [FILE [ARG...]]\n"
         "Run a Lua 5.4 workflow; `require \"gregale\"` gives it models, and `arg` holds its "
         "arguments.\n"
-        "Without FILE it is a Lua prompt, or from a pipe standard input, which - stands for, too. A script that raises an error ends with exit code 6.\n",
+        "Without FILE it is a Lua prompt at a terminal, else the script is standard input, as with -.\n"
+        "A script that raises an error ends with exit code 6.\n",
         stdout);
 }
 
