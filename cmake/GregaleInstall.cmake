@@ -13,6 +13,9 @@ if(TARGET gregale-cli)
   install(TARGETS gregale-cli EXPORT gregale-targets RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
+set(GREGALE_LUA_DIR ${CMAKE_INSTALL_LIBDIR}/lua/5.4 CACHE STRING "Where gregale.so goes, in Lua's package.cpath")
+install(TARGETS gregale-lua LIBRARY DESTINATION ${GREGALE_LUA_DIR})
+
 install(EXPORT gregale-targets NAMESPACE gregale:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale)
 
 file(GLOB public_headers ${PROJECT_SOURCE_DIR}/core/include/gregale/*.h ${PROJECT_SOURCE_DIR}/core/include/gregale/*.def)
@@ -21,7 +24,7 @@ install(DIRECTORY core/include/gregale/sdk DESTINATION ${CMAKE_INSTALL_INCLUDEDI
 install(FILES configs/models/breeze/breeze-q8_0.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale/models)
 install(FILES docs/backend-guide.md DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale)
 install(DIRECTORY sdk/walk DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale)
-install(DIRECTORY scripts/pipelines DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
+install(DIRECTORY scripts/pipelines scripts/annotations DESTINATION ${CMAKE_INSTALL_DATADIR}/gregale OPTIONAL)
 
 configure_package_config_file(cmake/gregale-config.cmake.in ${PROJECT_BINARY_DIR}/gregale-config.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/gregale

@@ -226,3 +226,15 @@ function(gregale_program)
   target_link_libraries(gregale-cli PRIVATE gregale_script gregale_sdk PkgConfig::EDIT PkgConfig::JANSSON)
   gregale_link_core(gregale-cli)
 endfunction()
+
+# The module for a plain lua5.4: gregale.so, which takes liblua's symbols from whoever loads it and exports its opener
+# alone. It stays mapped: backends may keep threads that know its functions.
+function(gregale_lua_module)
+  add_library(gregale-lua MODULE ${PROJECT_BINARY_DIR}/generated/empty.c)
+  set_target_properties(gregale-lua PROPERTIES PREFIX "" OUTPUT_NAME gregale LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lua)
+  add_dependencies(gregale-lua gregale_script)
+  target_link_libraries(gregale-lua PRIVATE $<TARGET_FILE:gregale_script>)
+  gregale_link_core(gregale-lua)
+  target_link_options(gregale-lua PRIVATE -Wl,-u,luaopen_gregale -Wl,-z,nodelete
+                      -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/lua-module.map)
+endfunction()

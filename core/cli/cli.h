@@ -145,6 +145,8 @@ int gr_check_input(void);
 // gr_forget_interrupt, ends the program at once.
 void gr_catch_interrupt(gr_engine *engine);
 bool gr_interrupted(void);
+// The signals' handler calls it (NULL: nothing), too.
+void gr_on_interrupt(void (*function)(void));
 // What was interrupted has been dealt with. SIGTERM and SIGHUP are not forgotten: the program is to end.
 void gr_forget_interrupt(void);
 // While held, signals are noted and nothing ends.

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// command_script.c: gregale script [OPTION...] FILE [ARG...]: runs a Lua workflow.
+// command_script.c: gregale script [OPTION...] [FILE [ARG...]]: runs a Lua workflow, or talks Lua at a terminal.
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/script.h"
 
 static void print_help(void) {
-    printf("Usage: gregale script [OPTION...] FILE [ARG...]\n"
+    printf("Usage: gregale script [OPTION...] [FILE [ARG...]]\n"
            "Run a Lua 5.4 workflow; `require \"gregale\"` gives it models, and `arg` holds its arguments.\n"
-           "FILE may be - for standard input. A script that raises an error ends with exit code 6.\n\n"
+           "Without FILE it is a Lua prompt at a terminal, else the script is standard input, as with -.\n"
+           "A script that raises an error ends with exit code 6.\n\n"
            "  --record FILE           Note seeds and tokens in FILE, for `gregale replay`\n%s",
            gr_cli_script_help);
 }
@@ -26,11 +27,10 @@ static void parse(int argc, char **argv, gr_cli_script *script, const char **out
         else if (!gr_cli_script_option(script, argc, argv, &at))
             exit(gr_complain(GR_EXIT_USAGE, "script: unknown option '%s'; options of the script come after FILE", option));
     }
-    if (at >= argc)
-        exit(gr_complain(GR_EXIT_USAGE, "script: expected FILE; see gregale script --help"));
-    script->path = argv[at];
-    script->argc = argc - at - 1;
-    script->argv = argv + at + 1;
+    bool talks = !script->sandbox.wanted && !*out_record && gr_is_terminal(stdin) && gr_is_terminal(stdout);
+    script->path = at < argc ? argv[at] : talks ? NULL : "-";
+    script->argc = at < argc ? argc - at - 1 : 0;
+    script->argv = argv + at + (at < argc);
 }
 
 static int ended(void *context, int code) {

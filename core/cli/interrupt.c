@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 
 static gr_engine *volatile stopped_engine; // for the handler alone
+static void (*volatile stop)(void);
 static volatile sig_atomic_t count, ending, held;
 
 static void on_signal(int number) {
@@ -19,6 +20,12 @@ static void on_signal(int number) {
         _exit(128 + number);
     if (stopped_engine)
         gr_engine_interrupt(stopped_engine);
+    if (stop)
+        stop();
+}
+
+void gr_on_interrupt(void (*function)(void)) {
+    stop = function;
 }
 
 static void install(int number) {

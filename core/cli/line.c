@@ -22,6 +22,9 @@ struct gr_line_reader {
     mbstate_t decoder;
     sigset_t waiting; // what is let through while waiting for a key
     bool typed;
+    char *(*complete)(void *context, const char *text, size_t bytes, size_t *out_word);
+    void *complete_context;
+    char *history_path; // NULL: none
 };
 
 static volatile sig_atomic_t resized, suspended;
@@ -141,12 +144,85 @@ void gr_line_close(gr_line_reader *reader) {
     if (reader->history)
         history_end(reader->history);
     free(reader->line);
+    free(reader->history_path);
     free(reader);
 }
 
 void gr_line_remember(gr_line_reader *reader, const char *message) {
     HistEvent event;
     history(reader->history, &event, H_ENTER, message);
+    if (reader->history_path)
+        history(reader->history, &event, H_SAVE, reader->history_path);
+}
+
+void gr_line_keep_history(gr_line_reader *reader, const char *path) {
+    HistEvent event;
+    free(reader->history_path);
+    reader->history_path = strdup(path);
+    history(reader->history, &event, H_SETUNIQUE, 1);
+    history(reader->history, &event, H_LOAD, path);
+}
+
+// ---- Completion
+
+// How many bytes all of the names, one a line, begin with alike.
+static size_t common_prefix(const char *names) {
+    size_t size = strcspn(names, "\n");
+    for (const char *name = names; *name; name += strcspn(name, "\n") + 1) {
+        size_t same = 0;
+        while (same < size && name[same] == names[same])
+            same++;
+        size = same;
+    }
+    return size;
+}
+
+static void list_names(const char *names) {
+    int column = 0;
+    putchar('\n');
+    for (const char *name = names; *name; name += strcspn(name, "\n") + 1) {
+        int size = (int)strcspn(name, "\n");
+        if (column && column + size + 2 > 78) {
+            putchar('\n');
+            column = 0;
+        }
+        column += printf("%.*s  ", size, name);
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+
+// Inserts what all candidates have in common; where that is nothing, lists them.
+static unsigned char complete_word(EditLine *edit, int key) {
+    gr_line_reader *reader;
+    const LineInfo *line = el_line(edit);
+    size_t word = 0;
+    char more[256];
+    (void)key;
+    el_get(edit, EL_CLIENTDATA, &reader);
+    if (!reader->complete)
+        return CC_ERROR;
+    char *names = reader->complete(reader->complete_context, line->buffer, (size_t)(line->cursor - line->buffer), &word);
+    size_t common = names ? common_prefix(names) : 0;
+    unsigned char result = CC_ERROR;
+    if (common > word && common - word < sizeof more) {
+        snprintf(more, sizeof more, "%.*s", (int)(common - word), names + word);
+        result = el_insertstr(edit, more) == 0 ? CC_REFRESH : CC_ERROR;
+    } else if (names && names[strcspn(names, "\n")] && names[strcspn(names, "\n") + 1]) {
+        list_names(names);
+        result = CC_REDISPLAY;
+    }
+    free(names);
+    return result;
+}
+
+void gr_line_complete(gr_line_reader *reader,
+                      char *(*complete)(void *context, const char *text, size_t bytes, size_t *out_word),
+                      void *context) {
+    reader->complete = complete;
+    reader->complete_context = context;
+    el_set(reader->edit, EL_ADDFN, "complete", "complete the word", complete_word);
+    el_set(reader->edit, EL_BIND, "^I", "complete", NULL);
 }
 
 static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGWINCH};

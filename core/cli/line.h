@@ -5,6 +5,7 @@
 #define GREGALE_CLI_LINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef struct gr_line_reader gr_line_reader;
 
@@ -19,7 +20,15 @@ void gr_line_close(gr_line_reader *reader);
 // Reads a line of standard input, without its end. *out_line is borrowed until the next call, and NULL unless
 // the result is TEXT. *out_typed (may be NULL): a key was pressed, Ctrl-C aside.
 gr_line_result gr_line_read(gr_line_reader *reader, const char *prompt, const char **out_line, bool *out_typed);
-// Adds a message to what the arrow keys bring back.
+// Adds a message to what the arrow keys bring back, and to the history's file.
 void gr_line_remember(gr_line_reader *reader, const char *message);
+// Brings back what the file holds, and keeps there what is remembered from now on. A file that cannot be read or
+// written is none.
+void gr_line_keep_history(gr_line_reader *reader, const char *path);
+// The tabulator completes: `complete` gets the line up to the cursor and returns what its end could become, one a line,
+// to be freed (NULL: nothing), and how many bytes at the end each would replace.
+void gr_line_complete(gr_line_reader *reader,
+                      char *(*complete)(void *context, const char *text, size_t bytes, size_t *out_word),
+                      void *context);
 
 #endif

@@ -10,6 +10,8 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
+#include "cli/prompt.h"
+
 static gr_script *volatile running; // for the signal handler alone
 static volatile sig_atomic_t interrupts;
 
@@ -99,6 +101,8 @@ static int exit_code(gr_status status) {
 static int run(lua_State *L, gr_script *script, const gr_cli_script *job) {
     char *message = NULL;
     gr_script_set_log(script, print_log, NULL);
+    if (!job->path)
+        return gr_prompt(L, script);
     if (job->record)
         gr_script_set_record(script, job->record);
     catch_interrupts(script);

@@ -8,7 +8,7 @@
 
 typedef struct gr_cli_script {
     gr_cli_sandbox sandbox;
-    const char *path; // "-": standard input
+    const char *path; // "-": standard input; NULL: a prompt at the terminal
     int argc;         // of the script
     char *const *argv;
     gr_record *record; // may be NULL

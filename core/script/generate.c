@@ -213,9 +213,10 @@ static gr_status choose(void *context, const gr_session *session, const float *l
 
 // ---- Starting
 
-// Starts a request on the session at 1 with the options at 2; leaves its box on top of the stack.
-static gr_request_box *start(lua_State *L, const char *function) {
-    static const char *const known[] = {"max_tokens", "temperature", "sampler", "seed", "stop",
+// Starts a request on the session at 1 with the options at 2; leaves its box on top of the stack. A stream is one
+// answer, so it knows no n and best_of.
+static gr_request_box *start(lua_State *L, const char *function, bool stream) {
+    static const char *const known[] = {"n", "best_of", "max_tokens", "temperature", "sampler", "seed", "stop",
                                         "ignore_end", "raw", "choose", "top", "heal", "banned",
                                         "logit_bias", "guide", "guidance", "guesses", "draft",
                                         "json_schema", "regex", "grammar", "one_of", "choose_instructions", NULL};
@@ -225,7 +226,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
     gr_error_init(&error);
     lua_settop(L, 2);
     luaL_checkstack(L, 60, function); // options stay there
-    gr_args args = gr_args_open(L, 2, function, known);
+    gr_args args = gr_args_open(L, 2, function, known + (stream ? 2 : 0));
     gr_generate_options options = {
         .struct_size = sizeof options,
         .max_tokens = (uint32_t)gr_args_whole(&args, "max_tokens", 0, 1, UINT32_MAX),
@@ -271,7 +272,7 @@ static gr_request_box *start(lua_State *L, const char *function) {
 }
 
 int gr_lua_session_stream(lua_State *L) {
-    start(L, "session:stream");
+    start(L, "session:stream", true);
     lua_pushnil(L);
     lua_pushnil(L);
     lua_pushvalue(L, -3);
@@ -299,7 +300,20 @@ static int generate_k(lua_State *L, int resumed, lua_KContext context) {
     return 2;
 }
 
+static bool has_option(lua_State *L, const char *name) {
+    bool has = false;
+    if (lua_type(L, 2) == LUA_TTABLE) {
+        lua_pushstring(L, name);
+        has = lua_rawget(L, 2) != LUA_TNIL;
+        lua_pop(L, 1);
+    }
+    return has;
+}
+
 int gr_lua_session_generate(lua_State *L) {
-    start(L, "session:generate");
+    lua_settop(L, 2);
+    if (has_option(L, "n") || has_option(L, "best_of"))
+        return gr_lua_generate_many(L);
+    start(L, "session:generate", false);
     return generate_k(L, LUA_OK, lua_gettop(L));
 }

@@ -95,6 +95,17 @@ void gr_record_end(gr_request_box *box); // once, however often it is called
 const char *gr_script_path(lua_State *L, const char *function, const char *path, bool write);
 void gr_files_open(lua_State *L); // the sandbox's io and require, as globals
 
+// Calls the function below its one argument, both on the stack, which they leave. Returns CANCELLED (interrupted), OUT_OF_MEMORY or
+// SCRIPT with a message and traceback in *out_message (may be NULL), to be freed with free().
+gr_status gr_script_protected(lua_State *L, char **out_message);
+
+// ---- traceback.c
+int gr_traceback_add(lua_State *L); // a message handler for lua_pcall
+// For the error at the top of the stack, raised in `branch`: pushes the calls that led to it, as text, or nil.
+void gr_traceback_push(lua_State *L, lua_State *branch);
+// The error below the top is about to be raised again: its calls, at the top, are kept for gr_traceback_add. Pops them.
+void gr_traceback_keep(lua_State *L);
+
 // ---- call.c
 // A call into the engine that may run hooks: remembers whose it is and keeps the session alive
 // meanwhile.
@@ -197,6 +208,7 @@ bool gr_push_tool_calls(lua_State *L, const gr_call_source *source);
 int gr_lua_parallel(lua_State *L);
 int gr_lua_map(lua_State *L);
 int gr_lua_session_generate(lua_State *L);
+int gr_lua_generate_many(lua_State *L); // with n or best_of
 int gr_lua_session_stream(lua_State *L);
 int gr_lua_session_choose(lua_State *L);
 int gr_lua_session_score(lua_State *L);

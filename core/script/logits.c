@@ -110,23 +110,14 @@ static int is_stale(lua_State *L) {
     return 1;
 }
 
+// Upvalue 1: the methods.
 static int index_logits(lua_State *L) {
-    static const luaL_Reg methods[] = {{"argmax", argmax},
-                                       {"top", top},
-                                       {"log_probability", log_probability},
-                                       {"is_stale", is_stale},
-                                       {NULL, NULL}};
     luaL_checkudata(L, 1, GR_LUA_LOGITS);
     if (lua_type(L, 2) == LUA_TSTRING) {
-        const char *key = lua_tostring(L, 2);
-        for (const luaL_Reg *method = methods; method->name; method++) {
-            if (lua_rawequal(L, 2, (lua_pushstring(L, method->name), -1))) {
-                lua_pushcfunction(L, method->func);
-                return 1;
-            }
-            lua_pop(L, 1);
-        }
-        return luaL_error(L, "logits: no method is called \"%s\"", key);
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL)
+            return luaL_error(L, "logits: no method is called \"%s\"", lua_tostring(L, 2));
+        return 1;
     }
     const gr_logits_box *box = self(L, "logits");
     lua_pushnumber(L, box->logits[gr_arg_whole(L, 2, "logits", "token", 0, box->vocab - 1u)]);
@@ -139,6 +130,16 @@ static int length(lua_State *L) {
 }
 
 void gr_logits_type(lua_State *L) {
-    static const luaL_Reg meta[] = {{"__index", index_logits}, {"__len", length}, {NULL, NULL}};
-    gr_push_type(L, GR_LUA_LOGITS, NULL, meta);
+    static const luaL_Reg methods[] = {{"argmax", argmax},
+                                       {"top", top},
+                                       {"log_probability", log_probability},
+                                       {"is_stale", is_stale},
+                                       {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__len", length}, {NULL, NULL}};
+    gr_push_type(L, GR_LUA_LOGITS, methods, meta);
+    luaL_getmetatable(L, GR_LUA_LOGITS);
+    lua_getfield(L, -1, "methods");
+    lua_pushcclosure(L, index_logits, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
 }

@@ -228,11 +228,11 @@ void gr_push_type(lua_State *L, const char *type, const luaL_Reg *methods, const
         return;
     }
     luaL_setfuncs(L, meta, 0);
-    if (methods) {
-        lua_newtable(L);
-        luaL_setfuncs(L, methods, 0);
-        lua_setfield(L, -2, "__index");
-    }
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_setfield(L, -2, "methods"); // where __index is a function, too
     lua_pushliteral(L, "gregale");
     lua_setfield(L, -2, "__metatable"); // scripts can neither read nor replace it
     lua_pop(L, 1);

@@ -13,6 +13,7 @@
 enum { WORK = 1, FUNCTION = 2, GROUP = 3, RESULTS = 4 };
 
 // User values of the group: 1 its coroutines, by the number of what they run; false once ended. 2 their errors.
+// 3 the calls that led to these.
 typedef struct group {
     const char *name;
     lua_Integer count, started, running, most;
@@ -38,12 +39,14 @@ static int close_group(lua_State *L) {
 }
 
 static group *push_group(lua_State *L, const char *name, lua_Integer count, lua_Integer most, bool collect) {
-    group *g = lua_newuserdatauv(L, sizeof *g, 2);
+    group *g = lua_newuserdatauv(L, sizeof *g, 3);
     *g = (group){.name = name, .count = count, .most = most, .collect = collect};
     lua_newtable(L);
     lua_setiuservalue(L, -2, 1);
     lua_newtable(L);
     lua_setiuservalue(L, -2, 2);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, 3);
     if (luaL_newmetatable(L, "gregale.group")) {
         lua_pushcfunction(L, close_group);
         lua_setfield(L, -2, "__close");
@@ -83,9 +86,12 @@ static void keep_result(lua_State *L, lua_State *branch, int count, lua_Integer 
 
 static void keep_error(lua_State *L, lua_State *branch, group *g, lua_Integer i) {
     lua_getiuservalue(L, GROUP, 2);
+    lua_getiuservalue(L, GROUP, 3);
     lua_xmove(branch, L, 1);
-    lua_rawseti(L, -2, i);
-    lua_pop(L, 1);
+    gr_traceback_push(L, branch);
+    lua_rawseti(L, -3, i);
+    lua_rawseti(L, -3, i);
+    lua_pop(L, 2);
     lua_resetthread(branch); // closes what it opened; what that raises comes second
     g->first_failed = g->failed && g->first_failed < i ? g->first_failed : i;
     g->failed = true;
@@ -100,7 +106,8 @@ static bool run_branch(lua_State *L, gr_script *script, group *g, int list, lua_
     }
     lua_State *branch = lua_tothread(L, -1), *previous = script->branch;
     const uint32_t interruptions = script->interruptions;
-    int arguments = lua_status(branch) == LUA_OK ? lua_gettop(branch) - 1 : 0;
+    int top = lua_gettop(branch); // 0: the script resumed or closed it itself, which is an error to resume
+    int arguments = lua_status(branch) == LUA_OK && top ? top - 1 : 0;
     script->branch = branch;
     int status = lua_resume(branch, L, arguments, &count);
     script->branch = previous;
@@ -142,6 +149,10 @@ static int finish(lua_State *L, const group *g) {
     lua_getiuservalue(L, GROUP, 2);
     if (g->failed && !g->collect) {
         lua_rawgeti(L, -1, g->first_failed);
+        lua_getiuservalue(L, GROUP, 3);
+        lua_rawgeti(L, -1, g->first_failed);
+        lua_remove(L, -2);
+        gr_traceback_keep(L);
         return lua_error(L);
     }
     if (g->collect)

@@ -126,10 +126,16 @@ static void raise_interrupt(lua_State *L, lua_Debug *event) {
     gr_script_check_interrupt(L, gr_script_get(L));
 }
 
+static void stop_soon(lua_State *L) {
+    lua_sethook(L, raise_interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
 void gr_script_interrupt(gr_script *script) {
+    lua_State *branch = script->branch;
     script->interrupted = 1;
-    lua_sethook(script->main, raise_interrupt,
-                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    stop_soon(script->main);
+    if (branch)
+        stop_soon(branch);
 }
 
 void gr_script_check_interrupt(lua_State *L, gr_script *script) {
@@ -148,16 +154,6 @@ bool gr_script_progress(void *context, double fraction, const char *what) {
 }
 
 // ---- Running a file
-
-static int add_traceback(lua_State *L) {
-    const char *message = lua_tostring(L, 1);
-    if (!message && luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
-        message = lua_tostring(L, -1);
-    if (!message)
-        message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
-    luaL_traceback(L, L, message, 1);
-    return 1;
-}
 
 static void push_arguments(lua_State *L, const char *path, int argc, char *const *argv) {
     lua_createtable(L, argc, 1);
@@ -195,6 +191,25 @@ static bool ends_with_interrupt(const char *message) {
     return found && (size_t)(found - message) + strlen("interrupted") == line;
 }
 
+// Calls the function below its one argument.
+gr_status gr_script_protected(lua_State *L, char **out_message) {
+    lua_pushcfunction(L, gr_traceback_add);
+    lua_insert(L, -3);
+    int failed = lua_pcall(L, 1, 0, -3);
+    gr_status status = GR_OK;
+    if (failed) {
+        const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that cannot be told";
+        status = failed == LUA_ERRMEM             ? GR_ERROR_OUT_OF_MEMORY
+                 : ends_with_interrupt(message) ? GR_ERROR_CANCELLED
+                                                : GR_ERROR_SCRIPT;
+        if (out_message)
+            *out_message = strdup(message);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return status;
+}
+
 gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv,
                         char **out_message) {
     run_job job = {path, argc, argv};
@@ -212,20 +227,7 @@ gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *a
             *out_message = strdup(text);
         return status;
     }
-    lua_pushcfunction(L, add_traceback);
     lua_pushcfunction(L, run_protected);
     lua_pushlightuserdata(L, &job);
-    int failed = lua_pcall(L, 1, 0, -3);
-    gr_status status = GR_OK;
-    if (failed) {
-        const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that cannot be told";
-        status = failed == LUA_ERRMEM             ? GR_ERROR_OUT_OF_MEMORY
-                 : ends_with_interrupt(message) ? GR_ERROR_CANCELLED
-                                                : GR_ERROR_SCRIPT;
-        if (out_message)
-            *out_message = strdup(message);
-        lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-    return status;
+    return gr_script_protected(L, out_message);
 }

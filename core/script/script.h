@@ -6,6 +6,7 @@
 #define GREGALE_SCRIPT_SCRIPT_H
 
 #include <lua.h>
+#include <stdbool.h>
 
 #include "gregale/engine.h"
 
@@ -19,7 +20,7 @@ typedef struct gr_script gr_script;
 gr_script *gr_script_open(lua_State *L);
 
 // The module's opener, as Lua's require calls it: pushes the module table and returns 1.
-int luaopen_gregale(lua_State *L);
+__attribute__((visibility("default"))) int luaopen_gregale(lua_State *L);
 
 // Lines the engine logs go to `log` (NULL: silence). Before the first load.
 void gr_script_set_log(gr_script *script,
@@ -35,6 +36,14 @@ gr_status gr_script_start(gr_script *script, gr_error *error);
 // NULL) is the message with a traceback that points into the script, to be freed with free().
 gr_status gr_script_run(lua_State *L, const char *path, int argc, char *const *argv,
                         char **out_message);
+
+// Runs `text` as typed at a prompt: an expression (a = in front says that it is one), whose values the global print
+// prints, or statements. *out_incomplete: it only lacks its end, and nothing was run. Fails as gr_script_run does.
+gr_status gr_script_prompt(lua_State *L, const char *text, size_t bytes, bool *out_incomplete, char **out_message);
+
+// What the end of `text` could become: names, sorted, each with a line end behind it, to be freed with free(); NULL:
+// none. *out_word is how many bytes at the end of the text each of them would replace. Runs no code of the script's.
+char *gr_script_complete(lua_State *L, const char *text, size_t bytes, size_t *out_word);
 
 // Raises "interrupted" in the script at the next Lua instruction or engine step. Async-signal-safe
 // in the sense that the lua program relies on: it sets a flag and a debug hook.

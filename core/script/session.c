@@ -251,9 +251,9 @@ static int device(lua_State *L) {
 }
 
 static int model(lua_State *L) {
-    gr_session_box *box = gr_session_self(L, "session:model");
-    gr_model_box *model = gr_model_new(L);
-    model->model = gr_model_retain(gr_session_model(box->session));
+    gr_session_self(L, "session:model");
+    gr_model_box *model = gr_model_new(L); // a finalizer may close the session
+    model->model = gr_model_retain(gr_session_model(gr_session_self(L, "session:model")->session));
     return 1;
 }
 

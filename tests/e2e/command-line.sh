@@ -225,6 +225,17 @@ expect 0 "devices --json" "$gregale" devices --json
 python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$work/out" || bad=1
 expect 0 "trace" "$gregale" run "$model" --raw -p "And" --max-tokens 2 --trace "$work/trace.json"
 python3 -c 'import json,sys; t=json.load(open(sys.argv[1])); assert any(e["name"]=="MATMUL" for e in t)' "$work/trace.json" || bad=1
+printf '#!/usr/bin/env -S gregale script\nlocal a, b = ...\nprint(#arg, a, b, arg[2])\n' >"$work/executable"
+chmod +x "$work/executable"
+expect 0 "a script that is a program" env PATH="$(realpath "$(dirname "$gregale")"):$PATH" "$work/executable" one "two words"
+contains out "^2	one	two words	two words$"
+expect 0 "a script from a pipe, without -" sh -c "echo 'print(#arg, 6 * 7)' | '$gregale' script"
+contains out "^0	42$"
+expect 0 "nothing from a pipe" "$gregale" script
+printf 'local function inner()\n  error("wrong")\nend\nrequire("gregale").parallel{ function()\n  inner()\nend }\n' >"$work/wrong.lua"
+"$gregale" script "$work/wrong.lua" >"$work/out" 2>"$work/err"
+[ $? -eq 6 ] || { echo "a script's error: expected exit code 6"; bad=1; }
+for place in 'wrong.lua:2: wrong' 'wrong.lua:5: in function <' 'wrong.lua:4: in main chunk'; do contains err "$place"; done
 expect 0 "pipeline" "$gregale" script "$(dirname "$0")/../../scripts/pipelines/quickstart.lua" "$model"
 contains out "breeze"
 expect 0 "bench" "$gregale" bench "$model" --prompt 16 --gen 4 --repeat 1 --json

@@ -29,6 +29,25 @@ echo "command:"
 "$root/bin/gregale" devices | grep -q '^ref '
 (cd / && "$root/bin/gregale" script "$root/share/gregale/pipelines/complete.lua" "$model" "And" --max-tokens 2 | grep -q '^And')
 
+echo "a plain lua5.4:"
+export LUA_CPATH="$lib/lua/5.4/?.so;;"
+lua5.4 - "$model" <<'EOF'
+local gregale = require "gregale"
+local session = gregale.load(arg[1]):session():append("In the beginning God")
+local texts = gregale.parallel{
+  function() return (session:fork():generate{ max_tokens = 4, temperature = 0 }) end,
+  function() return require("gregale.beam").search(session, { width = 1, max_tokens = 4 })[1].text end }
+assert(#texts[1] > 0 and texts[1] == texts[2], texts[1])
+local fine, message = pcall(session.generate, session, { max_tokens = 0 })
+assert(not fine and message:find("max_tokens", 1, true))
+EOF
+(cd "$source/tests/e2e" && MODEL=$model busted --lua=lua5.4 --output=TAP embed/gregale_spec.lua)
+names=$(nm -D --defined-only "$lib/lua/5.4/gregale.so" | awk '{print $3}' | sed 's/@.*//' | sort -u)
+[ "$names" = luaopen_gregale ] || { echo "gregale.so exports: $names"; exit 1; }
+readelf -d "$lib/lua/5.4/gregale.so" >"$work/needed"
+! grep -q 'NEEDED.*liblua' "$work/needed" || { echo "gregale.so brings a liblua of its own"; exit 1; }
+[ -f "$root/share/gregale/annotations/gregale.lua" ]
+
 echo "exports:"
 bad=$(nm -D --defined-only "$lib/libgregale.so" | awk '{print $3}' | grep -vE '^gr_' || true)
 [ -z "$bad" ] || { echo "libgregale exports: $bad"; exit 1; }

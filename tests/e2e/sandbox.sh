@@ -72,7 +72,7 @@ kill -INT ${child%% *} # as a terminal's Ctrl-C would
 wait $parent
 [ $? -eq 130 ] || { echo "interrupted: expected exit code 130"; cat "$work/err"; bad=1; }
 
-for arguments in '--memory' '--memory=much' '--seconds 0' '--instructions -1' '--allow read' '--allow=exec:/tmp' '--frobnicate' ''; do
+for arguments in '--memory' '--memory=much' '--seconds 0' '--instructions -1' '--allow read' '--allow=exec:/tmp' '--frobnicate'; do
   "$gregale" script --sandbox $arguments >"$work/out" 2>"$work/err"
   [ $? -eq 2 ] || { echo "options '$arguments': expected exit code 2"; bad=1; }
   [ "$(wc -l <"$work/err")" -eq 1 ] || { echo "expected one line for '$arguments':"; cat "$work/err"; bad=1; }

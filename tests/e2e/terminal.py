@@ -266,6 +266,74 @@ def ends_on_request():
     same(t.code("SIGTERM"), 143, "SIGTERM at the prompt")
 
 
+def prompts_for_lua():
+    with tempfile.TemporaryDirectory() as state:
+        environment = {"XDG_STATE_HOME": f"{state}/new"}
+        t = Terminal("script", environment=environment)
+        t.prompt("first prompt")
+        for typed, shown in (("1 + 1", r"\n2\r"), ("=('x'):rep(3), nil", r"\nxxx\tnil\r"), ("x = 6", ""), ("x * 7", r"\n42\r")):
+            t.type(typed + "\r")
+            t.expect(shown, typed)
+            t.prompt("after " + typed)
+        t.type("for i = 1, 2 do\r")
+        t.expect(">> ", "a text that lacks its end")
+        t.type("print('number ' .. i) end\r")
+        t.expect(r"number 1\r\nnumber 2\r", "a text of two lines")
+        t.prompt("after two lines")
+        t.type("local function wrong() error('oops') end wrong()\r")
+        t.expect(r"prompt:1: oops\r\nstack traceback:", "an error")
+        t.prompt("after an error")
+        t.type("x = = 1\r")
+        t.expect("unexpected symbol|near '='", "a text that is wrong")
+        t.prompt("after a wrong text")
+        t.type("string.rev\t")
+        t.expect("erse", "one name completes")
+        t.type("('abc')\r")
+        t.expect(r"\ncba\r", "what was completed runs")
+        t.prompt("after a completed name")
+        t.type("gregale.\t")
+        t.expect(r"configure +devices +load +map +null +on_device_event +parallel +version +why", "several names are listed")
+        t.expect(r"> gregale\.", "the line is shown again")
+        t.type(f"load{{ '{MODEL}', device = 'ref' }}\r")
+        t.expect(r"gregale\.model \(", "a model")
+        t.prompt("after a model")
+        t.type(f"s = gregale.load{{ '{MODEL}', device = 'ref' }}:session():append('And')\r")
+        t.prompt("after a session")
+        t.type("s:gen\t{ max_tokens = 2, temperature = 0 }\r")
+        t.expect(r"erate.*\n.*table: 0x", "a method completes; an answer")
+        t.prompt("after an answer")
+        t.type("s:generate{ ignore_end = true, sampler = 'logit-bias(2:-100);temperature(1)' }\r")
+        t.expect("\n", "echo")
+        time.sleep(0.5)
+        t.type("\x03")
+        t.expect("interrupted", "Ctrl-C in an answer")
+        t.prompt("after Ctrl-C in an answer")
+        t.type("while true do end\r")
+        t.expect("\n", "echo")
+        time.sleep(0.3)
+        t.type("\x03")
+        t.expect("interrupted", "Ctrl-C in a loop")
+        t.prompt("after Ctrl-C in a loop")
+        t.type("x +\r")
+        t.expect(">> ", "an expression that lacks its end")
+        t.type("\x03")
+        t.expect(r"\^C \(again leaves\)", "Ctrl-C takes it back")
+        t.prompt("after Ctrl-C")
+        t.type("x\r")
+        t.expect(r"\n6\r", "globals stay")
+        t.prompt("after a global")
+        t.type("\x04")
+        same(t.code("Ctrl-D"), 0, "Ctrl-D")
+        history = pathlib.Path(state, "new/gregale/script_history")
+        same(history.stat().st_mode & 0o777, 0o600, "who may read the history")
+        t = Terminal("script", environment=environment)
+        t.prompt("another start")
+        t.type("\x1b[A\x1b[A")  # up, up
+        t.expect("while true do end", "history")
+        t.type("\x15os.exit(7)\r")
+        same(t.code("os.exit"), 7, "os.exit")
+
+
 def main():
     try:
         os.close(pty.openpty()[0])
@@ -273,7 +341,7 @@ def main():
         print(f"skipped: no pseudo-terminal ({error})")
         return 77
     for test in (talks_and_leaves, interrupts_at_the_prompt, interrupts_an_answer, interrupts_a_long_prompt,
-                 interrupts_the_start, moves_elsewhere, hangs_up, ends_on_request):
+                 interrupts_the_start, moves_elsewhere, prompts_for_lua, hangs_up, ends_on_request):
         begin = time.monotonic()
         test()
         print(f"{test.__name__}: {time.monotonic() - begin:.1f} s", flush=True)

@@ -154,6 +154,21 @@ static void branches(void **state) {
     run_file("branches.lua");
 }
 
+static void yields(void **state) {
+    (void)state;
+    run_file("yields.lua");
+}
+
+static void beams(void **state) {
+    (void)state;
+    run_file("beams.lua");
+}
+
+static void annotations(void **state) {
+    (void)state;
+    run_file("annotations.lua");
+}
+
 static void memory(void **state) {
     (void)state;
     run_file("memory.lua");
@@ -229,6 +244,42 @@ static void errors_point_into_the_script(void **state) {
     free(message);
 }
 
+static void errors_in_branches_point_into_them(void **state) {
+    (void)state;
+    char *message;
+    assert_int_equal(run_text("local gregale = require 'gregale'\n"
+                              "local function inner()\n"
+                              "  gregale.parallel{ function()\n"
+                              "    error('wrong')\n"
+                              "  end }\n"
+                              "end\n"
+                              "gregale.parallel{ print, function()\n"
+                              "  inner()\n"
+                              "end }\n",
+                              &message),
+                     GR_ERROR_SCRIPT);
+    const char *at = message;
+    static const char *const calls[] = {":4: wrong\nstack traceback:", ":4: in function <", "(a branch; it was run by)",
+                                        ":3: in ", ":8: in function <", "(a branch; it was run by)", ":7: in main chunk"};
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        const char *found = strstr(at, calls[i]);
+        if (!found)
+            print_error("%s: not in\n%s\n", calls[i], message);
+        assert_non_null(found);
+        at = found + 1;
+    }
+    free(message);
+    // Caught, and another one raised: what the first one's branch called is not told.
+    assert_int_equal(run_text("local gregale = require 'gregale'\n"
+                              "pcall(gregale.parallel, { function() error('one') end })\n"
+                              "error('two')\n",
+                              &message),
+                     GR_ERROR_SCRIPT);
+    assert_non_null(strstr(message, ":3: two"));
+    assert_null(strstr(message, "a branch"));
+    free(message);
+}
+
 static void a_missing_file_is_said(void **state) {
     (void)state;
     char *message;
@@ -249,6 +300,7 @@ static void interrupts_stop_loops_and_answers(void **state) {
     (void)state;
     static const char *const texts[] = {
         "interrupt(); while true do end",
+        "require('gregale').parallel{ function() interrupt(); while true do end end }",
         "local s = require('support').model():session(); s:append('In the beginning')\n"
         "local n = 0\n"
         "for piece in s:stream{ignore_end=true} do n = n + 1; if n == 3 then interrupt() end end"};
@@ -276,6 +328,9 @@ int main(void) {
         cmocka_unit_test(schemas),
         cmocka_unit_test(guards),
         cmocka_unit_test(branches),
+        cmocka_unit_test(yields),
+        cmocka_unit_test(beams),
+        cmocka_unit_test(annotations),
         cmocka_unit_test(memory),
         cmocka_unit_test(steering),
         cmocka_unit_test(constraints),
@@ -284,6 +339,7 @@ int main(void) {
         cmocka_unit_test(library),
         cmocka_unit_test(files_get_their_arguments),
         cmocka_unit_test(errors_point_into_the_script),
+        cmocka_unit_test(errors_in_branches_point_into_them),
         cmocka_unit_test(a_missing_file_is_said),
         cmocka_unit_test(interrupts_stop_loops_and_answers),
     };
