@@ -23,26 +23,41 @@ enum { MEMORY = 8 << 20, INSTRUCTIONS = 3000000 };
 #define MODELS GREGALE_SOURCE_DIR "/tests/golden/models"
 
 static char folder[64]; // granted: inside/; beside it: outside/
+static char bytecode[400]; // of a function that returns 1
+static size_t bytecode_size;
+
+static void put(const char *name, const char *bytes, size_t count) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    fclose(file);
+}
 
 // ---- Running a text
 
-static gr_status run(gr_sandbox *sandbox, const char *text, char **out_message) {
+static gr_status run_bytes(gr_sandbox *sandbox, const char *bytes, size_t count, char **out_message) {
     char path[96];
     lua_State *L;
+    put("script.lua", bytes, count);
     snprintf(path, sizeof path, "%s/script.lua", folder);
-    FILE *file = fopen(path, "w");
-    fputs(text, file);
-    fclose(file);
     sandbox->memory = MEMORY;
     sandbox->instructions = INSTRUCTIONS;
     assert_int_equal(gr_sandbox_open(sandbox, &L, NULL, NULL), GR_OK);
     lua_pushstring(L, folder);
     lua_setglobal(L, "FOLDER");
+    lua_pushlstring(L, bytecode, bytecode_size);
+    lua_setglobal(L, "BYTECODE");
     gr_status status = gr_script_run(L, path, 0, NULL, out_message);
     assert_true(sandbox->memory_used <= MEMORY);
     lua_close(L);
     assert_int_equal(sandbox->memory_used, 0);
     return status;
+}
+
+static gr_status run(gr_sandbox *sandbox, const char *text, char **out_message) {
+    return run_bytes(sandbox, text, strlen(text), out_message);
 }
 
 static void expect_fine(gr_sandbox *sandbox, const char *text) {
@@ -87,10 +102,9 @@ static void known_escapes_lead_nowhere(void **state) {
         "assert(getmetatable('') == false and not pcall(setmetatable, '', {}))",
         "string.find = nil assert(not pcall(function() return ('x'):find('x') end))", // its own alone
         // bytecode, as text, by pieces, and where the script asks for it
-        "assert(not load('\\27Lua'))",
-        "assert(not load('\\27LuaT\\0\\x19\\x93\\r\\n\\x1a\\n', 'x', 'b'))",
-        "assert(not load('\\27LuaT\\0\\x19\\x93\\r\\n\\x1a\\n', 'x', 'bt', {}))",
-        "local n = 0 assert(not load(function() n = n + 1 return ({'\\27', 'Lua'})[n] end, 'x', 'b'))",
+        "assert(BYTECODE:byte() == 27 and not load(BYTECODE) and not load(BYTECODE, 'x', 'b'))",
+        "assert(not load(BYTECODE, 'x', 'bt', {}) and not load(BYTECODE, 'x', nil, _ENV))",
+        "local n = 0 assert(not load(function() n = n + 1 if n <= #BYTECODE then return BYTECODE:sub(n, n) end end, 'x', 'b'))",
         // finalizers
         "assert(not pcall(setmetatable, {}, {__gc = function() end}))",
         "assert(not pcall(setmetatable, {}, {__gc = true}))",
@@ -117,6 +131,14 @@ static void known_escapes_lead_nowhere(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         expect_fine(&(gr_sandbox){0}, texts[i]);
+}
+
+static void a_script_of_bytecode_is_refused(void **state) {
+    char *message;
+    (void)state;
+    assert_int_equal(run_bytes(&(gr_sandbox){0}, bytecode, bytecode_size, &message), GR_ERROR_SCRIPT);
+    assert_non_null(strstr(message, "binary chunk"));
+    free(message);
 }
 
 // ---- Budgets
@@ -179,24 +201,35 @@ static void memory_ends(void **state) {
 
 // ---- Files
 
-static void put(const char *name, const char *text) {
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
-
 static void link_to(const char *target, const char *name) {
     char path[128];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     assert_int_equal(symlink(target, path), 0);
 }
 
+static int add_bytecode(lua_State *L, const void *part, size_t count, void *context) {
+    (void)L;
+    (void)context;
+    if (count > sizeof bytecode - bytecode_size)
+        return 1;
+    memcpy(bytecode + bytecode_size, part, count);
+    bytecode_size += count;
+    return 0;
+}
+
+static bool make_bytecode(void) {
+    lua_State *L = luaL_newstate();
+    bool made = L && luaL_loadstring(L, "return 1") == LUA_OK && lua_dump(L, add_bytecode, NULL, 1) == 0 &&
+                luaL_loadbuffer(L, bytecode, bytecode_size, "x") == LUA_OK; // outside of a sandbox it is taken
+    lua_close(L);
+    return made;
+}
+
 static int make_folders(void **state) {
     char path[128];
     (void)state;
+    if (!make_bytecode())
+        return -1;
     strcpy(folder, "/tmp/gregale-sandbox-XXXXXX");
     static const char *const folders[] = {"inside", "inside/deep", "outside", "inside-not"};
     if (!mkdtemp(folder))
@@ -206,12 +239,12 @@ static int make_folders(void **state) {
         if (mkdir(path, 0755) != 0)
             return -1;
     }
-    put("inside/a.txt", "in");
-    put("inside/deep/b.txt", "in");
-    put("inside/mod.lua", "return {answer = 42, name = ...}");
-    put("inside/byte.lua", "\033Lua");
-    put("outside/secret", "out");
-    put("inside-not/secret", "out");
+    put("inside/a.txt", "in", strlen("in"));
+    put("inside/deep/b.txt", "in", strlen("in"));
+    put("inside/mod.lua", "return {answer = 42, name = ...}", strlen("return {answer = 42, name = ...}"));
+    put("inside/byte.lua", bytecode, bytecode_size);
+    put("outside/secret", "out", strlen("out"));
+    put("inside-not/secret", "out", strlen("out"));
     link_to("a.txt", "inside/link");
     link_to("../outside/secret", "inside/leak");
     link_to("../outside", "inside/way");
@@ -363,6 +396,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ordinary_scripts_work),
         cmocka_unit_test(known_escapes_lead_nowhere),
+        cmocka_unit_test(a_script_of_bytecode_is_refused),
         cmocka_unit_test(no_script_outlives_its_instructions),
         cmocka_unit_test(memory_ends),
         cmocka_unit_test(files_are_reached_as_granted),
