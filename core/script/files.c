@@ -82,13 +82,21 @@ static int write_out(lua_State *L) {
 
 // ---- require
 
-// Whether there is a module at folder/name in a granted folder, with its path on the stack.
-static const char *find_in(lua_State *L, const char *folder, const char *name) {
+static bool is_module_name(const char *name) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+    return *name && *name != '.' && !name[strspn(name, letters)] && !strstr(name, "..");
+}
+
+// The name of a granted module file, on the stack; NULL: there is none.
+static const char *find_module(lua_State *L, const char *name) {
     static const char *const ends[] = {".lua", "/init.lua"};
     gr_sandbox *sandbox = gr_script_get(L)->sandbox;
+    const char *part = luaL_gsub(L, name, ".", "/");
     char real[PATH_MAX];
-    for (int i = 0; i < 2; i++) {
-        const char *path = lua_pushfstring(L, "%s/%s%s", folder, name, ends[i]);
+    for (uint32_t i = 0; i < 2 * sandbox->grant_count; i++) {
+        if (sandbox->grants[i / 2].only)
+            continue;
+        const char *path = lua_pushfstring(L, "%s/%s%s", sandbox->grants[i / 2].real, part, ends[i % 2]);
         if (gr_sandbox_path(sandbox, path, false, real, sizeof real, NULL) == GR_OK)
             return lua_pushstring(L, real);
         lua_pop(L, 1);
@@ -96,18 +104,19 @@ static const char *find_in(lua_State *L, const char *folder, const char *name) {
     return NULL;
 }
 
-static const char *find_module(lua_State *L, const char *name) {
-    const gr_sandbox *sandbox = gr_script_get(L)->sandbox;
-    const char *path = NULL, *file = luaL_gsub(L, name, ".", "/");
-    for (uint32_t i = 0; !path && i < sandbox->grant_count; i++)
-        if (!sandbox->grants[i].only)
-            path = find_in(L, sandbox->grants[i].real, file);
-    return path;
-}
-
-static bool is_module_name(const char *name) {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
-    return *name && *name != '.' && !name[strspn(name, letters)] && !strstr(name, "..");
+// Pushes the module's loader and where it comes from; raises when there is none.
+static void push_loader(lua_State *L, const char *name) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE); // what the project brings
+    if (lua_getfield(L, -1, name) != LUA_TNIL) {
+        lua_pushliteral(L, ":preload:");
+        return;
+    }
+    const char *path = is_module_name(name) ? find_module(L, name) : NULL;
+    if (!path)
+        luaL_error(L, "require: no module '%s' in the project or the folders that --allow names", name);
+    if (luaL_loadfilex(L, path, "t") != LUA_OK)
+        lua_error(L);
+    lua_pushstring(L, path);
 }
 
 static int require_module(lua_State *L) {
@@ -116,17 +125,9 @@ static int require_module(lua_State *L) {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     if (lua_getfield(L, 2, name) != LUA_TNIL)
         return 1;
-    const char *path = NULL;
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE); // the project's own modules
-    if (lua_getfield(L, -1, name) == LUA_TNIL) {
-        path = is_module_name(name) ? find_module(L, name) : NULL;
-        if (!path)
-            return luaL_error(L, "require: no module '%s' among the project's or in the folders that --allow names", name);
-        if (luaL_loadfilex(L, path, "t") != LUA_OK)
-            return lua_error(L);
-    }
+    push_loader(L, name);
     lua_pushstring(L, name);
-    lua_pushstring(L, path);
+    lua_insert(L, -2);
     lua_call(L, 2, 1);
     if (lua_isnil(L, -1))
         lua_pushboolean(L, 1);

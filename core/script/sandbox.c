@@ -142,8 +142,6 @@ static int open_protected(lua_State *L) {
     gr_script *script = gr_script_open(L);
     script->sandbox = sandbox;
     script->instructions = sandbox->instructions;
-    luaL_requiref(L, "gregale", luaopen_gregale, 0);
-    lua_settop(L, 0);
     gr_files_open(L);
     gr_budget_rest(L);
     if (out_script)
