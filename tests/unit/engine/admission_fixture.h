@@ -34,20 +34,6 @@ static inline gr_session *begin_with(gr_model *model, int32_t priority, const in
     return session;
 }
 
-static inline gr_request *answer(gr_session *session, uint32_t max_tokens, uint64_t seed) {
-    const gr_generate_options options = {
-        .struct_size = sizeof options, .max_tokens = max_tokens, .seed = seed, .ignore_end = 1};
-    gr_request *request = NULL;
-    OK(gr_request_start(session, &options, &request, error));
-    return request;
-}
-
-static inline gr_request_info info_of(const gr_request *request) {
-    gr_request_info info = {.struct_size = sizeof info};
-    gr_request_info_get(request, &info);
-    return info;
-}
-
 static inline bool ended(const gr_request *request) {
     return info_of(request).stop_reason != GR_STOP_NONE;
 }

@@ -182,4 +182,21 @@ static inline void revive(gr_site *site) {
     gr_model_release(model);
 }
 
+// An answer of so many tokens, whatever they are.
+static inline gr_request *answer(gr_session *session, uint32_t max_tokens, uint64_t seed) {
+    const gr_generate_options options = {
+        .struct_size = sizeof options, .max_tokens = max_tokens, .seed = seed, .ignore_end = 1};
+    gr_request *request = NULL;
+    OK(gr_request_start(session, &options, &request, error));
+    return request;
+}
+
+// Steps until nothing is left to do.
+static inline gr_request_info finish_answer(gr_session *session, gr_request *request) {
+    bool worked = true;
+    while (worked)
+        gr_engine_step(session->model->engine, &worked, NULL);
+    return info_of(request);
+}
+
 #endif

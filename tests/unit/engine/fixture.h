@@ -101,4 +101,10 @@ static inline void same_as_fresh(gr_session *session) {
     gr_session_release(fresh);
 }
 
+static inline gr_request_info info_of(const gr_request *request) {
+    gr_request_info info = {.struct_size = sizeof info};
+    gr_request_info_get(request, &info);
+    return info;
+}
+
 #endif

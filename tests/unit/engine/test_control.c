@@ -21,12 +21,6 @@ static gr_request *answer(gr_session *session, gr_generate_options options) {
     return request;
 }
 
-static gr_request_info info_of(const gr_request *request) {
-    gr_request_info info = {.struct_size = sizeof info};
-    gr_request_info_get(request, &info);
-    return info;
-}
-
 // The same text, tokens and log-probabilities with and without guesses; and the session is left the same.
 static void guesses_change_nothing(gr_model *model, const char *prompt, gr_generate_options options, gr_session *draft,
                                    uint32_t *out_right) {

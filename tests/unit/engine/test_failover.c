@@ -2,32 +2,15 @@
 // Devices that fail in the middle of steps: the sessions go on elsewhere, and nobody who reads can tell.
 #include "fault.h"
 
-static gr_request *begin_answer(gr_session *session) {
-    const gr_generate_options options = {
-        .struct_size = sizeof options, .max_tokens = 40, .seed = 9, .ignore_end = 1};
-    gr_request *request = NULL;
-    OK(gr_request_start(session, &options, &request, error));
-    return request;
-}
-
-static gr_request_info finish_answer(gr_session *session, gr_request *request) {
-    gr_request_info info = {.struct_size = sizeof info};
-    bool worked = true;
-    while (worked)
-        gr_engine_step(session->model->engine, &worked, NULL);
-    gr_request_info_get(request, &info);
-    return info;
-}
-
 static void same_answer(const char *path, uint32_t prompt, uint32_t after, gr_status status) {
     gr_model *model = load_watched(path, (gr_model_options){.page_tokens = 8, .chunk = 16}, 0);
     int32_t tokens[160];
     fill_tokens(tokens, prompt, 2, vocab_of(model));
     gr_session *calm = begin(model, 300, tokens, prompt), *hurt = begin(model, 300, tokens, prompt), *fork = NULL;
-    gr_request *expected = begin_answer(calm);
+    gr_request *expected = answer(calm, 40, 9);
     gr_request_info a = finish_answer(calm, expected);
     OK(gr_session_fork(hurt, &fork, error));
-    gr_request *found = begin_answer(hurt), *other = begin_answer(fork);
+    gr_request *found = answer(hurt, 40, 9), *other = answer(fork, 40, 9);
     gr_site *failing = model->site;
     plant(model->engine, test_device(), AT_STEP, after, status);
     gr_request_info b = finish_answer(hurt, found), c = finish_answer(fork, other);
@@ -229,7 +212,7 @@ static void nobody_has_memory(void **state) {
     int32_t tokens[50];
     fill_tokens(tokens, 50, 2, vocab_of(model));
     gr_session *session = begin(model, 300, tokens, 50);
-    gr_request *request = begin_answer(session);
+    gr_request *request = answer(session, 40, 9);
     plant_all(model, NULL, AT_STEP, GR_ERROR_OUT_OF_MEMORY);
     gr_request_info info = finish_answer(session, request);
     assert_int_equal(info.stop_reason, GR_STOP_ERROR);

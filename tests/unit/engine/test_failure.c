@@ -18,12 +18,6 @@ static gr_request *start(gr_session *session, uint32_t max_tokens) {
     return request;
 }
 
-static gr_request_info info_of(const gr_request *request) {
-    gr_request_info info = {.struct_size = sizeof info};
-    gr_request_info_get(request, &info);
-    return info;
-}
-
 // A cache limit of `pages` pages of 8 positions.
 static gr_model *limited(const char *path, uint32_t pages, uint32_t chunk) {
     gr_model *probe = load_alone(path, (gr_model_options){.page_tokens = 8});

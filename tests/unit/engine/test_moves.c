@@ -10,7 +10,7 @@ static gr_model *open_model(int32_t tokens[200], gr_session **out_session, uint3
     return model;
 }
 
-static gr_move_info info_of(const gr_move *going) {
+static gr_move_info move_info_of(const gr_move *going) {
     gr_move_info info = {.struct_size = sizeof info};
     gr_move_info_get(going, &info, NULL);
     return info;
@@ -24,7 +24,7 @@ static void step(gr_model *model) {
 // Steps until the move is over, or has come to `stage`.
 static void go_to(gr_model *model, const gr_move *going, gr_move_stage stage) {
     for (uint32_t i = 0; i < 100000; i++) {
-        gr_move_stage now = info_of(going).stage;
+        gr_move_stage now = move_info_of(going).stage;
         if (now == stage || now == GR_MOVE_DONE || now == GR_MOVE_FAILED)
             return;
         step(model);
@@ -50,10 +50,10 @@ static void two_moves_to_one_place(void **state) {
         if (cancelled)
             gr_move_release(first);
         go_to(model, second, GR_MOVE_DONE);
-        assert_int_equal(info_of(second).stage, GR_MOVE_DONE);
+        assert_int_equal(move_info_of(second).stage, GR_MOVE_DONE);
         if (!cancelled) {
             go_to(model, first, GR_MOVE_DONE);
-            assert_int_equal(info_of(first).stage, GR_MOVE_DONE);
+            assert_int_equal(move_info_of(first).stage, GR_MOVE_DONE);
             gr_move_release(first);
         }
         gr_move_release(second);
@@ -76,8 +76,8 @@ static void two_moves_to_two_places(void **state) {
     OK(gr_session_move_start(session, "cpu", &unchecked, &second, error));
     go_to(model, first, GR_MOVE_DONE);
     go_to(model, second, GR_MOVE_DONE);
-    assert_int_equal(info_of(first).stage, GR_MOVE_DONE);
-    assert_int_equal(info_of(second).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(first).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(second).stage, GR_MOVE_DONE);
     const char *last = gr_session_device(session);
     assert_true(!strcmp(last, other_device()) || !strcmp(last, "cpu"));
     gr_move_release(first);
@@ -99,8 +99,8 @@ static void a_session_moves_while_its_model_does(void **state) {
     OK(gr_model_move_start(model, other_device(), NULL, &all, error));
     go_to(model, all, GR_MOVE_DONE);
     go_to(model, one, GR_MOVE_DONE);
-    assert_int_equal(info_of(all).stage, GR_MOVE_DONE);
-    assert_int_equal(info_of(one).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(all).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(one).stage, GR_MOVE_DONE);
     gr_move_release(all);
     gr_move_release(one);
     assert_int_equal(model->site_count, 1);
@@ -139,7 +139,7 @@ static void a_model_moves_though_its_sessions_end(void **state) {
     go_to(model, going, GR_MOVE_COPY);
     gr_session_release(session);
     go_to(model, going, GR_MOVE_DONE);
-    assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(going).stage, GR_MOVE_DONE);
     gr_move_release(going);
     assert_int_equal(model->site_count, 1);
     session = begin(model, 300, tokens, 20);
@@ -161,7 +161,7 @@ static void a_request_is_cancelled(void **state) {
     go_to(model, going, GR_MOVE_COPY);
     gr_request_cancel(request);
     go_to(model, going, GR_MOVE_DONE);
-    assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(going).stage, GR_MOVE_DONE);
     gr_request_release(request);
     gr_move_release(going);
     logits_of(session);
@@ -179,7 +179,7 @@ static void it_goes_back_all_the_time(void **state) {
     gr_session *session = begin(model, 300, tokens, 160);
     logits_of(session);
     gr_move *going = start(session, other_device());
-    for (uint32_t i = 0; info_of(going).stage < GR_MOVE_DONE && i < 100000; i++) {
+    for (uint32_t i = 0; move_info_of(going).stage < GR_MOVE_DONE && i < 100000; i++) {
         if (i % 3 == 0) {
             uint64_t back = 100 + i * 7 % 50;
             OK(gr_session_rewind(session, back, error));
@@ -187,7 +187,7 @@ static void it_goes_back_all_the_time(void **state) {
         }
         step(model);
     }
-    assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(going).stage, GR_MOVE_DONE);
     gr_move_release(going);
     logits_of(session);
     same_as_fresh(session);
@@ -221,7 +221,7 @@ static void tables_grow_meanwhile(void **state) {
     gr_move *going = start(session, other_device());
     gr_session *longer = begin(model, 50000, tokens, 60);
     go_to(model, going, GR_MOVE_DONE);
-    assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(going).stage, GR_MOVE_DONE);
     gr_move_release(going);
     OK(gr_session_move(longer, other_device(), NULL, NULL, error));
     same_as_fresh(session);
@@ -322,7 +322,7 @@ static void a_shadow_goes_back_too(void **state) {
     gr_move *going = NULL;
     OK(gr_session_move_start(session, other_device(), &options, &going, error));
     go_to(model, going, GR_MOVE_SHADOW);
-    for (uint32_t i = 0; info_of(going).stage == GR_MOVE_SHADOW && i < 20; i++) {
+    for (uint32_t i = 0; move_info_of(going).stage == GR_MOVE_SHADOW && i < 20; i++) {
         if (i == 2)
             OK(gr_session_rewind(session, 40, error));
         if (i == 3) { // and so that it is further than before when the shadow looks
@@ -332,10 +332,10 @@ static void a_shadow_goes_back_too(void **state) {
         OK(gr_session_append_tokens(session, tokens + 100 + i, 1, error));
         logits_of(session);
     }
-    assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
-    assert_int_equal(info_of(going).compared, 6);
-    assert_int_equal(info_of(going).agreed, 6);
-    assert_true(info_of(going).difference == 0);
+    assert_int_equal(move_info_of(going).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(going).compared, 6);
+    assert_int_equal(move_info_of(going).agreed, 6);
+    assert_true(move_info_of(going).difference == 0);
     gr_move_release(going);
     assert_string_equal(gr_session_device(session), other_device());
     same_as_fresh(session);
@@ -354,7 +354,7 @@ static void a_shadow_is_overtaken(void **state) {
     go_to(model, going, GR_MOVE_SHADOW);
     OK(gr_session_move(session, other_device(), NULL, NULL, error));
     go_to(model, going, GR_MOVE_DONE);
-    assert_int_equal(info_of(going).stage, GR_MOVE_DONE);
+    assert_int_equal(move_info_of(going).stage, GR_MOVE_DONE);
     gr_move_release(going);
     gr_session_release(session);
     gr_model_release(model);

@@ -57,12 +57,6 @@ static gr_model *text_model(void) {
     return load_alone(text_path, (gr_model_options){.chunk = 64});
 }
 
-static gr_request_info info_of(const gr_request *request) {
-    gr_request_info info = {.struct_size = sizeof info};
-    gr_request_info_get(request, &info);
-    return info;
-}
-
 static void run(gr_model *model) {
     for (bool worked = true; worked;)
         OK(gr_engine_step(model->engine, &worked, error));

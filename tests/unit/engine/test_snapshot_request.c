@@ -17,12 +17,6 @@ static gr_request *start(gr_session *session, gr_generate_options options) {
     return request;
 }
 
-static gr_request_info info_of(const gr_request *request) {
-    gr_request_info info = {.struct_size = sizeof info};
-    gr_request_info_get(request, &info);
-    return info;
-}
-
 // Takes text that is there; *out_done once all was.
 static void take(gr_request *request, gr_strbuf *text, bool *out_done) {
     const char *piece;

@@ -88,23 +88,6 @@ static void a_family_moves_between_splits(void **state) {
     gr_model_release(model);
 }
 
-static gr_request *answer(gr_session *session, uint64_t seed) {
-    const gr_generate_options options = {
-        .struct_size = sizeof options, .max_tokens = 30, .seed = seed, .ignore_end = 1};
-    gr_request *request = NULL;
-    OK(gr_request_start(session, &options, &request, error));
-    return request;
-}
-
-static gr_request_info finish(gr_session *session, gr_request *request) {
-    gr_request_info info = {.struct_size = sizeof info};
-    bool worked = true;
-    while (worked)
-        gr_engine_step(session->model->engine, &worked, NULL);
-    gr_request_info_get(request, &info);
-    return info;
-}
-
 // One of the devices is lost, before or in the middle of its half of a step: answers go on on what is left.
 static void a_half_is_lost(const char *lost, const char *left, uint32_t after, fault_call call, gr_status why) {
     enum { ALL = 3, PROMPT = 40 };
@@ -118,11 +101,11 @@ static void a_half_is_lost(const char *lost, const char *left, uint32_t after, f
     for (uint32_t i = 0; i < ALL; i++) {
         a[i] = begin(calm, 100, tokens + i, PROMPT);
         b[i] = begin(model, 100, tokens + i, PROMPT);
-        expected[i] = answer(a[i], i + 1);
-        found[i] = answer(b[i], i + 1);
+        expected[i] = answer(a[i], 30, i + 1);
+        found[i] = answer(b[i], 30, i + 1);
     }
     for (uint32_t i = 0; i < ALL; i++) {
-        gr_request_info x = finish(a[i], expected[i]), y = finish(b[i], found[i]);
+        gr_request_info x = finish_answer(a[i], expected[i]), y = finish_answer(b[i], found[i]);
         assert_int_equal(y.stop_reason, GR_STOP_LIMIT);
         assert_memory_equal(x.tokens, y.tokens, x.generated_tokens * sizeof *x.tokens);
         assert_string_equal(x.text, y.text);
@@ -171,10 +154,10 @@ static void a_split_has_one_limit(void **state) {
         fill_tokens(tokens, PROMPT + ALL, 3, vocab_of(models[m]));
         for (uint32_t i = 0; i < ALL; i++) {
             sessions[m][i] = begin(models[m], 100, tokens + i, PROMPT);
-            requests[m][i] = answer(sessions[m][i], i + 1);
+            requests[m][i] = answer(sessions[m][i], 30, i + 1);
         }
         for (uint32_t i = 0; i < ALL; i++)
-            infos[m][i] = finish(sessions[m][i], requests[m][i]);
+            infos[m][i] = finish_answer(sessions[m][i], requests[m][i]);
         used = gr_kv_cache_bytes_used(models[m]->site->cache);
     }
     for (uint32_t i = 0; i < ALL; i++) {
