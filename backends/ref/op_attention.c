@@ -6,15 +6,13 @@
 // down to it (Milakov and Gimelshein 2018, arXiv 1805.02867). All in F64.
 #include "ref.h"
 
-enum { REF_TOGETHER = 16 }; // query heads whose weights of a position wait for its value
-
 static bool is_dense(const gr_node_view *node) {
     return (node->attrs.attention.flags & GR_ATTENTION_DENSE) != 0;
 }
 
 // What one query head has seen so far; its weighted sum of the values follows all of them.
 typedef struct running {
-    double total, largest;
+    double total, largest, weight; // the last: of the position that is visited
     double *sum;
 } running;
 
@@ -41,8 +39,8 @@ static const float *head_row(const gr_call *call, const ref_task *task, const gr
     return space;
 }
 
-// Sets out to how much a value counts beside the sum so far, which is scaled down where `score` is the largest yet.
-static double weigh(running *r, double score, uint32_t dim) {
+// Notes how much the position counts beside the sum so far, which is scaled down where `score` is the largest yet.
+static void weigh(running *r, double score, uint32_t dim) {
     if (score > r->largest) {
         double shrink = exp(r->largest - score);
         for (uint32_t i = 0; i < dim; i++)
@@ -50,9 +48,8 @@ static double weigh(running *r, double score, uint32_t dim) {
         r->total *= shrink;
         r->largest = score;
     }
-    double weight = score == -INFINITY ? 0.0 : exp(score - r->largest);
-    r->total += weight;
-    return weight;
+    r->weight = score == -INFINITY ? 0.0 : exp(score - r->largest);
+    r->total += r->weight;
 }
 
 static void attend(const gr_call *call, const ref_task *task, const gr_step_group *pages,
@@ -72,21 +69,17 @@ static void attend(const gr_call *call, const ref_task *task, const gr_step_grou
     for (uint32_t h = 0; h < shared; h++)
         r[h] = (running){.largest = -INFINITY, .sum = sums + (uint64_t)h * dim};
     for (int64_t position = first; position <= last; position++) {
-        double weights[REF_TOGETHER];
-        for (uint32_t from = 0; from < shared; from += REF_TOGETHER) {
-            const uint32_t count = shared - from < REF_TOGETHER ? shared - from : REF_TOGETHER;
-            const float *k = head_row(call, task, pages, 0, t, position, kv_head, space);
-            for (uint32_t h = 0; h < count; h++) {
-                double score = ref_dot(q + (uint64_t)(from + h) * a->k_dim, k, a->k_dim) * (double)a->scale;
-                if (a->softcap != 0.0f)
-                    score = (double)a->softcap * tanh(score / (double)a->softcap);
-                weights[h] = weigh(&r[from + h], score, dim);
-            }
-            const float *v = head_row(call, task, pages, 1, t, position, kv_head, space);
-            for (uint32_t h = 0; h < count; h++)
-                for (uint32_t i = 0; i < dim; i++)
-                    r[from + h].sum[i] += weights[h] * (double)v[i];
+        const float *k = head_row(call, task, pages, 0, t, position, kv_head, space);
+        for (uint32_t h = 0; h < shared; h++) {
+            double score = ref_dot(q + (uint64_t)h * a->k_dim, k, a->k_dim) * (double)a->scale;
+            if (a->softcap != 0.0f)
+                score = (double)a->softcap * tanh(score / (double)a->softcap);
+            weigh(&r[h], score, dim);
         }
+        const float *v = head_row(call, task, pages, 1, t, position, kv_head, space);
+        for (uint32_t h = 0; h < shared; h++)
+            for (uint32_t i = 0; i < dim; i++)
+                r[h].sum[i] += r[h].weight * (double)v[i];
     }
     for (uint32_t h = 0; h < shared; h++)
         for (uint32_t i = 0; i < dim; i++)
