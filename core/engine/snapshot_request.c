@@ -166,13 +166,10 @@ gr_status gr_snapshot_take_request(gr_snapshot_file *file, gr_session *session, 
                                      (unsigned long long)saved.prompt_tokens, (unsigned long long)saved.read);
     if (status == GR_OK && (request->text.failed || request->pending.failed))
         status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "snapshot", "%s: no memory for an answer", file->path);
-    if (status != GR_OK) {
-        gr_request_release(request);
-        return status;
-    }
     request->prompt_tokens = saved.prompt_tokens;
     request->read = (size_t)saved.read;
-    status = check_grammar(file, request, error);
+    if (status == GR_OK)
+        status = check_grammar(file, request, error);
     if (status != GR_OK) {
         gr_request_release(request);
         return status;
