@@ -292,7 +292,8 @@ def prompts_for_lua():
         t.expect(r"\ncba\r", "what was completed runs")
         t.prompt("after a completed name")
         t.type("gregale.\t")
-        t.expect(r"configure +devices", "several names are listed")
+        t.expect(r"clock +configure +devices +from_json +load +map +null +on_device_event\s+parallel +to_json +version +why",
+                 "several names are listed")
         t.expect(r"> gregale\.", "the line is shown again")
         t.type(f"load{{ '{MODEL}', device = 'ref' }}\r")
         t.expect(r"gregale\.model \(", "a model")
