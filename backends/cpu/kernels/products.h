@@ -249,9 +249,9 @@ CPU_INLINE void cpu_tile_dot(const cpu_dot_tile_args *args) {
 
 // ---- A packed panel against up to four rows
 
-// What of a packed chunk's bytes lies between a line that is multiplied and the one that is asked for: every line is
-// asked for once, an equal share in each vector's turn.
-#define CPU_AHEAD(bytes) ((bytes) * 3 / 4)
+// Bytes between a line that is multiplied and the one that is asked for: every line is asked for once, an equal share
+// in each vector's turn.
+#define CPU_AHEAD 3328
 
 // Bytes of the words, and of the halves, of `blocks` blocks of 32 of a panel.
 CPU_INLINE uint64_t cpu_words_bytes(const cpu_unpacker *u, gr_dtype dtype, uint64_t blocks) {
@@ -367,7 +367,7 @@ CPU_INLINE void cpu_packed_rows(const cpu_dot_packed_args *args, const uint32_t 
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 sums[t] = cpu_loadf(args->sums + t * CPU_PANEL + lane);
-            cpu_packed_chunk(&from, chunk + CPU_AHEAD(bytes) + bytes / CPU_PANEL * lane, &factors, records, blocks,
+            cpu_packed_chunk(&from, chunk + CPU_AHEAD + bytes / CPU_PANEL * lane, &factors, records, blocks,
                              tokens, u, dtype, sums);
             CPU_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
