@@ -55,6 +55,11 @@ def have(results, name):
     return None if found is None or "missing" in found else found
 
 
+def decoded(results, kind):
+    """The step that measured decoding alone; where there is none, the one that measured it behind a prompt."""
+    return have(results, f"decode-{kind}") or have(results, f"paired-{kind}") or have(results, f"alone-{kind}")
+
+
 def faster(step, figure):
     """The comparison with the peer that is faster by its own median; None without peers."""
     lines = [c for c in step["compare"] if c.get(f"their_{figure}_tokens_per_second")]
@@ -94,13 +99,13 @@ def paired_targets(results):
 
 def decode_targets(results):
     for kind in KINDS:
-        step = have(results, f"paired-{kind}") or have(results, f"alone-{kind}")
+        step = decoded(results, kind)
         if step:
             value = step["bench"].get("decode_share_of_read_limit")
             yield (f"decode, {KINDS[kind]}, bytes touched over the read limit", percent(value), "93 %", "98 %",
                    verdict(value, .93, .98))
     for kind in ("q4_0", "q4_k_m", "q8_0"):
-        step = have(results, f"paired-{kind}")
+        step = decoded(results, kind)
         line = step and faster(step, "decode")
         if line:
             yield (f"decode, {KINDS[kind]}, against the faster peer, lower bound", ratio_text(line, "decode"), "0.98", "1.02",
@@ -116,7 +121,8 @@ def window_targets(results):
     if step:
         slower = 1 - step["ratio"]
         yield (f"decode at {step['deep']} with W={step['window']}, against {step['near']}",
-               f"{percent(slower)} slower", "5 %", "2 %", verdict(slower, .05, .02, True))
+               f"{percent(slower)} slower (quartiles {percent(1 - step['most'])} to {percent(1 - step['least'])}; "
+               f"{step['rounds']} pairs)", "5 %", "2 %", verdict(slower, .05, .02, True))
     step = have(results, "window-attention")
     if step:
         yield (f"attention of a {step['prompt']} prefill, W={step['window']} against none (ceiling "
@@ -165,16 +171,19 @@ def limits_table(limits):
 
 def speed_rows(results):
     for kind, name in KINDS.items():
-        step = have(results, f"paired-{kind}") or have(results, f"alone-{kind}")
+        step, alone = have(results, f"paired-{kind}") or have(results, f"alone-{kind}"), decoded(results, kind)
         if not step:
             continue
         ours = step["bench"]
-        yield (name, "gregale", number(ours.get("prefill_tokens_per_second")), number(ours.get("decode_tokens_per_second")),
-               percent(ours.get("prefill_share_of_product_limit")), percent(ours.get("decode_share_of_read_limit")), "", "")
+        yield (name, "gregale", number(ours.get("prefill_tokens_per_second")),
+               number(alone["bench"].get("decode_tokens_per_second")), percent(ours.get("prefill_share_of_product_limit")),
+               percent(alone["bench"].get("decode_share_of_read_limit")), "", "")
+        other_by_name = {c["command"]: c for c in alone["compare"]}
         for line in step["compare"]:
-            ratios = [number(line.get(f"{figure}_ratio")) for figure in ("prefill", "decode")]
+            other = other_by_name.get(line["command"], line)
             yield (name, line["command"], number(line.get("their_prefill_tokens_per_second")),
-                   number(line.get("their_decode_tokens_per_second")), "", "", *ratios)
+                   number(other.get("their_decode_tokens_per_second")), "", "", number(line.get("prefill_ratio")),
+                   number(other.get("decode_ratio")))
 
 
 def work_rows(results):
