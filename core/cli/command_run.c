@@ -23,11 +23,6 @@ static bool print_piece_json(void *context, const char *text, size_t bytes) {
     return !ferror(stdout);
 }
 
-static const char *stop_name(gr_stop_reason reason) {
-    static const char *const names[] = {"none", "end", "limit", "text", "context", "cancelled", "error"};
-    return reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
-}
-
 static double rate(double count, double seconds) {
     return seconds > 0 ? count / seconds : 0;
 }
@@ -37,12 +32,12 @@ static void print_summary(const gr_request_info *info, const gr_cli_options *opt
     if (options->json)
         printf("{\"type\":\"done\",\"stop\":\"%s\",\"prompt_tokens\":%u,\"generated_tokens\":%u,\"seed\":%llu,"
                "\"prefill_tokens_per_second\":%.2f,\"decode_tokens_per_second\":%.2f}\n",
-               stop_name(info->stop_reason), info->prompt_tokens, info->generated_tokens,
+               gr_stop_reason_name(info->stop_reason), info->prompt_tokens, info->generated_tokens,
                (unsigned long long)info->seed, rate(info->prompt_tokens, prefill_seconds), decode);
     else if (!options->quiet && gr_is_terminal(stderr))
         fprintf(stderr, "%u + %u tokens, %.1f and %.1f tokens/s, stopped by %s, seed %llu\n", info->prompt_tokens,
                 info->generated_tokens, rate(info->prompt_tokens, prefill_seconds), decode,
-                stop_name(info->stop_reason), (unsigned long long)info->seed);
+                gr_stop_reason_name(info->stop_reason), (unsigned long long)info->seed);
 }
 
 // The prompt becomes a user turn when the model has a chat format, else plain text to continue; a session that

@@ -136,6 +136,8 @@ struct gr_request {
     gr_error error;
     atomic_bool cancelled;
     uint64_t prompt_tokens;
+    gr_tokens stop_tokens;
+    uint64_t deadline_ns;   // 0: none
     char **banned;          // strings, ends with NULL
     gr_ban *bans;           // what led to one of them
     uint32_t ban_count, rewinds;

@@ -85,7 +85,12 @@ static gr_status take_options(gr_request *request, const gr_generate_options *op
         status = copy_strings(own->banned, &request->banned, error);
     if (status == GR_OK)
         status = make_chain(&request->chain, own->sampler, error);
+    if (status == GR_OK && own->stop_token_count &&
+        gr_tokens_append(&request->stop_tokens, own->stop_tokens, own->stop_token_count) != GR_OK)
+        status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for stop tokens");
+    request->deadline_ns = own->time_limit_ms ? request->start_ns + own->time_limit_ms * UINT64_C(1000000) : 0;
     own->stop = own->banned = NULL;
+    own->stop_tokens = NULL;
     own->sampler = NULL;
     if (own->guide)
         gr_session_retain(own->guide);
@@ -159,6 +164,7 @@ void gr_request_release(gr_request *request) {
     gr_session_release(request->options.guide);
     gr_sampler_chain_destroy(request->chain);
     gr_tokens_deinit(&request->tokens);
+    gr_tokens_deinit(&request->stop_tokens);
     free(request->log_probabilities);
     gr_chat_deinit(&request->calls);
     gr_strbuf_deinit(&request->pending);
@@ -289,6 +295,13 @@ gr_output gr_request_show(gr_request *request, gr_token token, size_t *out_at) {
     return output;
 }
 
+static bool is_stop_token(const gr_request *request, gr_token token) {
+    for (size_t i = 0; i < request->stop_tokens.count; i++)
+        if (request->stop_tokens.data[i] == token)
+            return true;
+    return false;
+}
+
 // Makes a chosen token part of the answer. Returns whether the answer goes on behind it as it stood.
 static bool take(gr_request *request, gr_token token, double log_probability, bool present) {
     gr_session *session = request->session;
@@ -296,6 +309,10 @@ static bool take(gr_request *request, gr_token token, double log_probability, bo
     gr_error_init(&error);
     if (!request->options.ignore_end && gr_tokenizer_is_end(session->model->tokenizer, token)) {
         gr_request_end(request, GR_STOP_END);
+        return false;
+    }
+    if (is_stop_token(request, token)) {
+        gr_request_end(request, GR_STOP_TOKEN);
         return false;
     }
     size_t at;
@@ -379,12 +396,13 @@ bool gr_requests_advance(gr_model *model) {
         if (!request)
             continue;
         bool cancelled = atomic_load(&request->cancelled);
-        if (!cancelled && (!is_ready(session) || (request->options.guide && !is_ready(request->options.guide))))
+        bool late = request->deadline_ns && gr_os_now_ns() >= request->deadline_ns;
+        if (!cancelled && !late && (!is_ready(session) || (request->options.guide && !is_ready(request->options.guide))))
             continue;
         any = true;
         request->references++; // a hook may let go of it
-        if (cancelled)
-            gr_request_end(request, GR_STOP_CANCELLED);
+        if (cancelled || late)
+            gr_request_end(request, cancelled ? GR_STOP_CANCELLED : GR_STOP_TIME);
         else
             advance(request);
         gr_request_release(request);
@@ -393,6 +411,11 @@ bool gr_requests_advance(gr_model *model) {
 }
 
 // ---- Reading one
+
+const char *gr_stop_reason_name(gr_stop_reason reason) {
+    static const char *const names[] = {"none", "end", "limit", "text", "context", "cancelled", "error", "token", "time"};
+    return reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
+}
 
 gr_status gr_request_read(gr_request *request, const char **out_text, size_t *out_bytes, bool *out_done,
                           gr_error *error) {

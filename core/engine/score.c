@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// score.c: logits for whoever asks, and log-probabilities of given continuations.
+// score.c: logits for whoever asks, and log-probabilities of what is appended.
 #include <math.h>
 #include <string.h>
 
@@ -81,17 +81,4 @@ gr_status gr_session_append_scored(gr_session *session, const int32_t *tokens, s
     if (first)
         score_row(&job, first - 1, session->logits, session->model->source->hparams.vocab);
     return drain_observed(session, score_row, &job, error);
-}
-
-gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,
-                           gr_error *error) {
-    gr_session *fork;
-    gr_status status = session->tokens.count ? gr_session_drain(session, NULL, NULL, error) : GR_OK;
-    if (status == GR_OK)
-        status = gr_session_fork(session, &fork, error);
-    if (status != GR_OK)
-        return status;
-    status = gr_session_append_scored(fork, tokens, count, out_log_probabilities, error);
-    gr_session_release(fork);
-    return status;
 }

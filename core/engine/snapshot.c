@@ -24,6 +24,8 @@ static gr_status check_answer(const gr_session *session, const char *path, gr_er
                        : request->banned[0]          ? "banned strings"
                        : request->options.top_tokens ? "a list of likely tokens"
                        : request->options.heal       ? "a healed prompt"
+                       : request->stop_tokens.count  ? "stop tokens"
+                       : request->deadline_ns        ? "a limit of time"
                                                      : NULL;
     return what ? gr_fail(error, GR_ERROR_UNSUPPORTED, "snapshot",
                           "%s: the session cannot be saved: its answer goes on with %s", path, what)

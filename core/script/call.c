@@ -2,11 +2,16 @@
 // call.c: entering the engine, waiting for it, and what it reports as Lua errors.
 #include "script/internal.h"
 
+void gr_script_check_steps(lua_State *L, const char *function) {
+    if (gr_script_get(L)->stepping)
+        luaL_error(L, "%s: cannot run the model inside a choose function", function);
+}
+
 void gr_call_begin(lua_State *L, const char *function, gr_session *session, bool steps,
                    gr_call *out_call) {
     gr_script *script = gr_script_get(L);
-    if (steps && script->stepping)
-        luaL_error(L, "%s: cannot run the model inside a choose function", function);
+    if (steps)
+        gr_script_check_steps(L, function);
     luaL_checkstack(L, LUA_MINSTACK, function); // for hooks, which must not raise
     *out_call = (gr_call){script, script->active, session ? gr_session_retain(session) : NULL,
                           script->stepping};

@@ -51,6 +51,23 @@ static const char *read_sampler(const gr_args *args) {
     return lua_pushstring(L, text);
 }
 
+// Reads an option that is a token, or a list of tokens. The array lies in a userdata left on the stack.
+static const int32_t *read_tokens(const gr_args *args, const char *name, uint32_t *out_count) {
+    lua_State *L = args->L;
+    size_t count;
+    *out_count = 0;
+    if (!gr_args_push(args, name))
+        return NULL;
+    if (lua_type(L, -1) == LUA_TNUMBER) {
+        lua_createtable(L, 1, 0);
+        lua_insert(L, -2);
+        lua_rawseti(L, -2, 1);
+    }
+    const int32_t *tokens = gr_arg_tokens(L, -1, args->function, name, &count);
+    *out_count = (uint32_t)count;
+    return tokens;
+}
+
 // ---- Logit bias: {[token] = x, ["text"] = x}, as stages in front of the chain
 
 // One stage more, in the text at `stages`.
@@ -219,7 +236,8 @@ static gr_request_box *start(lua_State *L, const char *function, bool stream) {
     static const char *const known[] = {"n", "best_of", "max_tokens", "temperature", "sampler", "seed", "stop",
                                         "ignore_end", "raw", "choose", "top", "heal", "banned",
                                         "logit_bias", "guide", "guidance", "guesses", "draft",
-                                        "json_schema", "regex", "grammar", "one_of", "choose_instructions", NULL};
+                                        "json_schema", "regex", "grammar", "one_of", "choose_instructions", "stop_tokens",
+                                        "max_seconds", NULL};
     gr_session_box *session = gr_session_self(L, function);
     gr_error error;
     gr_call call;
@@ -240,6 +258,10 @@ static gr_request_box *start(lua_State *L, const char *function, bool stream) {
         .guide = read_session(&args, "guide"),
         .guidance = gr_args_number(&args, "guidance", 1.5, 0, 1000),
         .draft = read_session(&args, "draft")};
+    options.stop_tokens = read_tokens(&args, "stop_tokens", &options.stop_token_count);
+    // No limit is 0 here, so that the least is a millisecond.
+    double seconds = gr_args_number(&args, "max_seconds", 0, 0.001, 4000000);
+    options.time_limit_ms = (uint32_t)(seconds * 1000);
     options.seed = gr_record_seed(gr_script_get(L), options.seed);
     options.guesses = (uint32_t)gr_args_whole(&args, "guesses", options.draft ? 5 : 0, 0, 32);
     options.sampler = read_bias(&args, gr_session_model(session->session), read_sampler(&args));

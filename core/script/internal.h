@@ -115,6 +115,8 @@ typedef struct gr_call {
     gr_session *session;
     bool was_stepping;
 } gr_call;
+// Raises inside a choose function, where no step can begin.
+void gr_script_check_steps(lua_State *L, const char *function);
 // `steps`: the call steps the engine; raises inside a choose function, where that is impossible.
 void gr_call_begin(lua_State *L, const char *function, gr_session *session, bool steps,
                    gr_call *out_call);
@@ -191,9 +193,9 @@ void gr_logits_push(lua_State *L, int session_index, const float *logits, uint32
 // Encodes turns that are not in the token log yet. Raises.
 void gr_session_ready(lua_State *L, const char *function, gr_session_box *box);
 void gr_push_tokens(lua_State *L, const int32_t *tokens, size_t count);
-// The text or list of tokens at `index` as a continuation of the session, in a new userdata left on the stack. Raises.
-const int32_t *gr_session_continuation(lua_State *L, const char *function, gr_session_box *box, int index,
-                                       size_t *out_count);
+// Whether nothing of the session at index 1 waits to be evaluated. False only where the caller is to yield, as a branch
+// of gregale.parallel whose steps do the work; elsewhere it steps until that is so, and raises what fails.
+bool gr_session_settled(lua_State *L, const char *function);
 // Where tool calls come from: those of a turn, or of an answer.
 typedef struct gr_call_source {
     gr_status (*get)(const struct gr_call_source *source, uint32_t index,

@@ -197,7 +197,7 @@ void gr_record_end(gr_request_box *box) {
     gr_request_info_get(box->request, &info);
     const gr_recorded now = {GR_RECORDED_ANSWER, info.seed, box->prompt_tokens, box->prompt_hash,
                              (int32_t *)(uintptr_t)info.tokens, info.generated_tokens}; // only read
-    snprintf(more, sizeof more, ",\"seed\":%" PRIu64 ",\"stop_reason\":\"%s\"", now.seed, gr_stop_name(info.stop_reason));
+    snprintf(more, sizeof more, ",\"seed\":%" PRIu64 ",\"stop_reason\":\"%s\"", now.seed, gr_stop_reason_name(info.stop_reason));
     tell_tokens(box->script->record, number, "answer", &now, device, more);
     compare_end(box->script, number, &now, session, device);
 }

@@ -111,16 +111,11 @@ static void push_top(lua_State *L, const gr_request_info *info) {
     lua_setfield(L, -2, "top");
 }
 
-const char *gr_stop_name(gr_stop_reason reason) {
-    static const char *const names[] = {"none", "end", "limit", "text", "context", "cancelled", "error"};
-    return reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
-}
-
 void gr_request_push_info(lua_State *L, const gr_request_box *box) {
     gr_request_info info = {.struct_size = sizeof info};
     gr_request_info_get(box->request, &info);
     lua_createtable(L, 0, 12);
-    lua_pushstring(L, gr_stop_name(info.stop_reason));
+    lua_pushstring(L, gr_stop_reason_name(info.stop_reason));
     lua_setfield(L, -2, "stop_reason");
     set_whole(L, "prompt_tokens", info.prompt_tokens);
     set_whole(L, "generated_tokens", info.generated_tokens);

@@ -15,7 +15,6 @@ bool gr_request_take(lua_State *L, const char *function, int index, const char *
 // Steps the engine; raises when nothing moves any more.
 void gr_request_step(lua_State *L, const char *function, int index);
 void gr_request_push_text(lua_State *L, const gr_request_box *box);
-const char *gr_stop_name(gr_stop_reason reason);
 void gr_request_push_info(lua_State *L, const gr_request_box *box);
 
 #endif

@@ -98,25 +98,38 @@ static int length(lua_State *L) {
 
 // ---- Evaluating
 
-// Steps until nothing waits. In a branch of gregale.parallel it yields while the others' steps do
-// the work; once they do nothing more for this session, the engine is asked directly, and says why.
-static int evaluate_k(lua_State *L, int resumed, lua_KContext context) {
-    static const char function[] = "session:evaluate";
+bool gr_session_settled(lua_State *L, const char *function) {
     gr_session_box *box = gr_session_self(L, function);
     gr_error error;
     gr_call call;
-    (void)resumed;
-    gr_error_init(&error);
+    size_t count;
     if (gr_session_pending(box->session) && gr_script_may_yield(L))
-        return lua_yieldk(L, 0, context, evaluate_k);
+        return false;
+    gr_error_init(&error);
+    gr_session_tokens(box->session, &count);
+    if (gr_session_evaluated(box->session) == count)
+        return true;
+    // Where steps do nothing more for it the engine is asked directly, and says why.
     gr_call_begin(L, function, box->session, true, &call);
     gr_status status = gr_session_evaluate(box->session, gr_script_progress, call.script, &error);
     gr_call_end(&call);
     gr_script_tell_events(L, call.script);
-    return chain(L, function, status, &error);
+    if (status != GR_OK)
+        gr_raise(L, function, &error);
+    gr_session_self(L, function); // who was told of a device may have closed it
+    return true;
+}
+
+static int evaluate_k(lua_State *L, int resumed, lua_KContext context) {
+    (void)resumed;
+    if (!gr_session_settled(L, "session:evaluate"))
+        return lua_yieldk(L, 0, context, evaluate_k);
+    lua_settop(L, 1);
+    return 1;
 }
 
 static int evaluate(lua_State *L) {
+    gr_script_check_steps(L, "session:evaluate");
     gr_session_ready(L, "session:evaluate", gr_session_self(L, "session:evaluate"));
     gr_session_ask(gr_session_self(L, "session:evaluate")->session);
     lua_settop(L, 1);
@@ -125,26 +138,17 @@ static int evaluate(lua_State *L) {
 
 static int logits_k(lua_State *L, int resumed, lua_KContext context) {
     static const char function[] = "session:logits";
-    gr_session_box *box = gr_session_self(L, function);
     const float *logits;
     uint32_t vocab;
     gr_error error;
-    gr_call call;
-    size_t count;
     gr_error_init(&error);
-    gr_session_tokens(box->session, &count);
     (void)resumed;
-    if (gr_session_pending(box->session) && gr_script_may_yield(L))
+    if (!gr_session_settled(L, function))
         return lua_yieldk(L, 0, context, logits_k);
-    gr_call_begin(L, function, box->session, gr_session_evaluated(box->session) < count, &call);
-    gr_status status = gr_session_evaluate(box->session, gr_script_progress, call.script, &error);
-    if (status == GR_OK)
-        status = gr_session_logits(box->session, &logits, &vocab, NULL, &error);
-    gr_call_end(&call);
-    if (status == GR_OK)
-        gr_logits_push(L, 1, logits, vocab);
-    gr_script_tell_events(L, call.script);
-    return status == GR_OK ? 1 : gr_raise(L, function, &error);
+    if (gr_session_logits(gr_session_self(L, function)->session, &logits, &vocab, NULL, &error) != GR_OK)
+        return gr_raise(L, function, &error);
+    gr_logits_push(L, 1, logits, vocab);
+    return 1;
 }
 
 static int logits(lua_State *L) {
@@ -187,22 +191,26 @@ static int can_rewind(lua_State *L) {
     return 1;
 }
 
-static int anchor(lua_State *L) {
+static int anchor_k(lua_State *L, int resumed, lua_KContext context) {
     static const char function[] = "session:anchor";
-    gr_session_box *box = gr_session_self(L, function);
     uint64_t position;
     gr_error error;
-    gr_call call;
     gr_error_init(&error);
-    gr_session_ready(L, function, box);
-    gr_call_begin(L, function, box->session, true, &call);
-    gr_status status = gr_session_anchor(box->session, &position, &error);
-    gr_call_end(&call);
-    gr_script_tell_events(L, call.script);
-    if (status != GR_OK)
+    (void)resumed;
+    if (!gr_session_settled(L, function))
+        return lua_yieldk(L, 0, context, anchor_k);
+    if (gr_session_anchor(gr_session_self(L, function)->session, &position, &error) != GR_OK)
         return gr_raise(L, function, &error);
     lua_pushinteger(L, (lua_Integer)position);
     return 1;
+}
+
+static int anchor(lua_State *L) {
+    gr_script_check_steps(L, "session:anchor");
+    gr_session_ready(L, "session:anchor", gr_session_self(L, "session:anchor"));
+    gr_session_ask(gr_session_self(L, "session:anchor")->session);
+    lua_settop(L, 1);
+    return anchor_k(L, LUA_OK, 0);
 }
 
 static int drop_anchor(lua_State *L) {

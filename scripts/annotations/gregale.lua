@@ -305,6 +305,8 @@ function session:encoder(f) end
 ---@field sampler? string a chain, such as "top-k(40);min-p(0.05);temperature(0.8)"
 ---@field seed? integer
 ---@field stop? string|string[] ends the answer, and is no part of it
+---@field stop_tokens? integer|integer[] a token that ends the answer, and is no part of it
+---@field max_seconds? number ends the answer so long after it began
 ---@field ignore_end? boolean goes on past the end token
 ---@field raw? boolean no chat turn is opened
 ---@field choose? fun(logits:gregale.logits):integer picks each token in place of the sampler
@@ -327,7 +329,7 @@ function session:encoder(f) end
 ---@field log_probability number
 
 ---@class gregale.generate_info
----@field stop_reason "none"|"end"|"limit"|"text"|"context"|"cancelled"|"error"
+---@field stop_reason "none"|"end"|"limit"|"text"|"context"|"cancelled"|"error"|"token"|"time"
 ---@field prompt_tokens integer
 ---@field generated_tokens integer
 ---@field seed integer the one used

@@ -21,10 +21,10 @@ static gr_session *begin(gr_model *model, const int32_t *tokens, uint64_t count)
     return session;
 }
 
-static void embed(gr_session *session, const int32_t *tokens, uint64_t count, gr_pool pool, float *out) {
+static void embed(gr_session *session, const int32_t *tokens, uint64_t count, gr_reading_kind kind, float *out) {
     gr_error error;
     gr_error_init(&error);
-    if (gr_session_embed(session, tokens, count, pool, out, &error) != GR_OK)
+    if (gr_session_embed(session, tokens, count, kind, out, &error) != GR_OK)
         fail_msg("%s", error.message);
 }
 
@@ -53,8 +53,8 @@ static void compare_last(gr_model *model, const gr_model_file *golden, const cha
         const int32_t *data = tokens->data;
         uint64_t count = (uint64_t)tokens->dims[0], half = count / 2;
         gr_session *empty = begin(model, data, 0), *prefix = begin(model, data, half);
-        embed(empty, data, count, GR_POOL_LAST, found);
-        embed(prefix, data + half, count - half, GR_POOL_LAST, behind);
+        embed(empty, data, count, GR_READ_LAST, found);
+        embed(prefix, data + half, count - half, GR_READ_LAST, behind);
         expected_of(model, golden, i, expected);
         const double tolerance = 1e-4; // the worst seen: 6e-6
         double off = golden_distance(found, expected, dim), off_behind = golden_distance(behind, expected, dim);
@@ -76,11 +76,11 @@ static void compare_mean(gr_model *model, const gr_model_file *golden) {
         tokens[i] = ((const int32_t *)given->data)[i % given->dims[0]];
     gr_session *session = begin(model, tokens, 10);
     for (uint32_t n = 1; n <= COUNT - 10; n++) {
-        embed(session, tokens + 10, n, GR_POOL_LAST, one);
+        embed(session, tokens + 10, n, GR_READ_LAST, one);
         for (uint32_t i = 0; i < dim; i++)
             sum[i] += one[i];
     }
-    embed(session, tokens + 10, COUNT - 10, GR_POOL_MEAN, found);
+    embed(session, tokens + 10, COUNT - 10, GR_READ_MEAN, found);
     for (uint32_t i = 0; i < dim; i++)
         one[i] = (float)(sum[i] / (COUNT - 10));
     assert_true(golden_distance(found, one, dim) < 1e-4);
@@ -115,9 +115,9 @@ static void nothing_has_none(void **state) {
     gr_model *model = golden_load(engine, MODELS "w8-gqa4.gguf", &options);
     gr_session *session = begin(model, NULL, 0);
     float out[4096];
-    assert_int_equal(gr_session_embed(session, NULL, 0, GR_POOL_MEAN, out, NULL), GR_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(gr_session_embed(session, NULL, 0, GR_READ_MEAN, out, NULL), GR_ERROR_INVALID_ARGUMENT);
     int32_t beyond = INT32_MAX;
-    assert_int_equal(gr_session_embed(session, &beyond, 1, GR_POOL_LAST, out, NULL), GR_ERROR_OUT_OF_RANGE);
+    assert_int_equal(gr_session_embed(session, &beyond, 1, GR_READ_LAST, out, NULL), GR_ERROR_OUT_OF_RANGE);
     gr_session_release(session);
     gr_model_release(model);
     gr_engine_release(engine);

@@ -13,6 +13,7 @@
 
 #include "gguf_writer.h"
 #include "golden.h"
+#include "sampled.h"
 #include "tensor/convert.h"
 
 enum { STEPS = 64, SKIP = 77 };
@@ -190,15 +191,10 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
-static bool deep(void) {
-    const char *value = getenv("GREGALE_DEEP");
-    return value && *value && strcmp(value, "0") != 0;
-}
-
 static void expanded_agrees(void **state) {
     (void)state;
     assert_true(run(expanded_path, "cpu", "f32").largest <= 0.01);
-    if (deep())
+    if (tests_are_deep())
         assert_true(run(expanded_path, "ref", "f32").largest <= 0.01);
 }
 
@@ -213,7 +209,7 @@ static void quantised_is_as_close_as_its_rounding(void **state) {
         tally exact = run(model_path, "cpu", "f32");
         assert_true(exact.divergence / exact.rows < 0.001);
     }
-    if (deep())
+    if (tests_are_deep())
         run(model_path, "ref", "f32");
 }
 
@@ -236,6 +232,6 @@ int main(void) {
     const struct CMUnitTest sanitized[] = {
         cmocka_unit_test(quantised_is_as_close_as_its_rounding),
     };
-    return SANITIZED && !deep() ? cmocka_run_group_tests(sanitized, NULL, NULL)
+    return SANITIZED && !tests_are_deep() ? cmocka_run_group_tests(sanitized, NULL, NULL)
                                 : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -263,7 +263,8 @@ gr_status gr_session_anchor_drop(gr_session *session, uint64_t position, gr_erro
 // Writes the session to a file: tokens, turns, keys and values, logits, and the answer in progress if there is one,
 // which goes on here as well. The file is replaced whole or not at all. Nothing is evaluated; anchors are not saved.
 // UNSUPPORTED, and which, when a function of the caller's takes part (a chat encoder, an answer's choose), or an
-// answer goes on with a guide, guesses, banned strings, top tokens or a healed prompt.
+// answer goes on with a guide, guesses, banned strings, top tokens, a healed prompt, stop tokens or a
+// limit of time.
 // `progress` as in gr_model_options; may be NULL. docs/snapshots.md has the format.
 gr_status gr_session_save(gr_session *session, const char *path, bool (*progress)(void *, double, const char *),
                           void *context, gr_error *error);
@@ -292,17 +293,49 @@ gr_status gr_session_append_observed(gr_session *session, const int32_t *tokens,
 // (NaN for the first token of an empty session).
 gr_status gr_session_append_scored(gr_session *session, const int32_t *tokens, size_t count,
                                    double *out_log_probabilities, gr_error *error);
-// Log-probability of each of `count` tokens as a continuation, natural logarithm; the session is left as
-// it was.
+// What the model makes of a continuation of a session, which is left as it was: a fork reads it while the engine steps,
+// beside whatever else has work.
+typedef uint32_t gr_reading_kind;
+enum {
+    GR_READ_SCORE = 0, // log-probability of each token, given all before it
+    GR_READ_MEAN = 1,  // an embedding: the mean of the tokens' final hidden states (behind the last norm)
+    GR_READ_LAST = 2,  // an embedding: the last token's final hidden state
+};
+typedef struct gr_reading_options {
+    uint32_t struct_size;
+    gr_reading_kind kind;
+    const char *text; // the continuation, as gr_session_append_text takes it; NULL: `tokens`
+    size_t text_bytes;
+    const int32_t *tokens;
+    size_t token_count; // embeddings want at least one
+} gr_reading_options;
+typedef struct gr_reading gr_reading;
+// Begins. What the session has waiting is read by the fork as well: evaluate it before, where many are to read.
+// UNSUPPORTED when an embedding is asked for and the model's graph shows no hidden states, OUT_OF_RANGE when the
+// continuation does not fit.
+gr_status gr_reading_start(gr_session *session, const gr_reading_options *options, gr_reading **out_reading, gr_error *error);
+// Whether steps are going to do something for it.
+bool gr_reading_pending(const gr_reading *reading);
+// Steps the engine until it is done.
+gr_status gr_reading_finish(gr_reading *reading, gr_error *error);
+typedef struct gr_reading_info {
+    uint32_t struct_size;
+    uint32_t dim;                    // of the embedding
+    const int32_t *tokens;           // [token_count]: the continuation
+    size_t token_count;
+    const double *log_probabilities; // [token_count], natural logarithm; NaN for the first token of an empty session
+    const float *embedding;          // [dim]
+} gr_reading_info;
+// What it found, borrowed until it is released; what its kind does not give is NULL. Only once it has finished.
+gr_status gr_reading_info_get(const gr_reading *reading, gr_reading_info *out_info);
+void gr_reading_release(gr_reading *reading);
+
+// A reading from beginning to end. Log-probability of each of `count` tokens.
 gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,
                            gr_error *error);
-
-typedef enum gr_pool { GR_POOL_MEAN, GR_POOL_LAST } gr_pool;
-// Embedding of `count` tokens, at least one, as a continuation: their final hidden states (behind the last norm), the
-// mean of all or the last one's, F32[dim of gr_model_info]; the session is left as it was. UNSUPPORTED when the model's
-// graph shows none.
-gr_status gr_session_embed(gr_session *session, const int32_t *tokens, size_t count, gr_pool pool, float *out_embedding,
-                           gr_error *error);
+// The embedding of `count` tokens, F32[dim of gr_model_info]; `kind` is GR_READ_MEAN or GR_READ_LAST.
+gr_status gr_session_embed(gr_session *session, const int32_t *tokens, size_t count, gr_reading_kind kind,
+                           float *out_embedding, gr_error *error);
 
 typedef struct gr_session_stats {
     uint32_t struct_size;
@@ -402,8 +435,11 @@ enum {
     GR_STOP_TEXT = 3, // a stop string
     GR_STOP_CONTEXT = 4, // the context is full
     GR_STOP_CANCELLED = 5,
-    GR_STOP_ERROR = 6
+    GR_STOP_ERROR = 6,
+    GR_STOP_TOKEN = 7, // one of stop_tokens
+    GR_STOP_TIME = 8   // time_limit_ms
 };
+const char *gr_stop_reason_name(gr_stop_reason reason); // "end"
 
 typedef struct gr_generate_options {
     uint32_t struct_size;
@@ -433,6 +469,11 @@ typedef struct gr_generate_options {
     // max_tokens and the context; it ends where nothing can follow. NULL: none. OUT_OF_RANGE when the shortest answer
     // may be longer than that.
     gr_grammar *grammar;
+    // Tokens that end the answer, as the model's end tokens do, with ignore_end too. They are no part of it.
+    const int32_t *stop_tokens;
+    uint32_t stop_token_count;
+    uint32_t time_limit_ms; // from the start on, waiting and reading the prompt included; what is there by then is the
+                            // answer, also where a grammar wants more. 0: none
 } gr_generate_options;
 
 typedef struct gr_token_choice {

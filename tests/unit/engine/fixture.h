@@ -16,6 +16,7 @@
 
 #include "devices.h"
 #include "engine/site.h"
+#include "sampled.h"
 
 #define BREEZE GREGALE_SOURCE_DIR "/configs/models/breeze/breeze-q8_0.gguf"
 #define SMALL(name) GREGALE_SOURCE_DIR "/tests/golden/models/" name ".gguf"

@@ -52,7 +52,7 @@ static void guesses_from_the_text(void **state) {
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
     static const char *const stops[] = {"earth", NULL};
     uint32_t right = 0;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= sampled(6); seed++) {
         guesses_change_nothing(model, verse, (gr_generate_options){.max_tokens = 40, .seed = seed, .sampler = "greedy"}, NULL, &right);
         guesses_change_nothing(model, verse, (gr_generate_options){.max_tokens = 40, .seed = seed}, NULL, &right);
         guesses_change_nothing(model, verse,
@@ -104,7 +104,7 @@ static void banned_strings_never_come(void **state) {
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
     static const char *const banned[] = {"the", "God", "earth. A", "\n", NULL};
     uint32_t rewinds = 0;
-    for (uint64_t seed = 1; seed <= 8; seed++) {
+    for (uint64_t seed = 1; seed <= sampled(8); seed++) {
         gr_session *session = begin_text(model, verse);
         gr_request *request =
             answer(session, (gr_generate_options){.max_tokens = 50, .seed = seed, .banned = banned, .ignore_end = 1,
@@ -135,7 +135,7 @@ static void nothing_banned_is_shown(void **state) {
     (void)state;
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
     static const char *const banned[] = {"and the", NULL};
-    for (uint64_t seed = 1; seed <= 5; seed++) {
+    for (uint64_t seed = 1; seed <= sampled(5); seed++) {
         char shown[4096] = "";
         gr_session *session = begin_text(model, verse);
         gr_request *request = NULL;

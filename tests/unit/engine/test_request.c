@@ -260,6 +260,41 @@ static void ends_for_the_reason_it_says(void **state) {
     gr_model_release(model);
 }
 
+// A token that the answer has in its middle ends it there; a moment long past ends it before a step.
+static void tokens_and_time_end_an_answer(void **state) {
+    (void)state;
+    gr_model *model = text_model();
+    gr_generate_options options = {.struct_size = sizeof options, .max_tokens = 30, .seed = 3, .ignore_end = 1};
+    gr_session *session = begin(model, 512, (int32_t[]){1}, 1), *again = begin(model, 512, (int32_t[]){1}, 1);
+    gr_request *whole = NULL, *ended = NULL;
+    OK(gr_session_generate(session, &options, NULL, NULL, &whole, error));
+    const int32_t *tokens = info_of(whole).tokens;
+    uint32_t at = 0;
+    while (tokens[at] != tokens[12] && tokens[at] != (int32_t)vocab_of(model) - 1)
+        at++;
+    const int32_t stops[] = {(int32_t)vocab_of(model) - 1, tokens[12]};
+    options.stop_tokens = stops;
+    options.stop_token_count = 2;
+    OK(gr_session_generate(again, &options, NULL, NULL, &ended, error));
+    assert_int_equal(info_of(ended).stop_reason, GR_STOP_TOKEN);
+    assert_int_equal(info_of(ended).generated_tokens, at);
+    assert_memory_equal(info_of(ended).tokens, tokens, at * sizeof *tokens);
+    gr_request_release(ended);
+    options.stop_token_count = 0;
+    options.time_limit_ms = 1;
+    options.max_tokens = 0;
+    OK(gr_session_rewind(again, 1, error));
+    OK(gr_session_generate(again, &options, NULL, NULL, &ended, error));
+    assert_int_equal(info_of(ended).stop_reason, GR_STOP_TIME);
+    assert_true(info_of(ended).generated_tokens < 200);
+    assert_string_equal(gr_stop_reason_name(info_of(ended).stop_reason), "time");
+    gr_request_release(ended);
+    gr_request_release(whole);
+    gr_session_release(session);
+    gr_session_release(again);
+    gr_model_release(model);
+}
+
 static bool interrupt_at_once(void *context, const char *text, size_t bytes) {
     (void)text, (void)bytes;
     gr_engine_interrupt(context);
@@ -300,6 +335,7 @@ int main(void) {
         cmocka_unit_test(bytes_come_as_whole_characters),
         cmocka_unit_test(a_seed_repeats_alone_and_in_company),
         cmocka_unit_test(ends_for_the_reason_it_says),
+        cmocka_unit_test(tokens_and_time_end_an_answer),
         cmocka_unit_test(an_interrupt_ends_a_blocking_call),
     };
     return cmocka_run_group_tests(tests, make_text_model, remove_text_model);

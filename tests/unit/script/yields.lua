@@ -110,6 +110,40 @@ yields("__pairs", function()
   for _, text in pairs(list) do return text end
 end)
 
+-- ---- What reads without generating yields, too, and the readings of all branches share steps
+local words = { " go", " let the people go", " in the beginning there was", " no" }
+local function start() return model:session():append("And the king said") end
+local readings = {
+  score = function(text) return (start():score(text or words[2])) end,
+  ["score of tokens"] = function(text) return (start():score(model:tokenize(text or words[2]))) end,
+  choose = function(text) return table.concat(select(3, start():choose{ text or words[2], " nothing", " at all" }), " ") end,
+  ["choose among more than a step takes"] = function(text)
+    local options = { text or words[2] }
+    for i = 2, 150 do options[i] = " " .. i end
+    return (start():choose(options))
+  end,
+  embed = function(text) return table.concat(start():embed(text or words[2]), " ") end,
+  ["embed by the last"] = function(text) return table.concat(start():embed(text or words[2], { pool = "last" }), " ") end,
+  anchor = function() return start():anchor() end }
+for name, read in pairs(readings) do
+  local value, turns = beside(read)
+  same(value, read(), name)
+  assert(turns >= (name == "anchor" and 1 or 2), name .. ": expected it to yield, but the other branch had " .. turns .. " turns")
+  local all, together = beside(function() return gregale.map(words, read) end)
+  for i, word in ipairs(words) do same(all[i], read(word), name .. " of" .. word) end
+  assert(together <= 3 * turns + 3, ("%s: four took %d turns, one %d"):format(name, together, turns))
+end
+do -- One that ends early leaves nothing behind.
+  local left = start()
+  local results = gregale.parallel{
+    function()
+      local inner = gregale.parallel{ function() error("enough", 0) end, function() return left:score(words[3]) end, errors = "collect" }
+      return inner.errors[1]
+    end,
+    function() return left:choose{ " a", " the" } end }
+  same(results[1], "enough"); assert(results[2] == " a" or results[2] == " the")
+end
+
 -- ---- C calls Lua back: it cannot yield, and blocks
 blocks("table.sort", function()
   local text

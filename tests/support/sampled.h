@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// sampled.h: how much of a long family one run tries.
+#ifndef GREGALE_TESTS_SAMPLED_H
+#define GREGALE_TESTS_SAMPLED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ./check --deep: everything, whole.
+static inline bool tests_are_deep(void) {
+    const char *value = getenv("GREGALE_DEEP");
+    return value && *value && strcmp(value, "0") != 0;
+}
+
+// How many of `count` seeds or rounds to try: under a sanitizer, which makes each many times as dear, an eighth, at
+// least one; all in depth.
+static inline uint32_t sampled(uint32_t count) {
+#ifdef GREGALE_SANITIZED
+    return tests_are_deep() ? count : (count + 7) / 8;
+#else
+    return count;
+#endif
+}
+
+#endif
