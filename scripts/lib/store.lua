@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- Files cut into parts with an embedding each, in an SQLite database: what retrieval looks things up in. Errors are raised
 -- as one line.
+local gregale = require "gregale"
+
 local Store = {}
 Store.__index = Store
 
@@ -81,12 +83,16 @@ end
 -- Stores a file's parts in place of those that were there. Returns how many were embedded: 0 when nothing has changed.
 function Store:add(path, parts, each)
   if content_of(self, path) == table.concat(parts) then return 0 end
+  local embeddings = gregale.map(parts, function(content)
+    local packed = pack(self.embed(content))
+    if each then each() end
+    return packed
+  end, { concurrency = 16 })
   self:run("BEGIN")
   self:run(("DELETE FROM part WHERE path = CAST(%s AS TEXT)"):format(quote(path)))
   for number, content in ipairs(parts) do
     self:run(("INSERT INTO part VALUES (CAST(%s AS TEXT), %d, %s, %s)"):format(quote(path), number, quote(content),
-      quote(pack(self.embed(content)))))
-    if each then each() end
+      quote(embeddings[number])))
   end
   self:run("COMMIT")
   return #parts

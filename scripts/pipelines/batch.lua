@@ -1,7 +1,7 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
 local gregale, command, progress = require "gregale", require "gregale.command", require "gregale.progress"
-local json, prompt = require "gregale.json", require "gregale.prompt"
+local json, ordered, prompt = require "gregale.json", require "gregale.ordered", require "gregale.prompt"
 
 local options = command.arguments([[
 Usage: gregale script batch.lua MODEL.gguf INPUT.jsonl [OUT.jsonl] [OPTION...]
@@ -59,26 +59,20 @@ local function answer(line)
   return { id = job.id, text = text, stop_reason = info.stop_reason, generated_tokens = info.generated_tokens }
 end
 
--- Results wait for those in front of them.
-local waiting, written, failed = {}, first, false
+local failed = false
 local bar <close> = progress(#lines, "lines", first)
-local function put(number, result)
-  result.line = number
+local put = ordered(function(result, number)
+  result.line = first + number
   failed = failed or result.error ~= nil
-  waiting[number] = json.encode(result)
-  while waiting[written + 1] do
-    written = written + 1
-    local fine, why = out:write(waiting[written], "\n")
-    if fine then fine, why = out:flush() end
-    if not fine then command.fail(1, "cannot write: %s", why) end
-    waiting[written] = nil
-  end
-  bar:step()
-end
+  local fine, why = out:write(json.encode(result), "\n")
+  if fine then fine, why = out:flush() end
+  if not fine then command.fail(1, "cannot write: %s", why) end
+end)
 
 gregale.map(table.move(lines, first + 1, #lines, 1, {}), function(line, number)
   local fine, result = pcall(answer, line)
   if not fine and tostring(result):find("interrupted$") then error(result, 0) end
-  put(first + number, fine and result or { error = tostring(result) })
+  put(number, fine and result or { error = tostring(result) })
+  bar:step()
 end, { concurrency = math.max(options.concurrency, 1) })
 os.exit(failed and 1 or 0, true)

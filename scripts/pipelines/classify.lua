@@ -1,7 +1,7 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
-local command, progress = require "gregale.command", require "gregale.progress"
-local prompt, text = require "gregale.prompt", require "gregale.text"
+local gregale, command, progress = require "gregale", require "gregale.command", require "gregale.progress"
+local ordered, prompt, text = require "gregale.ordered", require "gregale.prompt", require "gregale.text"
 
 local options = command.arguments([[
 Usage: gregale script classify.lua MODEL.gguf LABELS FILE [OPTION...]
@@ -10,6 +10,7 @@ probability among them and the line, with tabs in between. Nothing is sampled: t
 
   --about TEXT      what the labels say (default Which label fits the text)
   --calibrate       divide by how likely the labels are behind an empty text
+  --concurrency N   lines at once (default 16)
   --device NAME     where the model runs (default auto)]], arg)
 
 local labels = text.list(options.labels)
@@ -27,13 +28,14 @@ end
 
 local usual = options.calibrate and weigh("N/A")
 local bar <close> = progress(#lines, "lines")
-for _, line in ipairs(lines) do
+local put = ordered(function(result) command.write(result) end)
+gregale.map(lines, function(line, number)
   local weights, sum, best = weigh(line), 0, 1
   for i in ipairs(weights) do
     if usual then weights[i] = weights[i] / usual[i] end
     sum = sum + weights[i]
     if weights[i] > weights[best] then best = i end
   end
-  command.write(("%s\t%.3f\t%s\n"):format(labels[best], weights[best] / sum, line))
+  put(number, ("%s\t%.3f\t%s\n"):format(labels[best], weights[best] / sum, line))
   bar:step()
-end
+end, { concurrency = math.max(options.concurrency, 1) })

@@ -139,6 +139,30 @@ expect 0 "tree-of-thoughts, again" tree-of-thoughts "$model" "How shall we cross
 same first out "two runs of one seed"
 expect 2 "tree without branches" tree-of-thoughts "$model" x --branches 0
 
+# ---- agent: breeze knows no tools, and what it may write is nothing but calls and an answer.
+cat >bell.lua <<'LUA'
+return { { name = "ring", description = "Rings the bell.", call = function() return { rung = true } end },
+         { name = "break", call = function() error("the bell is broken", 0) end } }
+LUA
+: >calls
+for seed in 1 2 3 4 5 6; do
+  expect 0 "agent, seed $seed" agent "$model" "Who shall go up?" verses --tools bell.lua --temperature 1 --seed $seed --max-tokens 60 --max-steps 3 --show "${ref[@]}"
+  [ -s out ] || fail "no answer:"
+  cat err >>calls
+done
+[ -s calls ] || fail "no tool was called"
+grep -vE '^(calculate|search|read|ring|break) \{.*\} -> ' calls >err && fail "something else than calls"
+grep -E '^ring ' calls | grep -vx 'ring {} -> {"rung":true}' >err && fail "another result"
+grep -E '^break ' calls | grep -vx 'break {} -> error: the bell is broken' >err && fail "another error"
+expect 0 "agent, one step" agent "$model" "Who shall go up?" verses --max-steps 1 --max-tokens 20 --show "${ref[@]}"
+[ -s out ] && [ ! -s err ] || fail "expected an answer and no call:"
+expect 3 "agent, no such file" agent "$model" x nowhere
+expect 3 "agent, no tools" agent "$model" x --tools verses
+echo 'return { { name = "no call" } }' >wrong.lua
+expect 3 "agent, wrong tools" agent "$model" x --tools wrong.lua
+contains err "wrong.lua: tools.definitions: tools\[.\].name: expected letters"
+expect 2 "agent without steps" agent "$model" x --max-steps 0
+
 # ---- batch
 for i in 1 2 3 4 5; do echo "{\"id\": \"q$i\", \"prompt\": \"And the king said $i\", \"max_tokens\": $((24 - i * 4))}"; done >in.jsonl
 expect 0 "batch" batch "$model" in.jsonl "${ref[@]}"
