@@ -31,11 +31,16 @@ static void add(writer *w, const char *text) {
 
 // Every byte takes at most six, as in \\u001f; the memory is Lua's, so nothing leaks when it raises.
 static void add_text(writer *w, const char *text, size_t size) {
+    static const char letters[] = "\b\f\n\r\t";
     char *json = lua_newuserdatauv(w->L, size * 6 + 3, 0), *at = json;
     *at++ = '"';
     for (size_t i = 0; i < size; i++) {
         uint8_t byte = (uint8_t)text[i];
-        if (byte < ' ')
+        const char *letter = byte ? strchr(letters, byte) : NULL;
+        if (letter) {
+            *at++ = '\\';
+            *at++ = "bfnrt"[letter - letters];
+        } else if (byte < ' ')
             at += sprintf(at, "\\u%04x", byte);
         else {
             if (byte == '"' || byte == '\\')

@@ -97,7 +97,7 @@ for _, tool in ipairs(list) do
   function tool.call(input)
     local results = table.pack(pcall(call, input))
     if options.show then
-      local result = results[1] and text.line(type(results[2]) == "string" and results[2] or json.encode(results[2] or json.null))
+      local result = results[1] and text.line(type(results[2]) == "string" and results[2] or json.encode(results[2] == nil and gregale.null or results[2]))
         or "error: " .. tostring(results[2])
       io.stderr:write(("%s %s -> %s\n"):format(tool.name, json.encode(input), result))
     end
@@ -134,7 +134,7 @@ Write one JSON object: {"tool": name, "arguments": {...}} calls a tool, {"answer
     local call = json.encode(said)
     made[call], again = true, made[call] or false
     local fine, result = pcall(by_name[said.tool].call, said.arguments)
-    if type(result) ~= "string" then result = json.encode(result == nil and json.null or result) end
+    if type(result) ~= "string" then result = json.encode(result == nil and gregale.null or result) end
     prompt.ask(model, session, ("%sResult of %s: %s%s"):format(prompt.chats(model) and "" or "\n", said.tool,
       fine and "" or "error: ", result), "Step:")
   end

@@ -93,7 +93,7 @@ expect 0 "extract, whole files" extract "$model" schema.json verses verses "${re
 lines out 2
 json out 'd[0] == d[1]'
 expect 3 "schema that is none" extract "$model" verses verses
-contains err "JSON, character 1: expected a value"
+contains err "JSON, line 1, column 3: "
 
 # ---- classify
 expect 0 "classify" classify "$model" "speech, age" verses "${ref[@]}"

@@ -60,7 +60,7 @@ static void guesses_from_the_text(void **state) {
                                                      .sampler = "penalties(repeat=1.2);temperature(0.6)"},
                                NULL, &right);
     }
-    assert_true(right > 20); // it was tried, too
+    assert_true(right > 3 * sampled(6)); // it was tried, too
     gr_model_release(model);
 }
 

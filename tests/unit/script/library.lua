@@ -12,12 +12,11 @@ end
 same(json.decode('"\\u00e9\\ud83d\\ude00\\/"'), "é😀/"); same(json.decode(" \n1 "), 1); same(json.decode("null"), gregale.null)
 same(math.type(json.decode("3")), "integer"); same(json.decode("0.1"), 0.1); same(json.encode(0.1), "0.1"); same(json.decode(json.encode(1 / 3)), 1 / 3)
 same(json.encode{ b = 1, a = { json.list() } }, '{"a":[[]],"b":1}')
-for bad, where in pairs{ [""] = 1, ["{"] = 2, ['{"a"}'] = 5, ["[1,]"] = 4, ["01"] = 1, ["1 2"] = 3, ['"a'] = 3, ['"\\x"'] = 2,
-  ['"\\ud800"'] = 8, ['"\n"'] = 2, ["nul"] = 1, ["-"] = 1, ["[1 2]"] = 4, [("["):rep(200)] = 102 } do
-  raises(function() json.decode(bad) end, ("JSON, character %d:"):format(where))
+for _, bad in ipairs{ "", "{", '{"a"}', "[1,]", "01", "1 2", '"a', '"\\x"', '"\\ud800"', '"\n"', "nul", "-", "[1 2]", ("["):rep(5000) } do
+  raises(function() json.decode(bad) end, "JSON, line ", "column")
 end
-raises(function() json.encode(0 / 0) end, "JSON has no"); raises(function() json.encode{ 1, print } end, "function")
-raises(function() json.encode{ [1.5] = 2 } end, "name"); local loop = {} loop[1] = loop; raises(function() json.encode(loop) end, "nested")
+raises(function() json.encode(0 / 0) end, "numbers that JSON has"); raises(function() json.encode{ 1, print } end, "function")
+raises(function() json.encode{ [1.5] = 2 } end, "named fields"); local loop = {} loop[1] = loop; raises(function() json.encode(loop) end, "nested")
 same(json.compact('{ "a b" : [ 1,\n 2 ], "c\\" }": "\\\\" }'), '{"a b":[1,2],"c\\" }":"\\\\"}')
 
 -- Parts are the text again, none longer than was wanted, and paragraphs stay whole where they fit.
