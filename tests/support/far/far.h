@@ -150,7 +150,7 @@ void far_object_free(far_device *device, void *object, uint64_t bytes);
 
 // ---- queue.c ----
 
-void far_sleep(uint64_t ns);
+void far_sleep(const far_device *device, uint64_t ns);
 // Loses the device for good; the lock is not held.
 void far_lose(far_device *device, const char *why);
 // Waits until `queue` (a handle) has done what it was given, then as long as a copy takes. Refuses

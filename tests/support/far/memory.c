@@ -168,7 +168,7 @@ static gr_status weight_fill(far_device *device, const gr_weight_desc *desc, far
         memcpy(weight->data, desc->data, weight->bytes);
         own.data = weight->data;
     }
-    far_sleep(device->settings.late_ns);
+    far_sleep(device, device->settings.late_ns);
     gr_status status =
         far_inner()->weight_import(device->inner, &own, &weight->inner, out_info, error);
     out_info->aliases_source = 0;

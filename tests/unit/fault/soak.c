@@ -19,6 +19,7 @@
 
 #include "fault/control.h"
 #include "tests/support/devices.h"
+#include "tests/support/sampled.h"
 #include "engine/site.h"
 
 enum { SESSIONS = 4, OPS = 10, CONTEXT = 288, DEVICES = 4, PATIENCE = 400 };
@@ -498,9 +499,8 @@ static uint64_t number_from(const char *name, uint64_t standard) {
 }
 
 static bool read_options(int argc, char **argv, soak_options *o) {
-    bool deep = number_from("GREGALE_DEEP", 0);
     *o = (soak_options){.seed = number_from("GREGALE_SEED", 1),
-                   .faults = deep ? 1000 : 20,
+                   .faults = tests_are_deep() ? 1000 : sampled(24),
                    .rate = 0.01,
                    .calm = "ref",
                    .only = "oom+lost+late",
