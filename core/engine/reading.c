@@ -81,7 +81,13 @@ static gr_status append(gr_reading *r, const gr_reading_options *o, gr_error *er
 
 gr_status gr_reading_start(gr_session *session, const gr_reading_options *options, gr_reading **out_reading, gr_error *error) {
     const gr_model *model = session->model;
+    gr_reading_options wanted = {.struct_size = sizeof wanted}; // of a caller that may know less
     *out_reading = NULL;
+    memcpy(&wanted, options, options->struct_size < sizeof wanted ? options->struct_size : sizeof wanted);
+    options = &wanted;
+    if (options->kind > GR_READ_LAST)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a reading of kind %u: there are 0 to %d", options->kind,
+                       GR_READ_LAST);
     if (options->kind != GR_READ_SCORE && model->hidden_value == GR_VALUE_NONE)
         return gr_fail(error, GR_ERROR_UNSUPPORTED, "engine", "the architecture shows no hidden states");
     gr_reading *r = calloc(1, sizeof *r);
@@ -107,12 +113,17 @@ gr_status gr_reading_start(gr_session *session, const gr_reading_options *option
     return GR_OK;
 }
 
+// All has been looked at; what happens to the fork's pages afterwards is no matter.
+static bool is_over(const gr_reading *reading) {
+    return !reading->count || reading->fork->observed >= reading->fork->tokens.count;
+}
+
 bool gr_reading_pending(const gr_reading *reading) {
-    return gr_session_pending(reading->fork);
+    return !is_over(reading) && gr_session_pending(reading->fork);
 }
 
 gr_status gr_reading_finish(gr_reading *reading, gr_error *error) {
-    gr_status status = reading->count ? gr_session_drain(reading->fork, NULL, NULL, error) : GR_OK;
+    gr_status status = is_over(reading) ? GR_OK : gr_session_drain(reading->fork, NULL, NULL, error);
     if (status == GR_OK && reading->kind == GR_READ_MEAN)
         for (uint32_t i = 0; i < reading->dim; i++)
             reading->embedding[i] = (float)(reading->sum[i] / (double)reading->count);
@@ -168,6 +179,8 @@ gr_status gr_session_embed(gr_session *session, const int32_t *tokens, size_t co
                            float *out_embedding, gr_error *error) {
     const gr_reading_options options = {.struct_size = sizeof options, .kind = kind, .tokens = tokens, .token_count = count};
     gr_reading *reading;
+    if (kind == GR_READ_SCORE)
+        return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "an embedding is a mean or the last");
     gr_status status = read_now(session, &options, &reading, error);
     if (status == GR_OK)
         memcpy(out_embedding, reading->embedding, reading->dim * sizeof *out_embedding);

@@ -19,7 +19,10 @@ static void describe(lua_State *L, int index) {
     case LUA_TSTRING: {
         size_t size;
         const char *text = lua_tolstring(L, index, &size);
-        lua_pushlstring(L, text, size < 40 ? size : 40);
+        size_t shown = size < 40 ? size : 40;
+        while (shown && shown < size && ((unsigned char)text[shown] & 0xC0) == 0x80)
+            shown--; // not in the middle of a character
+        lua_pushlstring(L, text, shown);
         lua_pushfstring(L, "string \"%s\"%s", lua_tostring(L, -1), size > 40 ? "..." : "");
         lua_remove(L, -2);
         return;

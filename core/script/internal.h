@@ -85,7 +85,12 @@ void gr_budget_end_choose(lua_State *L, const gr_budget *before);
 const char *gr_record_device(const gr_script *script, const char *asked); // the one to use
 uint64_t gr_record_seed(const gr_script *script, uint64_t asked);         // of the answer that begins next
 void gr_record_model(gr_script *script, const gr_model *model);
-void gr_record_choice(gr_script *script, const gr_session *session, int32_t option); // before the session goes on
+// A choice gets its number when it begins, whatever ends first.
+typedef struct gr_recorded_choice {
+    uint64_t number, prompt_tokens, prompt_hash; // number 0: not in the record
+} gr_recorded_choice;
+void gr_record_choice_begin(gr_script *script, const gr_session *session, gr_recorded_choice *out_choice);
+void gr_record_choice_end(gr_script *script, const gr_session *session, const gr_recorded_choice *choice, int32_t option);
 void gr_record_begin(gr_request_box *box);
 void gr_record_end(gr_request_box *box); // once, however often it is called
 

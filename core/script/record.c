@@ -162,16 +162,23 @@ void gr_record_model(gr_script *script, const gr_model *model) {
     compare_begin(script, number, &now);
 }
 
-void gr_record_choice(gr_script *script, const gr_session *session, int32_t option) {
+void gr_record_choice_begin(gr_script *script, const gr_session *session, gr_recorded_choice *out_choice) {
+    *out_choice = (gr_recorded_choice){0};
     if (!script->record)
         return;
     gr_recorded now = begin(GR_RECORDED_CHOICE, session);
-    uint64_t number = ++script->record->begun;
+    *out_choice = (gr_recorded_choice){++script->record->begun, now.prompt_tokens, now.hash};
+    compare_begin(script, out_choice->number, &now);
+}
+
+void gr_record_choice_end(gr_script *script, const gr_session *session, const gr_recorded_choice *choice, int32_t option) {
+    gr_recorded now = {.kind = GR_RECORDED_CHOICE, .prompt_tokens = choice->prompt_tokens, .hash = choice->prompt_hash};
+    if (!script->record || !choice->number)
+        return;
     now.tokens = &option;
     now.count = 1;
-    tell_tokens(script->record, number, "choice", &now, gr_session_device(session), "");
-    compare_begin(script, number, &now);
-    compare_end(script, number, &now, session, gr_session_device(session));
+    tell_tokens(script->record, choice->number, "choice", &now, gr_session_device(session), "");
+    compare_end(script, choice->number, &now, session, gr_session_device(session));
 }
 
 void gr_record_begin(gr_request_box *box) {

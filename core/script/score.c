@@ -83,6 +83,11 @@ static double sum_of(const gr_reading_info *info) {
     return sum;
 }
 
+static void check_given(lua_State *L, const char *function) {
+    if (lua_type(L, GIVEN) != LUA_TTABLE && lua_type(L, GIVEN) != LUA_TSTRING)
+        gr_arg_fail(L, function, "text", "a string or a list of tokens", GIVEN);
+}
+
 // Encodes turns, and wants evaluated what waits.
 static void prepare(lua_State *L, const char *function) {
     gr_script_check_steps(L, function);
@@ -98,10 +103,8 @@ static void start_one(lua_State *L, const char *function, gr_reading_kind kind) 
     gr_reading_options options = {.struct_size = sizeof options, .kind = kind};
     if (lua_type(L, GIVEN) == LUA_TTABLE)
         options.tokens = gr_arg_tokens(L, GIVEN, function, "tokens", &options.token_count);
-    else if (lua_type(L, GIVEN) == LUA_TSTRING)
-        options.text = lua_tolstring(L, GIVEN, &options.text_bytes);
     else
-        gr_arg_fail(L, function, "text", "a string or a list of tokens", GIVEN);
+        options.text = lua_tolstring(L, GIVEN, &options.text_bytes);
     add(L, function, lua_touserdata(L, READINGS), gr_session_self(L, function)->session, &options);
     lua_settop(L, READINGS);
 }
@@ -136,8 +139,9 @@ static int score_k(lua_State *L, int resumed, lua_KContext context) {
 
 // session:score(text | tokens) -> sum, log-probabilities, tokens
 int gr_lua_session_score(lua_State *L) {
-    lua_settop(L, GIVEN);
-    lua_pushnil(L);
+    gr_session_self(L, FUNCTION);
+    lua_settop(L, OPTIONS);
+    check_given(L, FUNCTION);
     prepare(L, FUNCTION);
     return score_k(L, LUA_OK, 0);
 }
@@ -173,6 +177,7 @@ int gr_lua_session_embed(lua_State *L) {
     gr_session_self(L, FUNCTION);
     lua_settop(L, OPTIONS);
     gr_reading_kind kind = read_pool(L);
+    check_given(L, FUNCTION);
     prepare(L, FUNCTION);
     return embed_k(L, LUA_OK, (lua_KContext)kind);
 }
@@ -184,6 +189,7 @@ int gr_lua_session_embed(lua_State *L) {
 enum { JOB = 5, BASE = 6 }; // stack: what is done so far, a fork of the session as it was
 
 typedef struct choice {
+    gr_recorded_choice recorded;
     bool append;
     lua_Integer count, scored;
     double scores[];
@@ -226,8 +232,9 @@ static int finish_choice(lua_State *L, const choice *job) {
     gr_error error;
     size_t bytes;
     gr_error_init(&error);
+    const gr_session_box *base = lua_touserdata(L, BASE);
     lua_Integer best = best_of(job->scores, job->count);
-    gr_record_choice(gr_script_get(L), gr_session_self(L, FUNCTION)->session, (int32_t)best + 1);
+    gr_record_choice_end(gr_script_get(L), base->session, &job->recorded, (int32_t)best + 1);
     lua_rawgeti(L, GIVEN, best + 1);
     const char *text = gr_arg_text(L, -1, FUNCTION, "option", &bytes); // the list may have changed since
     if (job->append && gr_session_append_text(gr_session_self(L, FUNCTION)->session, text, bytes, &error) != GR_OK)
@@ -237,22 +244,25 @@ static int finish_choice(lua_State *L, const choice *job) {
     return 3;
 }
 
-static void fork_base(lua_State *L) {
+static void fork_base(lua_State *L, choice *job) {
+    gr_session_box *base = lua_touserdata(L, BASE);
     gr_error error;
     gr_error_init(&error);
-    gr_session_box *base = gr_session_new(L);
     if (gr_session_fork(gr_session_self(L, FUNCTION)->session, &base->session, &error) != GR_OK)
         gr_raise(L, FUNCTION, &error);
+    gr_record_choice_begin(gr_script_get(L), base->session, &job->recorded);
 }
 
 static int choose_k(lua_State *L, int resumed, lua_KContext context) {
     readings *r = lua_touserdata(L, READINGS);
     choice *job = lua_touserdata(L, JOB);
+    const gr_session_box *base = lua_touserdata(L, BASE);
     (void)resumed;
-    if (lua_gettop(L) < BASE) {
+    lua_settop(L, BASE); // whoever resumed it may have passed something
+    if (!base->session) {
         if (!gr_session_settled(L, FUNCTION))
             return lua_yieldk(L, 0, context, choose_k);
-        fork_base(L);
+        fork_base(L, job);
     }
     while (job->scored < job->count) {
         if (!r->count)
@@ -284,9 +294,9 @@ int gr_lua_session_choose(lua_State *L) {
     lua_settop(L, OPTIONS);
     prepare(L, FUNCTION);
     choice *job = lua_newuserdatauv(L, sizeof *job + (size_t)count * sizeof *job->scores, 0);
-    job->append = append;
-    job->count = count;
-    job->scored = 0;
+    *job = (choice){.append = append, .count = count};
+    gr_session_new(L); // let go of when this ends, not when it is collected
+    lua_toclose(L, BASE);
     return choose_k(L, LUA_OK, 0);
 }
 #undef FUNCTION

@@ -140,12 +140,19 @@ static int logits_k(lua_State *L, int resumed, lua_KContext context) {
     static const char function[] = "session:logits";
     const float *logits;
     uint32_t vocab;
+    size_t count;
+    gr_call call;
     gr_error error;
     gr_error_init(&error);
     (void)resumed;
     if (!gr_session_settled(L, function))
         return lua_yieldk(L, 0, context, logits_k);
-    if (gr_session_logits(gr_session_self(L, function)->session, &logits, &vocab, NULL, &error) != GR_OK)
+    gr_session *session = gr_session_self(L, function)->session;
+    gr_session_tokens(session, &count);
+    gr_call_begin(L, function, session, gr_session_evaluated(session) < count, &call); // who was told of a device may append
+    gr_status status = gr_session_logits(session, &logits, &vocab, NULL, &error);
+    gr_call_end(&call);
+    if (status != GR_OK)
         return gr_raise(L, function, &error);
     gr_logits_push(L, 1, logits, vocab);
     return 1;
@@ -194,12 +201,16 @@ static int can_rewind(lua_State *L) {
 static int anchor_k(lua_State *L, int resumed, lua_KContext context) {
     static const char function[] = "session:anchor";
     uint64_t position;
+    gr_call call;
     gr_error error;
     gr_error_init(&error);
     (void)resumed;
     if (!gr_session_settled(L, function))
         return lua_yieldk(L, 0, context, anchor_k);
-    if (gr_session_anchor(gr_session_self(L, function)->session, &position, &error) != GR_OK)
+    gr_call_begin(L, function, gr_session_self(L, function)->session, true, &call);
+    gr_status status = gr_session_anchor(gr_session_self(L, function)->session, &position, &error);
+    gr_call_end(&call);
+    if (status != GR_OK)
         return gr_raise(L, function, &error);
     lua_pushinteger(L, (lua_Integer)position);
     return 1;

@@ -48,7 +48,7 @@ local function median(list)
   return (list[(#list + 1) // 2] + list[#list // 2 + 1]) / 2
 end
 
-run(options.forks) -- to warm up
+for _, warm in ipairs(select(2, run(options.forks))) do warm.session:close() end
 local alone, together, ratios, equal, used = {}, {}, {}, true, nil
 for round = 1, options.rounds do
   local one, ones, all, alls

@@ -16,6 +16,7 @@ Reads random tokens up to the deep place, keeps a fork at the near one, then gen
   --json            one object
   --device NAME     where the model runs (default auto)]], arg)
 
+if options.tokens < 2 then command.fail(2, "--tokens: expected 2 or more") end
 local length = options.deep + (options.rounds + 1) * options.tokens + 8
 local model = gregale.load{ options.model, device = options.device, sliding_window = options.window, context = length }
 local vocab, state = model:info().vocab, 1

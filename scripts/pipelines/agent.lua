@@ -10,7 +10,7 @@ of --tools, until it has an answer. Models whose chat format has tool calls use 
 that can be nothing but a call or the answer.
 
   --tools FILE      a Lua file that returns a list of further tools, as docs/tools.md has them
-  --max-steps N     answers and calls at most; the last is an answer (default 8)
+  --max-steps N     answers and calls at most (default 8)
   --max-tokens N    most tokens of a step (default 200)
   --temperature X   of the sampler; 0 takes the likeliest token (default 0)
   --seed N          of the first step (default 1)
@@ -32,7 +32,7 @@ local list = { {
     if input.expression:find("[^%d%s.+*/%%^()-]") then error("expected numbers, parentheses and + - * / % ^", 0) end
     local compiled = load("return " .. input.expression, "=expression", "t", {})
     local value = compiled and compiled()
-    if not value then error("not an expression", 0) end
+    if not math.type(value) or input.expression:find("--", 1, true) then error("not an expression", 0) end
     return tostring(value)
   end } }
 
@@ -96,6 +96,7 @@ for _, tool in ipairs(list) do
   local call = tool.call
   function tool.call(input)
     local results = table.pack(pcall(call, input))
+    if not results[1] and tostring(results[2]):find("interrupted$") then error(results[2], 0) end
     if options.show then
       local result = results[1] and text.line(type(results[2]) == "string" and results[2] or json.encode(results[2] == nil and gregale.null or results[2]))
         or "error: " .. tostring(results[2])
@@ -133,8 +134,12 @@ Write one JSON object: {"tool": name, "arguments": {...}} calls a tool, {"answer
     if said.answer then return said.answer end
     local call = json.encode(said)
     made[call], again = true, made[call] or false
-    local fine, result = pcall(by_name[said.tool].call, said.arguments)
-    if type(result) ~= "string" then result = json.encode(result == nil and gregale.null or result) end
+    local fine, result = pcall(function()
+      local result = by_name[said.tool].call(said.arguments)
+      return type(result) == "string" and result or json.encode(result == nil and gregale.null or result)
+    end)
+    if not fine and tostring(result):find("interrupted$") then error(result, 0) end
+    result = tostring(result)
     prompt.ask(model, session, ("%sResult of %s: %s%s"):format(prompt.chats(model) and "" or "\n", said.tool,
       fine and "" or "error: ", result), "Step:")
   end

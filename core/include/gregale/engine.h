@@ -311,12 +311,13 @@ typedef struct gr_reading_options {
 } gr_reading_options;
 typedef struct gr_reading gr_reading;
 // Begins. What the session has waiting is read by the fork as well: evaluate it before, where many are to read.
-// UNSUPPORTED when an embedding is asked for and the model's graph shows no hidden states, OUT_OF_RANGE when the
-// continuation does not fit.
+// UNSUPPORTED when an embedding is asked for and the model's graph shows no hidden states, INVALID_ARGUMENT when it is
+// of no tokens, OUT_OF_RANGE when the continuation does not fit the context or a token the vocabulary. The session may
+// be released before the reading.
 gr_status gr_reading_start(gr_session *session, const gr_reading_options *options, gr_reading **out_reading, gr_error *error);
 // Whether steps are going to do something for it.
 bool gr_reading_pending(const gr_reading *reading);
-// Steps the engine until it is done.
+// Steps the engine until it is done; may be called again. CANCELLED when interrupted, else what a step failed with.
 gr_status gr_reading_finish(gr_reading *reading, gr_error *error);
 typedef struct gr_reading_info {
     uint32_t struct_size;
@@ -328,9 +329,10 @@ typedef struct gr_reading_info {
 } gr_reading_info;
 // What it found, borrowed until it is released; what its kind does not give is NULL. Only once it has finished.
 gr_status gr_reading_info_get(const gr_reading *reading, gr_reading_info *out_info);
-void gr_reading_release(gr_reading *reading);
+void gr_reading_release(gr_reading *reading); // NULL allowed; also before it is done
 
-// A reading from beginning to end. Log-probability of each of `count` tokens.
+// A reading from beginning to end, behind what the session has waiting, which is evaluated there. Log-probability of
+// each of `count` tokens.
 gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t count, double *out_log_probabilities,
                            gr_error *error);
 // The embedding of `count` tokens, F32[dim of gr_model_info]; `kind` is GR_READ_MEAN or GR_READ_LAST.
@@ -439,7 +441,7 @@ enum {
     GR_STOP_TOKEN = 7, // one of stop_tokens
     GR_STOP_TIME = 8   // time_limit_ms
 };
-const char *gr_stop_reason_name(gr_stop_reason reason); // "end"
+const char *gr_stop_reason_name(gr_stop_reason reason); // "end"; "unknown"; static
 
 typedef struct gr_generate_options {
     uint32_t struct_size;
@@ -472,8 +474,8 @@ typedef struct gr_generate_options {
     // Tokens that end the answer, as the model's end tokens do, with ignore_end too. They are no part of it.
     const int32_t *stop_tokens;
     uint32_t stop_token_count;
-    uint32_t time_limit_ms; // from the start on, waiting and reading the prompt included; what is there by then is the
-                            // answer, also where a grammar wants more. 0: none
+    uint32_t time_limit_ms; // from the start on, waiting and reading the prompt included, looked at between steps; what is
+                            // there by then is the answer, also where a grammar wants more. 0: none
 } gr_generate_options;
 
 typedef struct gr_token_choice {

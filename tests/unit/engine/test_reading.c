@@ -184,11 +184,16 @@ static void refused(void **state) {
         gr_status status;
     } cases[] = {{{.kind = GR_READ_SCORE, .tokens = tokens, .token_count = 13}, GR_ERROR_OUT_OF_RANGE},
                  {{.kind = GR_READ_SCORE, .tokens = &beyond, .token_count = 1}, GR_ERROR_OUT_OF_RANGE},
+                 {{.kind = 3, .tokens = tokens, .token_count = 1}, GR_ERROR_INVALID_ARGUMENT},
                  {{.kind = GR_READ_MEAN}, GR_ERROR_INVALID_ARGUMENT},
                  {{.kind = GR_READ_LAST, .text = "", .text_bytes = 0}, GR_ERROR_INVALID_ARGUMENT}};
     uint32_t sessions = model->session_count;
+    float embedding[1024];
+    assert_int_equal(gr_session_embed(session, tokens, 3, GR_READ_SCORE, embedding, NULL), GR_ERROR_INVALID_ARGUMENT);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(gr_reading_start(session, &cases[i].options, &reading, NULL), cases[i].status);
+        gr_reading_options options = cases[i].options;
+        options.struct_size = sizeof options;
+        assert_int_equal(gr_reading_start(session, &options, &reading, NULL), cases[i].status);
         assert_null(reading);
     }
     assert_int_equal(model->session_count, sessions);

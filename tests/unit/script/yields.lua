@@ -231,6 +231,13 @@ end
 local resumed = outsider(function(thread) return select(2, coroutine.resume(thread)) end)
 same(resumed[2], expected, "it ran to its end there, blocking")
 assert(tostring(resumed.errors[1]):find("dead coroutine", 1, true)); same(resumed[3], expected)
+for name, read in pairs(readings) do -- what is passed to it then is not taken for its own
+  local thread
+  local poked = gregale.parallel{
+    function() thread = coroutine.running() return read() end,
+    function() return select(2, coroutine.resume(thread, model)) end, errors = "collect" }
+  same(poked[2], read(), name)
+end
 local closed = outsider(function(thread) return coroutine.close(thread) end)
 same(closed[2], true)
 assert(tostring(closed.errors[1]):find("dead coroutine", 1, true)); same(closed[3], expected)
