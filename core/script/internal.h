@@ -198,6 +198,8 @@ void gr_logits_push(lua_State *L, int session_index, const float *logits, uint32
 // Encodes turns that are not in the token log yet. Raises.
 void gr_session_ready(lua_State *L, const char *function, gr_session_box *box);
 void gr_push_tokens(lua_State *L, const int32_t *tokens, size_t count);
+// Encodes turns of the session at index 1, and wants evaluated what waits. Raises.
+void gr_session_want(lua_State *L, const char *function);
 // Whether nothing of the session at index 1 waits to be evaluated. False only where the caller is to yield, as a branch
 // of gregale.parallel whose steps do the work; elsewhere it steps until that is so, and raises what fails.
 bool gr_session_settled(lua_State *L, const char *function);

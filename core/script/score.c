@@ -88,11 +88,9 @@ static void check_given(lua_State *L, const char *function) {
         gr_arg_fail(L, function, "text", "a string or a list of tokens", GIVEN);
 }
 
-// Encodes turns, and wants evaluated what waits.
 static void prepare(lua_State *L, const char *function) {
     gr_script_check_steps(L, function);
-    gr_session_ready(L, function, gr_session_self(L, function));
-    gr_session_ask(gr_session_self(L, function)->session);
+    gr_session_want(L, function);
     push_readings(L);
 }
 

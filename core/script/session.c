@@ -98,6 +98,11 @@ static int length(lua_State *L) {
 
 // ---- Evaluating
 
+void gr_session_want(lua_State *L, const char *function) {
+    gr_session_ready(L, function, gr_session_self(L, function));
+    gr_session_ask(gr_session_self(L, function)->session);
+}
+
 bool gr_session_settled(lua_State *L, const char *function) {
     gr_session_box *box = gr_session_self(L, function);
     gr_error error;
@@ -130,8 +135,7 @@ static int evaluate_k(lua_State *L, int resumed, lua_KContext context) {
 
 static int evaluate(lua_State *L) {
     gr_script_check_steps(L, "session:evaluate");
-    gr_session_ready(L, "session:evaluate", gr_session_self(L, "session:evaluate"));
-    gr_session_ask(gr_session_self(L, "session:evaluate")->session);
+    gr_session_want(L, "session:evaluate");
     lua_settop(L, 1);
     return evaluate_k(L, LUA_OK, 0);
 }
@@ -159,8 +163,7 @@ static int logits_k(lua_State *L, int resumed, lua_KContext context) {
 }
 
 static int logits(lua_State *L) {
-    gr_session_ready(L, "session:logits", gr_session_self(L, "session:logits"));
-    gr_session_ask(gr_session_self(L, "session:logits")->session);
+    gr_session_want(L, "session:logits");
     lua_settop(L, 1);
     return logits_k(L, LUA_OK, 0);
 }
@@ -218,8 +221,7 @@ static int anchor_k(lua_State *L, int resumed, lua_KContext context) {
 
 static int anchor(lua_State *L) {
     gr_script_check_steps(L, "session:anchor");
-    gr_session_ready(L, "session:anchor", gr_session_self(L, "session:anchor"));
-    gr_session_ask(gr_session_self(L, "session:anchor")->session);
+    gr_session_want(L, "session:anchor");
     lua_settop(L, 1);
     return anchor_k(L, LUA_OK, 0);
 }

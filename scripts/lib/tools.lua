@@ -192,7 +192,8 @@ end
 
 -- ---- Calling
 
-local function encode(result)
+-- What the model gets of a tool's result: text as it is, anything else as JSON.
+function tools.encode(result)
   if type(result) == "string" then return result end
   return gregale.to_json(result == nil and gregale.null or result)
 end
@@ -204,7 +205,7 @@ local function call_all(run, calls)
   for i, call in ipairs(calls) do
     local failure = results.errors[i]
     local message = failure ~= nil and tostring(failure):gsub("^[^\n]-:%d+: ", "")
-    local result = message and gregale.to_json{ error = message } or encode(results[i])
+    local result = message and gregale.to_json{ error = message } or tools.encode(results[i])
     run.session:tool(result, { id = call.id, name = call.name })
     table.insert(run.report.calls, { step = run.report.steps, name = call.name, arguments = call.input, id = call.id,
                                      result = result, error = message or nil })

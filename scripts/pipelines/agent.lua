@@ -1,6 +1,6 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
-local gregale, command, json = require "gregale", require "gregale.command", require "gregale.json"
+local command, json = require "gregale.command", require "gregale.json"
 local prompt, text, tools = require "gregale.prompt", require "gregale.text", require "gregale.tools"
 
 local options = command.arguments([[
@@ -95,15 +95,13 @@ if not fine then command.fail(3, "%s: %s", options.tools, (described:gsub("^[^\n
 for _, tool in ipairs(list) do
   local call = tool.call
   function tool.call(input)
-    local results = table.pack(pcall(call, input))
-    if not results[1] and tostring(results[2]):find("interrupted$") then error(results[2], 0) end
+    local fine, result = pcall(function() return tools.encode(call(input)) end)
+    if not fine and tostring(result):find("interrupted$") then error(result, 0) end
     if options.show then
-      local result = results[1] and text.line(type(results[2]) == "string" and results[2] or json.encode(results[2] == nil and gregale.null or results[2]))
-        or "error: " .. tostring(results[2])
-      io.stderr:write(("%s %s -> %s\n"):format(tool.name, json.encode(input), result))
+      io.stderr:write(("%s %s -> %s\n"):format(tool.name, json.encode(input), fine and text.line(result) or "error: " .. tostring(result)))
     end
-    if not results[1] then error(results[2], 0) end
-    return results[2]
+    if not fine then error(result, 0) end
+    return result
   end
 end
 
@@ -134,14 +132,10 @@ Write one JSON object: {"tool": name, "arguments": {...}} calls a tool, {"answer
     if said.answer then return said.answer end
     local call = json.encode(said)
     made[call], again = true, made[call] or false
-    local fine, result = pcall(function()
-      local result = by_name[said.tool].call(said.arguments)
-      return type(result) == "string" and result or json.encode(result == nil and gregale.null or result)
-    end)
+    local fine, result = pcall(by_name[said.tool].call, said.arguments)
     if not fine and tostring(result):find("interrupted$") then error(result, 0) end
-    result = tostring(result)
     prompt.ask(model, session, ("%sResult of %s: %s%s"):format(prompt.chats(model) and "" or "\n", said.tool,
-      fine and "" or "error: ", result), "Step:")
+      fine and "" or "error: ", tostring(result)), "Step:")
   end
 end
 
