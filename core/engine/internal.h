@@ -211,8 +211,6 @@ gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *e
 // Steps the engine until the session has nothing waiting.
 gr_status gr_session_drain(gr_session *session, bool (*progress)(void *, double, const char *), void *context,
                            gr_error *error);
-// ---- score.c ----
-double gr_log_probability(const float *logits, uint32_t vocab, int32_t token);
 // ---- turns.c ----
 gr_status gr_turns_apply(gr_session *session, gr_error *error);
 // Call `index` of message `turn`.

@@ -5,17 +5,6 @@
 
 #include "engine/internal.h"
 
-// Natural logarithm of softmax(logits)[token], summed in F64.
-double gr_log_probability(const float *logits, uint32_t vocab, int32_t token) {
-    double largest = -INFINITY, sum = 0;
-    for (uint32_t i = 0; i < vocab; i++)
-        if (logits[i] > largest)
-            largest = logits[i];
-    for (uint32_t i = 0; i < vocab; i++)
-        sum += exp((double)logits[i] - largest);
-    return (double)logits[token] - largest - log(sum);
-}
-
 gr_status gr_session_logits(gr_session *session, const float **out_logits, uint32_t *out_vocab,
                             uint64_t *out_generation, gr_error *error) {
     *out_logits = NULL;

@@ -8,9 +8,15 @@ static void apply(void *state, const gr_sampler_context *context, gr_candidates 
     candidates->selected = candidates->data[0].token;
 }
 
+static size_t reads(const void *state) {
+    (void)state;
+    return 1;
+}
+
 const gr_sampler_type gr_sampler_greedy = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "greedy",
     .help = "the most likely token; ties go to the lower id",
     .apply = apply,
+    .reads = reads,
 };

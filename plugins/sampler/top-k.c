@@ -23,6 +23,11 @@ static void apply(void *state, const gr_sampler_context *context, gr_candidates 
     gr_candidates_keep(candidates, (size_t)s->k);
 }
 
+static size_t reads(const void *state) {
+    const settings *s = state;
+    return (size_t)s->k;
+}
+
 const gr_sampler_type gr_sampler_top_k = {
     .struct_size = sizeof(gr_sampler_type),
     .name = "top-k",
@@ -31,4 +36,5 @@ const gr_sampler_type gr_sampler_top_k = {
     .state_bytes = sizeof(settings),
     .init = init,
     .apply = apply,
+    .reads = reads,
 };

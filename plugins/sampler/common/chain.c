@@ -4,7 +4,7 @@
 
 #include "plugins/sampler/common/common.h"
 
-enum { MAX_STAGES = 32 };
+enum { MAX_STAGES = 32, BLOCK = 64 };
 
 typedef struct stage {
     const gr_sampler_type *type;
@@ -16,6 +16,7 @@ struct gr_sampler_chain {
     stage stages[MAX_STAGES];
     size_t count;
     gr_candidate *candidates; // [capacity], reused
+    float *largest;           // of each block of logits, [capacity / BLOCK]
     size_t capacity;
 };
 
@@ -64,6 +65,7 @@ void gr_sampler_chain_destroy(gr_sampler_chain *chain) {
         return;
     truncate(chain, 0);
     free(chain->candidates);
+    free(chain->largest);
     free(chain);
 }
 
@@ -210,32 +212,61 @@ static bool is_allowed(const uint32_t *allowed, size_t token) {
     return !allowed || (allowed[token / 32] >> (token % 32) & 1);
 }
 
-// Candidates are the legal tokens that have a chance; an infinite logit becomes the largest finite
-// one.
-static size_t collect(gr_sampler_chain *chain, const float *logits, size_t vocab,
-                      const uint32_t *allowed) {
-    size_t count = 0;
-    for (size_t i = 0; i < vocab; i++)
+// Candidates are the legal tokens that have a chance, of tokens [begin, end), behind the first `count`; an infinite logit
+// becomes the largest finite one.
+static size_t collect(gr_sampler_chain *chain, const float *logits, size_t begin, size_t end, const uint32_t *allowed,
+                      size_t count) {
+    for (size_t i = begin; i < end; i++)
         if (is_allowed(allowed, i) && logits[i] > -INFINITY) // false for NaN
             chain->candidates[count++] =
                 (gr_candidate){.token = (gr_token)i, .logit = fminf(logits[i], FLT_MAX)};
+    return count;
+}
+
+// The candidates among which the best `most` of all are: those of the blocks whose largest logit is among the `most`
+// largest ones of blocks, or as large.
+static size_t collect_best(gr_sampler_chain *chain, const float *logits, size_t vocab, size_t most) {
+    gr_candidates blocks = {.data = chain->candidates};
+    for (size_t i = 0, from = 0; from < vocab; i++, from += BLOCK) {
+        chain->largest[i] = gr_logits_largest(logits + from, vocab - from < BLOCK ? vocab - from : BLOCK);
+        blocks.data[blocks.count++] = (gr_candidate){.token = (gr_token)i, .logit = chain->largest[i]};
+    }
+    gr_candidates_keep(&blocks, most);
+    const float least = blocks.data[most - 1].logit;
+    size_t count = 0;
+    for (size_t i = 0, from = 0; from < vocab; i++, from += BLOCK)
+        if (chain->largest[i] >= least)
+            count = collect(chain, logits, from, vocab - from < BLOCK ? vocab : from + BLOCK, NULL, count);
+    return count;
+}
+
+// As many candidates as the first stage reads, at least one unless nothing is legal.
+static size_t collect_for(gr_sampler_chain *chain, const float *logits, size_t vocab, const uint32_t *allowed) {
+    const stage *first = chain->count ? &chain->stages[0] : NULL;
+    const size_t most = first && first->type->reads ? first->type->reads(first->state) : 0;
+    size_t count = most && most < vocab / BLOCK / 4 && !allowed ? collect_best(chain, logits, vocab, most)
+                                                                : collect(chain, logits, 0, vocab, allowed, 0);
     for (size_t i = 0; i < vocab && !count; i++)
         if (is_allowed(allowed, i))
             chain->candidates[count++] = (gr_candidate){.token = (gr_token)i};
     return count;
 }
 
-static double log_probability(const float *logits, size_t vocab, gr_token token) {
-    double largest = -INFINITY, sum = 0;
-    for (size_t i = 0; i < vocab; i++)
-        if (logits[i] > largest)
-            largest = logits[i];
-    if (!(logits[token] > -INFINITY) || (largest == INFINITY && logits[token] < largest))
-        return -INFINITY;
-    for (size_t i = 0; i < vocab; i++)
-        if (logits[i] > -INFINITY)
-            sum += logits[i] == largest ? 1 : exp(logits[i] - largest);
-    return (logits[token] == largest ? 0 : logits[token] - largest) - log(sum);
+static bool reserve(gr_sampler_chain *chain, size_t vocab) {
+    if (vocab <= chain->capacity)
+        return true;
+    if (vocab > SIZE_MAX / sizeof(gr_candidate))
+        return false;
+    gr_candidate *candidates = realloc(chain->candidates, vocab * sizeof *candidates);
+    if (candidates)
+        chain->candidates = candidates;
+    float *largest = realloc(chain->largest, (vocab / BLOCK + 1) * sizeof *largest);
+    if (largest)
+        chain->largest = largest;
+    if (!candidates || !largest)
+        return false;
+    chain->capacity = vocab;
+    return true;
 }
 
 gr_token gr_sampler_chain_sample(gr_sampler_chain *chain, const gr_sampler_context *context,
@@ -243,16 +274,9 @@ gr_token gr_sampler_chain_sample(gr_sampler_chain *chain, const gr_sampler_conte
                                  double *out_log_probability) {
     if (out_log_probability)
         *out_log_probability = -INFINITY;
-    if (vocab > chain->capacity) {
-        gr_candidate *data = vocab <= SIZE_MAX / sizeof *data
-                                 ? realloc(chain->candidates, vocab * sizeof *data)
-                                 : NULL;
-        if (!data)
-            return GR_TOKEN_NONE;
-        chain->candidates = data;
-        chain->capacity = vocab;
-    }
-    size_t count = collect(chain, logits, vocab, allowed);
+    if (!reserve(chain, vocab))
+        return GR_TOKEN_NONE;
+    size_t count = collect_for(chain, logits, vocab, allowed);
     if (!count)
         return GR_TOKEN_NONE;
     gr_candidates candidates = {
@@ -267,6 +291,6 @@ gr_token gr_sampler_chain_sample(gr_sampler_chain *chain, const gr_sampler_conte
         if (chain->stages[i].type->accept)
             chain->stages[i].type->accept(chain->stages[i].state, context, &candidates, token);
     if (out_log_probability)
-        *out_log_probability = log_probability(logits, vocab, token);
+        *out_log_probability = gr_log_probability(logits, vocab, token);
     return token;
 }

@@ -28,6 +28,8 @@ const gr_sampler_type *gr_sampler_type_find(const char *name, gr_error *error);
 const gr_sampler_param_spec *gr_sampler_spec_find(const gr_sampler_type *type, const char *name,
                                                   gr_error *error);
 
+// The largest of `count` logits: NaN counts for nothing, and it is -infinity when there is no other.
+float gr_logits_largest(const float *logits, size_t count);
 // The largest logit.
 float gr_candidates_largest(const gr_candidates *candidates);
 // Fills the probabilities without sorting.

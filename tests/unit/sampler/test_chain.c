@@ -217,6 +217,33 @@ static void test_order_is_the_users(void **state) {
     assert_int_equal(seen[1], 7); // all alike: three quarters are needed
 }
 
+// A chain that begins with top-k looks at parts of the vocabulary alone; with a stage before it that changes nothing, at all of it.
+static void test_parts_of_a_vocabulary_say_the_same(void **state) {
+    (void)state;
+    enum { VOCAB = 5000 };
+    static float logits[VOCAB];
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 9, 9};
+    static const char *const chains[][2] = {{"top-k(1)", "temperature(1);top-k(1)"},
+                                            {"top-k(7)", "temperature(1);top-k(7)"},
+                                            {"greedy", "temperature(1);greedy"},
+                                            {"top-k(40);top-p(0.9)", "temperature(1);top-k(40);top-p(0.9)"}};
+    uint32_t seed = 5;
+    for (int round = 0; round < 60; round++) {
+        const size_t vocab = VOCAB - next_random(&seed) % 70, few = round % 3 == 2 ? 4900 : 0; // or hardly any number
+        for (size_t i = 0; i < vocab; i++)
+            logits[i] = i < few ? -INFINITY : (float)(next_random(&seed) % 600) / 64 - 5; // many are equal
+        for (int i = 0; i < round % 9; i++)
+            logits[next_random(&seed) % vocab] = odd[next_random(&seed) % (round % 2 ? 5 : 1)];
+        for (size_t c = 0; c < sizeof chains / sizeof chains[0]; c++) {
+            gr_sampler_chain *parts = chain_of(chains[c][0]), *whole = chain_of(chains[c][1]);
+            for (uint64_t position = 0; position < 20; position++)
+                assert_int_equal(sample(parts, position, logits, vocab, NULL), sample(whole, position, logits, vocab, NULL));
+            gr_sampler_chain_destroy(parts);
+            gr_sampler_chain_destroy(whole);
+        }
+    }
+}
+
 static void test_masks_are_kept(void **state) {
     (void)state;
     float logits[70];
@@ -344,6 +371,7 @@ int main(void) {
         cmocka_unit_test(test_calls_are_checked_like_text),
         cmocka_unit_test(test_random_text),
         cmocka_unit_test(test_order_is_the_users),
+        cmocka_unit_test(test_parts_of_a_vocabulary_say_the_same),
         cmocka_unit_test(test_masks_are_kept),
         cmocka_unit_test(test_logits_that_are_no_numbers),
         cmocka_unit_test(test_clones_are_independent),

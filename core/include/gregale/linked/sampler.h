@@ -65,6 +65,9 @@ typedef struct gr_sampler_type {
     // Reads parameters (checked against `params` already) into zeroed state.
     gr_status (*init)(void *state, const gr_sampler_param *params, size_t count, gr_error *error);
     void (*apply)(void *state, const gr_sampler_context *context, gr_candidates *candidates);
+    // How many of the best candidates `apply` makes use of, where the others make no difference; 0 or NULL: all. Others may
+    // be left out when the stage is the first.
+    size_t (*reads)(const void *state);
     // Learns the token that was chosen; NULL when the stage does not care.
     void (*accept)(void *state, const gr_sampler_context *context, const gr_candidates *candidates,
                    gr_token token);
@@ -101,6 +104,9 @@ gr_status gr_sampler_chain_parse(gr_sampler_chain *chain, const char *text, gr_e
 gr_token gr_sampler_chain_sample(gr_sampler_chain *chain, const gr_sampler_context *context,
                                  const float *logits, size_t vocab, const uint32_t *allowed,
                                  double *out_log_probability);
+// Natural logarithm of softmax(logits)[token] over `vocab` of them, summed in F64, to 1e-11; -infinity for a token whose logit
+// is NaN or -infinity. NaN counts for nothing; infinite logits share everything evenly.
+double gr_log_probability(const float *logits, size_t vocab, gr_token token);
 // Writes the chain as it stands, with what its stages have learnt, as text that gr_sampler_chain_parse reads;
 // returns the length needed, SIZE_MAX when memory is short.
 size_t gr_sampler_chain_describe(const gr_sampler_chain *chain, char *out_text, size_t capacity);
