@@ -124,6 +124,8 @@ typedef struct cpu_dot_tile_args {
     const cpu_quantised *records; // of this chunk, row 0; the others follow
     const cpu_rest_list *rest;    // NULL: none
     float *sums;                  // [tokens][16], added to
+    const uint8_t *ahead;         // read next: asked for meanwhile, 64 bytes at a time
+    uint64_t ahead_bytes;
 } cpu_dot_tile_args;
 
 // Where a tile comes from: 16 rows in the file's form, `stride` bytes apart, or a packed panel.

@@ -37,12 +37,13 @@ static uint32_t chunk_values(const panel *p, uint64_t at) {
     return p->k - at < CPU_CHUNK ? (uint32_t)(p->k - at) : CPU_CHUNK;
 }
 
-// Asks for what this chunk takes of the panel `next` places on.
-static void ask_ahead(const panel *p, uint64_t chunk, uint32_t next) {
-    uintptr_t ahead =
-        (uintptr_t)p->weights + CPU_PANEL * (next * p->row_bytes + chunk * p->chunk_bytes);
-    for (uint64_t i = 0; i < CPU_PANEL * p->chunk_bytes; i += 64)
-        __builtin_prefetch((const void *)(ahead + i), 0, 2);
+// What is read after this chunk of the panel: of a packed one the next chunk, and after the last one the first of the panel
+// `next` places on; of rows in the file's form the same part of that panel.
+static const uint8_t *what_follows(const panel *p, uint64_t chunk, uint32_t next) {
+    const uint64_t bytes = CPU_PANEL * p->chunk_bytes, far = next * CPU_PANEL * p->row_bytes;
+    if (!p->packed)
+        return (const uint8_t *)((uintptr_t)p->weights + far + chunk * bytes);
+    return (const uint8_t *)((uintptr_t)p->packed + ((chunk + 1) * CPU_CHUNK < p->k ? (chunk + 1) * bytes : far));
 }
 
 // The last panel of a matrix: rows that do not exist repeat the last one.
@@ -95,7 +96,7 @@ static void store(const panel *p, const float *sums, uint64_t m, uint32_t tokens
 
 // The sums of `count` panels for `tokens` activation rows, a panel's behind those of the one before,
 // from their packed forms or by tiles. Tiles take turns a chunk at a time, so that its activations
-// are still in the second-level cache for all of them; each asks for the panel `next` places on.
+// are still in the second-level cache for all of them. The panel `next` places on is one that this worker takes next.
 static void multiply(const panel *p, uint32_t count, uint32_t tokens, uint32_t next) {
     const cpu_kernels *kernels = p->call->kernels;
     const uint64_t each = (uint64_t)tokens * CPU_PANEL;
@@ -122,11 +123,11 @@ static void multiply(const panel *p, uint32_t count, uint32_t tokens, uint32_t n
         for (uint32_t i = 0; i < count; i++) {
             if (direct[i])
                 continue;
-            if (!p[i].packed)
-                ask_ahead(&p[i], chunk, next);
             weave(&p[i], chunk * CPU_CHUNK);
             args.form = cpu_dtype_form_of(p[i].dtype);
             args.sums = sums + i * each;
+            args.ahead = what_follows(&p[i], chunk, next);
+            args.ahead_bytes = CPU_PANEL * p[i].chunk_bytes;
             kernels->dot_tile(&args);
         }
     }
