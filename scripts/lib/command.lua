@@ -16,13 +16,20 @@ local function misused(format, ...)
   command.fail(2, format .. "; see --help", ...)
 end
 
+-- pcall, but an interruption ends the whole.
+function command.pcall(f, ...)
+  local results = table.pack(pcall(f, ...))
+  if not results[1] and tostring(results[2]):find("interrupted$") then error(results[2], 0) end
+  return table.unpack(results, 1, results.n)
+end
+
 -- Calls f. An error that somebody's input made, as the modules of this library raise them, has no place in a script in
 -- front: it ends the program with code 3. Others go on.
 function command.try(f, ...)
-  local results = table.pack(pcall(f, ...))
+  local results = table.pack(command.pcall(f, ...))
   if results[1] then return table.unpack(results, 2, results.n) end
   local message = tostring(results[2])
-  if message:find("^[^\n:]+:%d+: ") or message:find("interrupted$") then error(results[2], 0) end
+  if message:find("^[^\n:]+:%d+: ") then error(results[2], 0) end
   command.fail(3, "%s", message)
 end
 
@@ -107,9 +114,8 @@ end
 -- The model at `path`, on the device that is wanted; ends with code 3 when there is none.
 function command.load(path, options)
   options = options or {}
-  local fine, model = pcall(gregale.load, { path, device = options.device, context = options.context })
+  local fine, model = command.pcall(gregale.load, { path, device = options.device, context = options.context })
   if fine then return model end
-  if tostring(model):find("interrupted$") then error(model, 0) end
   command.fail(3, "%s", (tostring(model):gsub("^.-gregale%.load: ", "")))
 end
 

@@ -95,8 +95,7 @@ if not fine then command.fail(3, "%s: %s", options.tools, (described:gsub("^[^\n
 for _, tool in ipairs(list) do
   local call = tool.call
   function tool.call(input)
-    local fine, result = pcall(function() return tools.encode(call(input)) end)
-    if not fine and tostring(result):find("interrupted$") then error(result, 0) end
+    local fine, result = command.pcall(function() return tools.encode(call(input)) end)
     if options.show then
       io.stderr:write(("%s %s -> %s\n"):format(tool.name, json.encode(input), fine and text.line(result) or "error: " .. tostring(result)))
     end
@@ -132,8 +131,7 @@ Write one JSON object: {"tool": name, "arguments": {...}} calls a tool, {"answer
     if said.answer then return said.answer end
     local call = json.encode(said)
     made[call], again = true, made[call] or false
-    local fine, result = pcall(by_name[said.tool].call, said.arguments)
-    if not fine and tostring(result):find("interrupted$") then error(result, 0) end
+    local fine, result = command.pcall(by_name[said.tool].call, said.arguments)
     prompt.ask(model, session, ("%sResult of %s: %s%s"):format(prompt.chats(model) and "" or "\n", said.tool,
       fine and "" or "error: ", tostring(result)), "Step:")
   end

@@ -70,8 +70,7 @@ local put = ordered(function(result, number)
 end)
 
 gregale.map(table.move(lines, first + 1, #lines, 1, {}), function(line, number)
-  local fine, result = pcall(answer, line)
-  if not fine and tostring(result):find("interrupted$") then error(result, 0) end
+  local fine, result = command.pcall(answer, line)
   put(number, fine and result or { error = tostring(result) })
   bar:step()
 end, { concurrency = math.max(options.concurrency, 1) })

@@ -30,8 +30,7 @@ local usual = options.calibrate and weigh("N/A")
 local bar <close> = progress(#lines, "lines")
 local put = ordered(function(result) command.write(result) end)
 gregale.map(lines, function(line, number)
-  local fine, weights = pcall(weigh, line)
-  if not fine and tostring(weights):find("interrupted$") then error(weights, 0) end
+  local fine, weights = command.pcall(weigh, line)
   if not fine then command.fail(1, "line %d: %s", number, tostring(weights)) end
   local sum, best = 0, 1
   for i in ipairs(weights) do
