@@ -112,7 +112,7 @@ gr_expr gr_schema_string(gr_schemas *s, const gr_conjunction *all); // with its 
 // Without, each character with the one spelling that patterns know.
 gr_expr gr_schema_spelling(gr_schemas *s, const gr_conjunction *all);
 gr_expr gr_schema_number(gr_schemas *s, const gr_conjunction *all, bool whole);
-gr_expr gr_schema_format(gr_schemas *s, const char *name);          // NONE: there is no such format
+gr_expr gr_schema_format(gr_schemas *s, const char *name);          // NONE: none is called so, or the builder failed
 // Whole numbers 0 to 10^18 - 1.
 gr_expr gr_schema_whole(gr_schemas *s, uint64_t least, uint64_t most);
 

@@ -194,6 +194,9 @@ static void test_refusals(void **state) {
     refuses("json-schema", "{\"uniqueItems\": true}", no, "/uniqueItems: this keyword");
     refuses("json-schema", "{\"properties\": {\"a\": {\"$id\": \"x\"}}}", no, "/properties/a/$id");
     refuses("json-schema", "{\"anyOf\": [true, {\"format\": \"color\"}]}", no, "/anyOf/1/format: 'color' is not supported");
+    refuses("json-schema", // not its format
+            "{\"properties\": {\"a\": {\"pattern\": \"^(a|b)*a(a|b){30}$\", \"format\": \"uri\"}, \"b\": {\"format\": \"uri\"}}}",
+            GR_ERROR_OUT_OF_RANGE, "too large");
     refuses("json-schema", "{\"items\": [{}]}", no, "/items: a list of schemas is called prefixItems");
     refuses("json-schema", "{\"$ref\": \"other.json\"}", no, "/$ref: expected '#'");
     refuses("json-schema", "{\"$ref\": \"#/$defs/x\"}", wrong, "/$ref: there is no #/$defs/x here");
