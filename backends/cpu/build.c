@@ -154,7 +154,7 @@ static bool still_stands(const cpu_builder *b, const cpu_kept_value *kept, const
     const cpu_access *at = &kept->value;
     return kept->stands && at->space == value->space && at->begin == value->begin &&
            at->end == value->end && kept->width == cpu_width(&helper->node.in[0]) &&
-           made->in[1] == helper->in[1] && made->large == helper->large && made->node.attrs.norm.eps == helper->node.attrs.norm.eps;
+           made->in[1] == helper->in[1] && made->node.attrs.norm.eps == helper->node.attrs.norm.eps;
 }
 
 // Bytes at each worker's own, or in the shared scratch.

@@ -160,7 +160,6 @@ typedef struct cpu_call {
     bool barrier;              // others may only start the next call when all have done this one
     uint64_t scratch;          // offset of what it uses in the shared scratch
     bool own;                  // the form it reads or makes is in each worker's own scratch
-    float large;               // of a quantised form: see ops/quantised.h
     _Atomic uint64_t *counter; // set to zero before each step
     uint32_t ticket;           // its place since the last barrier
     const void *onednn;        // ops/matmul_onednn.c's plan, or NULL

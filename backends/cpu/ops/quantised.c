@@ -3,21 +3,12 @@
 //
 // Eight bits do not serve a row in which a few blocks are far larger than the others: their rounding
 // drowns what the others say. So what rounding left over of a large block is quantised too, as its
-// remainder, and multiplied as well. Which blocks have one depends on the row and the matrix alone.
+// remainder, and multiplied as well. Which blocks have one depends on the row alone.
 #include "ops/quantised.h"
 
 #include "ops/matmul.h"
 
-#define FEW 1024 // terms of a sum, in which noise averages out less than in more
-
-// How large a block must be to have a remainder. At 1.5 hardly any block of a Gaussian row is, at 1 nearly half, at 0 all are.
-// Models whose weights have two or three bits bear less noise than others; and nothing comes behind the output head. What is
-// left is in docs/quality.md.
-static float large_for(const cpu_node *node, gr_dtype weights, uint64_t k) {
-    if (node->layer < 0 && k <= FEW)
-        return 0.0f;
-    return weights == GR_DTYPE_Q2_K || weights == GR_DTYPE_Q3_K ? 1.0f : 1.5f;
-}
+#define LARGE 1.5f // times the row's mean scale; Gaussian rows have hardly any such block
 
 uint64_t cpu_quantised_bytes(uint64_t k) {
     return (k + CPU_CHUNK - 1) / CPU_CHUNK *
@@ -58,7 +49,7 @@ static void remainder_make(const cpu_kernels *kernels, const float *x, uint64_t 
     row->marks[chunk] |= (uint8_t)(1u << b);
 }
 
-void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k, float large,
+void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
                       const cpu_activations *row) {
     float mean = 0.0f;
     kernels->quantise(x, 0, k, row->records, row->stride);
@@ -68,7 +59,7 @@ void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k, fl
     for (uint64_t chunk = 0; chunk * CPU_CHUNK < k; chunk++)
         row->marks[chunk * row->stride] = 0;
     for (uint64_t at = 0; at < k; at += 32) {
-        if (row->records[at / CPU_CHUNK * row->stride].scale[at % CPU_CHUNK / 32] > large * mean)
+        if (row->records[at / CPU_CHUNK * row->stride].scale[at % CPU_CHUNK / 32] > LARGE * mean)
             remainder_make(kernels, x, at, row);
     }
 }
@@ -93,7 +84,7 @@ static void quantise(const cpu_call *call, const cpu_task *task) {
         float *normed = (float *)(void *)task->scratch;
         if (norm)
             call->kernels->rms_norm(from, norm, k, call->node.attrs.norm.eps, normed);
-        cpu_quantise_row(call->kernels, norm ? normed : from, k, call->large, &row);
+        cpu_quantise_row(call->kernels, norm ? normed : from, k, &row);
     }
 }
 
@@ -101,7 +92,6 @@ gr_status cpu_quantise_emit(cpu_builder *b, const cpu_call *bound, cpu_call *cal
                             cpu_access *out_form, gr_error *error) {
     uint64_t k = cpu_width(&bound->node.in[0]);
     cpu_call helper = cpu_helper_of(bound, quantise);
-    helper.large = large_for(&bound->node, bound->weight[CPU_MATMUL_W]->dtype, k);
     if (bound->node.has_in[CPU_MATMUL_NORM]) {
         helper.in[1] = bound->in[CPU_MATMUL_NORM];
         helper.node.attrs.norm.eps = bound->node.attrs.block.eps;

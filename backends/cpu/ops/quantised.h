@@ -10,8 +10,8 @@ uint64_t cpu_quantised_bytes(uint64_t k);
 // The form of `rows` rows that stands at `form`; the same from a chunk of 256 values and a row on.
 cpu_activations cpu_quantised_view(uint8_t *form, uint64_t k, uint64_t rows);
 cpu_activations cpu_quantised_at(const cpu_activations *x, uint64_t chunk, uint64_t row);
-// Quantises one row, x[k], to where `row` stands. Blocks whose scale is more than `large` times the row's mean have remainders.
-void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k, float large,
+// Quantises one row, x[k], to where `row` stands.
+void cpu_quantise_row(const cpu_kernels *kernels, const float *x, uint64_t k,
                       const cpu_activations *row);
 // The remainders of `rows` rows of one chunk, which x stands at: NULL when there are none, else `list`,
 // which has cpu_rest_bytes(rows) bytes.
