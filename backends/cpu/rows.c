@@ -53,12 +53,12 @@ void cpu_decode_row(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *s
 }
 
 // The scale is the largest magnitude over 127; values are divided by it before it is rounded to
-// F16.
+// F16. A NaN makes its whole block NaN, as infinity does: none may vanish.
 static void encode_q8_0(const float *source, uint64_t n, gr_block_q8_0 *block) {
     for (uint64_t i = 0; i < n; i += 32, block++, source += 32) {
         float largest = 0.0f;
         for (int j = 0; j < 32; j++)
-            largest = fmaxf(largest, fabsf(source[j]));
+            largest = isnan(source[j]) || isnan(largest) ? NAN : fmaxf(largest, fabsf(source[j]));
         float scale = largest / 127.0f, inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
         if (!isfinite(scale) || !isfinite(inverse))
             inverse = 0.0f;

@@ -148,9 +148,18 @@ static void on_log(void *context, const char *line) {
         printf("      the backend says: %s\n", line);
 }
 
+// Skips that count as failures.
+static uint32_t incomplete(const judging *j, const gr_conformance_tally *t) {
+    return j->complete ? t->primitive_skips : 0;
+}
+
+static bool is_good(const judging *j, const gr_conformance_tally *t) {
+    return gr_conformance_good(t) && !incomplete(j, t);
+}
+
 static void print_tally(const judging *j, const gr_conformance_tally *t) {
     if (j->json) {
-        printf("{\"type\":\"done\",\"good\":%s", gr_conformance_good(t) ? "true" : "false");
+        printf("{\"type\":\"done\",\"good\":%s,\"incomplete\":%u", is_good(j, t) ? "true" : "false", incomplete(j, t));
         for (gr_verdict v = 0; v < GR_VERDICT_COUNT; v++)
             printf(",\"%s\":%u", gr_verdict_name(v), t->counts[v]);
         if (t->worst <= 1e300)
@@ -159,8 +168,8 @@ static void print_tally(const judging *j, const gr_conformance_tally *t) {
             printf(",\"worst\":null}\n");
         return;
     }
-    if (t->ops_judged && !t->ops_passed)
-        printf("fail  it claims nothing: no case of an operation was run\n");
+    if (t->nodes_judged && !t->nodes_passed)
+        printf("fail  it claims nothing: no case of an operation or a model was run\n");
     printf("largest error: %.3g of its tolerance\n", t->worst);
     printf("%u passed, %u failed, %u crashed, %u hung, %u skipped", t->counts[GR_VERDICT_PASS],
            t->counts[GR_VERDICT_FAIL], t->counts[GR_VERDICT_CRASH], t->counts[GR_VERDICT_HANG],
@@ -194,9 +203,9 @@ static int judge(judging *j) {
     print_tally(j, &tally);
     if (j->options.plant)
         return judge_plant(j, &tally);
-    if (j->complete && tally.primitive_skips && !j->json)
+    if (incomplete(j, &tally) && !j->json)
         printf("incomplete: %u cases of primitives were skipped\n", tally.primitive_skips);
-    return gr_conformance_good(&tally) && !(j->complete && tally.primitive_skips) ? GR_EXIT_OK : GR_EXIT_FAILURE;
+    return is_good(j, &tally) ? GR_EXIT_OK : GR_EXIT_FAILURE;
 }
 
 int gr_backend_test(int argc, char **argv) {

@@ -109,14 +109,15 @@ static void shrink_halves(gr_dtype dtype, const float *source, uint64_t n, char 
 
 static void shrink_block(const float *source, gr_block_q8_0 *block) {
     float largest = 0.0f;
+    bool finite = true;
     for (int j = 0; j < 32; j++) {
-        if (fabsf(source[j]) > largest)
-            largest = fabsf(source[j]);
+        largest = fmaxf(largest, fabsf(source[j]));
+        finite &= isfinite(source[j]);
     }
     float scale = largest / 127.0f, inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
     if (isinf(inverse) || isinf(scale))
         inverse = 0.0f;
-    block->d = gr_f16_from_f32(scale > 65504.0f ? 65504.0f : scale);
+    block->d = gr_f16_from_f32(!finite ? NAN : scale > 65504.0f ? 65504.0f : scale);
     for (int j = 0; j < 32; j++) {
         float level = roundf(source[j] * inverse);
         block->qs[j] = level >= 127.0f    ? 127

@@ -29,7 +29,7 @@ gr_status gr_tensor_dequantise_row(gr_dtype dtype, const void *source, uint64_t 
 
 // Rounds a row of `n` values to `dtype` at `out` (any alignment). Q8_0 takes the largest magnitude
 // of each 32 values over 127 as the scale (as the GGUF format's own quantiser does); a block whose
-// scale is not a finite F16 keeps as much as fits. Fails like gr_tensor_dequantise_row.
+// scale is no F16 keeps as much as fits, one with a NaN or an infinity is NaN whole, so that none vanishes. Fails like gr_tensor_dequantise_row.
 gr_status gr_tensor_quantise_row(gr_dtype dtype, const float *source, uint64_t n, void *out);
 
 #endif

@@ -354,6 +354,16 @@ static double stored_tolerance(const cf_rig *rig, double value, double largest) 
            (slack > 0 ? fabs(value) * (dtype == GR_DTYPE_F16 ? 1e-3 : 8e-3) : 0);
 }
 
+// Whether a value has to be NaN in the cache: Q8_0 has one scale for 32 of them.
+static bool must_be_nan(gr_dtype dtype, const double *exact, uint32_t i, uint32_t width) {
+    if (dtype != GR_DTYPE_Q8_0)
+        return isnan(exact[i]);
+    for (uint32_t j = i / 32 * 32; j < width && j < i / 32 * 32 + 32; j++)
+        if (isnan(exact[j]))
+            return true;
+    return false;
+}
+
 static bool check_row(cf_rig *rig, const gr_node *write, uint32_t t, uint32_t part, char *why,
                       size_t capacity) {
     const gr_kv_desc *desc = &rig->cache.desc;
@@ -366,7 +376,7 @@ static bool check_row(cf_rig *rig, const gr_node *write, uint32_t t, uint32_t pa
         double largest = 0;
         for (uint32_t j = i / 32 * 32; j < width && j < i / 32 * 32 + 32; j++)
             largest = fmax(largest, fabs(exact[j]));
-        good = isnan(exact[i])
+        good = must_be_nan(desc->dtype, exact, i, width)
                    ? isnan(stored[i])
                    : fabs((double)stored[i] - exact[i]) <= stored_tolerance(rig, exact[i], largest);
         if (!good)

@@ -124,7 +124,8 @@ static void several_norms(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32
     static tree t; // large
     char name[96];
     snprintf(name, sizeof name, "NORM_MATMUL %s T=%u, several norms of one x%s",
-             gr_dtype_name(dtype), rows, run_depth ? " as primitives" : "");
+             gr_dtype_name(dtype), rows,
+             run_depth == 0 ? "" : run_depth == 1 ? " opened" : " as primitives");
     memset(&t, 0, sizeof t);
     if (!cf_rig_begin(&t.rig, suite, "NORM_MATMUL", name, rows, 0))
         return;

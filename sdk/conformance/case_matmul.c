@@ -132,12 +132,15 @@ static void head(cf_suite *suite, uint32_t outputs) {
 }
 
 void cf_cases_matmul(cf_suite *suite) {
+    static const uint32_t tiles[] = {7, 15, 16, 31, 32}; // and one less; 8, 17 and 33 are among the others
     for (uint32_t d = 0; d < CF_WEIGHT_DTYPES; d++) {
         gr_dtype dtype = cf_weight_dtypes[d];
         for (uint32_t r = 0; r < CF_ROW_COUNTS; r++) {
             for (uint32_t take = 0; take < (suite->deep ? 6 : 2); take++)
                 product(suite, dtype, cf_row_counts[r], take, take % 2 == 1);
         }
+        for (uint32_t i = d % 2; i < 5; i += suite->deep ? 1 : 2)
+            product(suite, dtype, tiles[i], i % 2, i % 2 == 0);
         for (spread_kind spread = GAUSSIAN; spread < SPREADS; spread++) {
             class_holds(suite, dtype, 1, spread);
             class_holds(suite, dtype, 64, spread);

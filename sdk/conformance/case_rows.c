@@ -76,13 +76,13 @@ static void topk(cf_suite *suite, uint32_t rows, uint32_t n, uint32_t k, bool ti
     cf_rig_finish(&rig);
 }
 
-// Values that test rounding: ties, subnormals, overflow, infinities.
+// Values that test rounding: ties, subnormals, overflow, infinities, and what is no number.
 static float awkward(cf_random *random, uint32_t i) {
     static const float list[] = {
         0.0f,           -0.0f,          65504.0f, 65519.0f,  65520.0f,        1e6f,
         -1e6f,          0x1p-14f,       0x1p-24f, 0x1p-25f,  0x1.8p-25f,      0x1.ffcp-15f,
         1.00048828125f, 1.00146484375f, INFINITY, -INFINITY, 0x1.fffffep127f, 0x1p-130f,
-        1.00390625f,    1.01171875f,    3.0e-39f};
+        1.00390625f,    1.01171875f,    3.0e-39f, NAN};
     if (i < sizeof list / sizeof list[0])
         return list[i];
     return (float)(cf_normal(random) * exp2(cf_uniform(random, -30, 18)));

@@ -41,13 +41,19 @@ static void matmul(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t kind
 
 // Bytes from a block's beginning to its scale, an F16; 0 and no block: the value itself.
 static uint32_t scale_offset(gr_dtype dtype) {
-    return dtype == GR_DTYPE_Q6_K ? offsetof(gr_block_q6_k, d) : 0;
+    switch (dtype) {
+    case GR_DTYPE_Q2_K: return offsetof(gr_block_q2_k, d);
+    case GR_DTYPE_Q3_K: return offsetof(gr_block_q3_k, d);
+    case GR_DTYPE_Q6_K: return offsetof(gr_block_q6_k, d);
+    default: return 0;
+    }
 }
 
 // A weight with a NaN in row 3: that column of every output is NaN, the others are not.
 static void weight(cf_suite *suite, gr_dtype dtype, gr_op op) {
     enum { N = 16, K = 512, ROW = 3 };
     static const uint16_t not_a_half = 0x7e00, not_a_bfloat = 0x7fc0;
+    static const float not_a_number = NAN;
     cf_rig rig;
     char name[96];
     bool embed = op == GR_OP_EMBED;
@@ -61,8 +67,11 @@ static void weight(cf_suite *suite, gr_dtype dtype, gr_op op) {
     uint32_t x =
         embed ? cf_rig_field(&rig, GR_STEP_TOKENS, CF_NONE) : cf_rig_input(&rig, GR_DIM_T, K, 1.0);
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, embed ? K : N);
-    memcpy((uint8_t *)rig.data[w] + ROW * gr_dtype_row_bytes(dtype, K) + scale_offset(dtype),
-           dtype == GR_DTYPE_BF16 ? &not_a_bfloat : &not_a_half, sizeof not_a_half);
+    uint8_t *at = (uint8_t *)rig.data[w] + ROW * gr_dtype_row_bytes(dtype, K) + scale_offset(dtype);
+    if (dtype == GR_DTYPE_F32)
+        memcpy(at, &not_a_number, sizeof not_a_number);
+    else
+        memcpy(at, dtype == GR_DTYPE_BF16 ? &not_a_bfloat : &not_a_half, sizeof not_a_half);
     rig.special = true;
     cf_rig_node(&rig, op, &no_attrs, 2, embed ? (uint32_t[]){w, x} : (uint32_t[]){x, w}, 1, &y);
     cf_rig_finish(&rig);
@@ -145,24 +154,21 @@ static void attention(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t p
 }
 
 void cf_cases_values(cf_suite *suite) {
-    static const gr_dtype dtypes[] = {GR_DTYPE_F32,  GR_DTYPE_F16,  GR_DTYPE_BF16, GR_DTYPE_Q4_0,
-                                      GR_DTYPE_Q8_0, GR_DTYPE_Q4_K, GR_DTYPE_Q6_K};
-    static const gr_dtype scaled[] = {GR_DTYPE_F16,  GR_DTYPE_BF16, GR_DTYPE_Q4_0,
-                                      GR_DTYPE_Q8_0, GR_DTYPE_Q4_K, GR_DTYPE_Q6_K};
+    static const gr_dtype caches[] = {GR_DTYPE_F32, GR_DTYPE_F16, GR_DTYPE_BF16, GR_DTYPE_Q8_0};
     for (uint32_t r = 0; r < 2; r++) {
         for (uint32_t kind = 0; kind < KINDS; kind++) {
-            for (uint32_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
-                matmul(suite, dtypes[d], row_counts[r], kind);
+            for (uint32_t d = 0; d < CF_WEIGHT_DTYPES; d++)
+                matmul(suite, cf_weight_dtypes[d], row_counts[r], kind);
             pointwise_all(suite, row_counts[r], kind);
         }
         for (uint32_t part = 0; part < 3; part++) {
-            attention(suite, GR_DTYPE_F32, row_counts[r], part, 0);
-            attention(suite, GR_DTYPE_F16, row_counts[r], part, 0);
+            for (uint32_t d = 0; d < sizeof caches / sizeof caches[0]; d++)
+                attention(suite, caches[d], row_counts[r], part, 0);
             attention(suite, GR_DTYPE_F32, row_counts[r], part, 3);
         }
     }
-    for (uint32_t d = 0; d < sizeof scaled / sizeof scaled[0]; d++) {
-        weight(suite, scaled[d], GR_OP_EMBED);
-        weight(suite, scaled[d], GR_OP_MATMUL);
+    for (uint32_t d = 0; d < CF_WEIGHT_DTYPES; d++) {
+        weight(suite, cf_weight_dtypes[d], GR_OP_EMBED);
+        weight(suite, cf_weight_dtypes[d], GR_OP_MATMUL);
     }
 }

@@ -72,8 +72,9 @@ typedef struct gr_conformance_options {
 typedef struct gr_conformance_tally {
     uint32_t counts[GR_VERDICT_COUNT];
     uint32_t primitive_skips;
-    uint32_t ops_passed; // cases at level ops: none means that the backend claims nothing
-    bool ops_judged;
+    // Cases at levels ops and model, which need nodes that the device takes: none passed means that it claims nothing.
+    uint32_t nodes_passed;
+    bool nodes_judged;
     double worst;
 } gr_conformance_tally;
 

@@ -177,8 +177,9 @@ static void give(runner *r, gr_conformance_case *result) {
     }
     tally->counts[result->verdict]++;
     tally->primitive_skips += result->verdict == GR_VERDICT_SKIP && result->primitive;
-    tally->ops_judged |= result->level == GR_LEVEL_OPS;
-    tally->ops_passed += result->level == GR_LEVEL_OPS && result->verdict == GR_VERDICT_PASS;
+    const bool nodes = result->level == GR_LEVEL_OPS || result->level == GR_LEVEL_MODEL;
+    tally->nodes_judged |= nodes;
+    tally->nodes_passed += nodes && result->verdict == GR_VERDICT_PASS;
     if (!(result->worst <= tally->worst))
         tally->worst = result->worst;
     if (r->options->on_case)
@@ -193,7 +194,7 @@ static void log_line(const runner *r, const char *line) {
 bool gr_conformance_good(const gr_conformance_tally *tally) {
     return !tally->counts[GR_VERDICT_FAIL] && !tally->counts[GR_VERDICT_CRASH] &&
            !tally->counts[GR_VERDICT_HANG] && !tally->counts[GR_VERDICT_UNEXPECTED] &&
-           (!tally->ops_judged || tally->ops_passed);
+           (!tally->nodes_judged || tally->nodes_passed);
 }
 
 // ---- Listing ----

@@ -67,6 +67,12 @@ contains out ", 0 failed, 3 crashed, 0 hung"
 echo "claiming nothing"
 expect 1 "claims nothing" "$mutants/mutant-silent.so" --level ops --op ADD
 contains out "it claims nothing"
+expect 1 "claims nothing, by models" "$mutants/mutant-silent.so" --level model
+contains out "it claims nothing"
+expect 0 "claims nothing, by its table alone" "$mutants/mutant-silent.so" --level abi
+contains out ", 0 failed, 0 crashed, 0 hung"
+expect 0 "claims nothing, at work" "$mutants/mutant-silent.so" --level live --only LIVE
+contains out ", 0 failed, 0 crashed, 0 hung"
 expect 1 "incomplete" "$build/tests/template/gregale-backend-template.so" --op COPY --complete
 contains out "incomplete: "
 

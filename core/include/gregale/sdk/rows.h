@@ -316,13 +316,13 @@ static inline bool gr_row_encodes(gr_dtype dtype) {
 }
 
 // The scale is the largest magnitude over 127; values are divided by it before it is rounded to
-// F16.
+// F16. A NaN makes its whole block NaN, as infinity does: none may vanish.
 static inline void gr_encode_q8_0(const float *source, uint64_t n, void *out) {
     gr_block_q8_0 *block = (gr_block_q8_0 *)out;
     for (uint64_t i = 0; i < n; i += 32, block++, source += 32) {
         float largest = 0.0f;
         for (int j = 0; j < 32; j++)
-            largest = fmaxf(largest, fabsf(source[j]));
+            largest = source[j] != source[j] || largest != largest ? NAN : fmaxf(largest, fabsf(source[j]));
         float scale = largest / 127.0f;
         float inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
         if (!(scale <= 3.4028235e38f) || !(inverse <= 3.4028235e38f)) // infinity, NaN
