@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // probe.c: asking a plugin which devices there are, in this process or first in a helper that may
-// die.
+// die; and loading it in one, since a library's constructors and its entry are code too.
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -190,11 +191,11 @@ static int reap(pid_t helper, bool stop) {
     return 0;
 }
 
-static gr_status died(int how, gr_error *error) {
+static gr_status died(const char *what, int how, gr_error *error) {
     if (WIFSIGNALED(how))
-        return gr_fail(error, GR_ERROR_INTERNAL, "host",
-                       "its probe crashed in the helper process (%s)", strsignal(WTERMSIG(how)));
-    return gr_fail(error, GR_ERROR_INTERNAL, "host", "its probe ended the helper process");
+        return gr_fail(error, GR_ERROR_INTERNAL, "host", "%s crashed in the helper process (%s)",
+                       what, strsignal(WTERMSIG(how)));
+    return gr_fail(error, GR_ERROR_INTERNAL, "host", "%s ended the helper process", what);
 }
 
 static gr_status accept_answer(int pipe, uint64_t deadline, int *out_state,
@@ -230,8 +231,27 @@ static int make_pipe(int ends[2]) {
 #endif
 }
 
-gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_t timeout_ms,
-                         gr_probe_result *out_result, gr_error *error) {
+// What a helper does, on the way to its answer.
+typedef struct errand {
+    const char *what; // "its probe"
+    const char *path; // a library to load; NULL: the backend is asked
+    const gr_backend *backend;
+    const gr_host *host;
+} errand;
+
+static void help_load(const char *path, int pipe) {
+    const answer a = {.magic = magic};
+    gr_plugin_entry entry = NULL;
+    isolate();
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library)
+        *(void **)&entry = dlsym(library, GR_PLUGIN_SYMBOL);
+    if (entry)
+        entry(GR_ABI_MAJOR, GR_ABI_MINOR);
+    send_all(pipe, &a, sizeof a); // what it would say is seen once it is loaded here
+}
+
+static gr_status run_apart(const errand *e, uint32_t timeout_ms, gr_probe_result *out_result, gr_error *error) {
     int ends[2], state = 0;
     *out_result = (gr_probe_result){0};
     if (make_pipe(ends) != 0)
@@ -240,7 +260,10 @@ gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_
     pid_t helper = fork();
     if (helper == 0) {
         close(ends[0]);
-        help(backend, host, ends[1]);
+        if (e->path)
+            help_load(e->path, ends[1]);
+        else
+            help(e->backend, e->host, ends[1]);
         _exit(0);
     }
     close(ends[1]);
@@ -254,12 +277,24 @@ gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_
     int how = reap(helper, state < 0);
     if (state < 0)
         status = gr_fail(error, GR_ERROR_TIMEOUT, "host",
-                         "its probe did not end within %.1f s and was stopped", timeout_ms / 1e3);
+                         "%s did not end within %.1f s and was stopped", e->what, timeout_ms / 1e3);
     else if (state == 0)
-        status = died(how, error);
+        status = died(e->what, how, error);
     if (status != GR_OK) {
         free(out_result->facts);
         *out_result = (gr_probe_result){0};
     }
+    return status;
+}
+
+gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_t timeout_ms,
+                         gr_probe_result *out_result, gr_error *error) {
+    return run_apart(&(errand){.what = "its probe", .backend = backend, .host = host}, timeout_ms, out_result, error);
+}
+
+gr_status gr_probe_load(const char *path, uint32_t timeout_ms, gr_error *error) {
+    gr_probe_result none;
+    gr_status status = run_apart(&(errand){.what = "loading it", .path = path}, timeout_ms, &none, error);
+    free(none.facts);
     return status;
 }

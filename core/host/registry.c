@@ -119,7 +119,8 @@ static gr_status load_file(gr_registry *r, const char *path, gr_error *error) {
     if (!plugin)
         return no_memory(error);
     gr_error_init(&theirs);
-    if (gr_library_check(path, &theirs) != GR_OK) {
+    if (gr_library_check(path, &theirs) != GR_OK ||
+        (gr_os_single_threaded() && gr_probe_load(path, r->probe_timeout_ms, &theirs) != GR_OK)) {
         refuse(r, plugin, theirs.message);
         return GR_OK;
     }

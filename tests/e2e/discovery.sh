@@ -18,9 +18,13 @@ export GREGALE_PLUGIN_PATH=$work/plugins
 "$gregale" devices --why >"$work/text" || { echo "devices --why failed"; bad=1; }
 contains text "refused   $work/plugins/gregale-backend-crash.so: its probe crashed in the helper process (Segmentation fault)"
 contains text "refused   $work/plugins/gregale-backend-exit.so: its probe ended the helper process"
+contains text "refused   $work/plugins/gregale-backend-entry_abort.so: loading it crashed in the helper process (Aborted)"
+contains text "refused   $work/plugins/gregale-backend-entry_hang.so: loading it did not end within"
+contains text "refused   $work/plugins/gregale-backend-constructor.so: loading it crashed in the helper process (Segmentation fault)"
 contains text "refused   $work/plugins/gregale-backend-cut.so: the file is cut off"
 contains text "refused   $work/plugins/gregale-backend-text.so: not a shared object"
 contains text "^choice    cpu: the best score"
+rm "$work/plugins/gregale-backend-entry_hang.so" # each run waits ten seconds for it
 answer=$("$gregale" run "$model" --raw -p "In the beginning" --max-tokens 4 --temperature 0)
 [ -n "$answer" ] || { echo "no answer beside them"; bad=1; }
 
@@ -34,7 +38,7 @@ assert machine["cores"] >= 1 and machine["threads"] >= machine["cores"] and mach
 assert sum(machine["cores_by_kind"]) == machine["cores"] and machine["default_threads_on"]
 assert all(cache["bytes"] > 0 for cache in machine["caches"]) and machine["pci"] is None
 refused = {p["path"]: p["reason"] for p in why["plugins"] if not p["accepted"]}
-assert len(refused) == 4 and all(path.startswith(sys.argv[2]) and reason for path, reason in refused.items()), refused
+assert len(refused) == 6 and all(path.startswith(sys.argv[2]) and reason for path, reason in refused.items()), refused
 devices = {d["name"]: d for d in why["devices"]}
 assert devices["cpu"]["score"] > devices["ref"]["score"] and devices["ref"]["batch_invariant"], devices
 assert all(d["reason"] for d in devices.values())

@@ -66,8 +66,20 @@ static gr_status probe(const gr_host *host, void *out_facts, uint32_t capacity, 
     return GR_OK;
 }
 
+#if defined(HOSTILE_CONSTRUCTOR)
+__attribute__((constructor)) static void construct(void) {
+    raise(SIGSEGV);
+}
+#endif
+
 GR_PLUGIN_ENTRY(hostile) {
     (void)host_major, (void)host_minor;
+#if defined(HOSTILE_ENTRY_ABORT)
+    abort();
+#elif defined(HOSTILE_ENTRY_HANG)
+    for (;;)
+        pause();
+#endif
     whole.table = fake_table(HOSTILE_NAME, 0, probe);
 #if defined(HOSTILE_NULL)
     return NULL;

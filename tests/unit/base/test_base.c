@@ -108,6 +108,45 @@ static void test_a_truncated_mapping_reads_zeros_and_says_so(void **state) {
     unlink(path);
 }
 
+#ifdef __linux__
+// Kilobytes of files that this process has in memory.
+static long resident_files(void) {
+    char line[200];
+    long found = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && found < 0 && fgets(line, sizeof line, status))
+        sscanf(line, "RssFile: %ld", &found);
+    if (status)
+        fclose(status);
+    return found;
+}
+
+// What nobody reads any more leaves this process's memory; it can be read again all the same.
+static void test_a_part_that_is_done_takes_no_memory(void **state) {
+    enum { PART = 64 << 20, ALL = 2 * PART };
+    (void)state;
+    char path[] = "/tmp/gregale-mapping-XXXXXX";
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    assert_int_equal(ftruncate(file, ALL), 0);
+    gr_mapping mapping;
+    assert_int_equal(gr_mapping_open(path, &mapping, NULL), GR_OK);
+    const volatile uint8_t *bytes = mapping.data;
+    const long before = resident_files();
+    for (size_t i = 0; i < ALL; i += 4096)
+        assert_int_equal(bytes[i], 0);
+    const long touched = resident_files();
+    gr_mapping_done((const uint8_t *)mapping.data + 100, PART);
+    const long done = resident_files();
+    assert_true(touched - before >= (ALL >> 10) * 9 / 10);
+    assert_in_range(touched - done, (PART >> 10) * 9 / 10, (PART >> 10) * 11 / 10);
+    assert_int_equal(bytes[PART / 2], 0);
+    gr_mapping_close(&mapping);
+    close(file);
+    unlink(path);
+}
+#endif
+
 static void test_files_that_cannot_be_mapped_are_named(void **state) {
     (void)state;
     gr_mapping mapping;
@@ -183,6 +222,9 @@ int main(void) {
         cmocka_unit_test(test_utf8_follows_rfc_3629),
         cmocka_unit_test(test_json_text_is_escaped),
         cmocka_unit_test(test_a_truncated_mapping_reads_zeros_and_says_so),
+#ifdef __linux__
+        cmocka_unit_test(test_a_part_that_is_done_takes_no_memory),
+#endif
         cmocka_unit_test(test_files_that_cannot_be_mapped_are_named),
         cmocka_unit_test(test_a_file_is_replaced_whole_or_not_at_all),
         cmocka_unit_test(test_a_trace_keeps_what_it_was_given),

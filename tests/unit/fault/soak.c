@@ -4,14 +4,14 @@
 // repeated.
 //
 //   soak [--faults N] [--seed N] [--device NAME]... [--calm NAME] [--rate R] [--only KINDS]
-//        [--bound B] [--failover] [MODEL]
+//        [--kinds] [--failover] [MODEL]
 //
 // Seeds are worked through, from --seed on, until N faults were injected; one that fails is printed.
 // The devices are the shim's (tests/support/fault): work begins on the first, and moves to any. With
 // --failover no piece of work may end with an error, but for a move. Else what the engine cannot mend
 // is the soak's: out of memory, it asks again; device lost, it takes the logs to the next device.
-// --bound: the devices are of several kinds; logits along the calm log may differ by B of their
-// spread, in place of equal tokens.
+// --kinds: the devices are of several kinds; logits along the calm log may differ as moves allow
+// (gr_shadow_bound), in place of equal tokens.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,16 +20,17 @@
 #include "fault/control.h"
 #include "tests/support/devices.h"
 #include "tests/support/sampled.h"
+#include "engine/shadow.h"
 #include "engine/site.h"
 
 enum { SESSIONS = 4, OPS = 10, CONTEXT = 288, DEVICES = 4, PATIENCE = 400 };
 
 typedef struct soak_options {
     uint64_t seed, faults;
-    double rate, bound;
+    double rate;
     const char *devices[DEVICES], *calm, *only, *model;
     uint32_t device_count;
-    bool failover;
+    bool failover, kinds;
 } soak_options;
 
 // Where work is done: the calm one, whose logs are right, or the one that fails.
@@ -40,9 +41,9 @@ typedef struct world {
     gr_session *sessions[SESSIONS];
     uint32_t device; // index of the one in use
     struct world *calm; // NULL: this is it
-    float *logits;      // of the calm one with --bound: [SESSIONS][CONTEXT][vocab], behind each position
+    float *logits;      // of the calm one with --kinds: [SESSIONS][CONTEXT][vocab], behind each position
     uint32_t vocab;
-    double worst; // of the differences seen with --bound
+    double worst; // of the differences seen with --kinds
     uint64_t moves, moved; // begun; of them those that did not fail
     char why[600]; // it went wrong; empty: not yet
 } world;
@@ -195,7 +196,7 @@ static gr_status append(world *w, const op *o, gr_error *error) {
     return status == GR_OK ? gr_session_evaluate(session, NULL, NULL, error) : status;
 }
 
-// ---- With --bound: the calm world chooses the likeliest token, the other one follows it ----
+// ---- With --kinds: the calm world chooses the likeliest token, the other one follows it ----
 
 static uint32_t index_of(const world *w, const gr_session *session) {
     uint32_t i = 0;
@@ -226,18 +227,11 @@ static gr_status follow(void *context, const gr_session *session, const float *l
     size_t position = length_of(session), count;
     const float *right = logits_at(w->calm, i, position);
     const int32_t *log = gr_session_tokens(w->calm->sessions[i], &count);
-    double least = right[0], most = right[0], worst = 0;
-    for (uint32_t v = 0; v < vocab; v++) {
-        double difference = logits[v] > right[v] ? logits[v] - right[v] : right[v] - logits[v];
-        least = right[v] < least ? right[v] : least;
-        most = right[v] > most ? right[v] : most;
-        worst = difference > worst ? difference : worst;
-    }
+    const double worst = gr_shadow_distance(right, logits, vocab) / gr_shadow_bound(w->calm->model->site, session->site);
     *out_token = log[position];
-    worst /= most - least;
     w->calm->worst = worst > w->calm->worst ? worst : w->calm->worst;
-    if (!(worst <= w->options->bound))
-        go_wrong(w, "session %u: logits at %zu differ by %.3g of their spread", i, position, worst);
+    if (!(worst <= 1))
+        go_wrong(w, "session %u: logits at %zu differ by %.3g of their bound", i, position, worst);
     (void)error;
     return GR_OK;
 }
@@ -249,7 +243,7 @@ static gr_status start(world *w, const op *o, uint32_t session, gr_request **out
         .max_tokens = (uint32_t)(o->target[session] - length_of(w->sessions[session])),
         .seed = o->seed,
         .ignore_end = 1,
-        .choose = w->options->bound > 0 ? w->calm ? follow : lead : NULL,
+        .choose = w->options->kinds ? w->calm ? follow : lead : NULL,
         .choose_context = w};
     return gr_request_start(w->sessions[session], &wanted, out_request, error);
 }
@@ -507,9 +501,11 @@ static bool read_options(int argc, char **argv, soak_options *o) {
                    .model = GREGALE_SOURCE_DIR "/configs/models/breeze/breeze-q8_0.gguf"};
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-        bool takes = name[0] == '-' && strcmp(name, "--failover");
+        bool takes = name[0] == '-' && strcmp(name, "--failover") && strcmp(name, "--kinds");
         if (!strcmp(name, "--failover"))
             o->failover = true;
+        else if (!strcmp(name, "--kinds"))
+            o->kinds = true;
         else if (name[0] != '-')
             o->model = name;
         else if (!value)
@@ -520,8 +516,6 @@ static bool read_options(int argc, char **argv, soak_options *o) {
             o->seed = strtoull(value, NULL, 0);
         else if (!strcmp(name, "--rate"))
             o->rate = strtod(value, NULL);
-        else if (!strcmp(name, "--bound"))
-            o->bound = strtod(value, NULL);
         else if (!strcmp(name, "--only"))
             o->only = value;
         else if (!strcmp(name, "--calm"))
@@ -543,7 +537,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     bool good = make(&calm, &o, o.calm);
-    if (good && o.bound > 0)
+    if (good && o.kinds)
         good = (calm.logits = calloc((size_t)SESSIONS * CONTEXT * calm.vocab, sizeof(float)));
     if (!good)
         fprintf(stderr, "soak: %s\n", calm.why);
@@ -555,8 +549,8 @@ int main(int argc, char **argv) {
             good = false;
         }
     }
-    if (o.bound > 0)
-        printf("soak: logits differ by %.3g of their spread at most\n", calm.worst);
+    if (o.kinds)
+        printf("soak: logits differ by %.3g of their bound at most\n", calm.worst);
     unmake(&calm);
     printf("soak: seeds %llu to %llu, %llu faults, %llu of %llu moves done: %s\n",
            (unsigned long long)o.seed, (unsigned long long)(o.seed + seeds - !!seeds),
