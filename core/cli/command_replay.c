@@ -34,11 +34,12 @@ static const char *parse(int argc, char **argv, gr_cli_script *script, gr_record
 
 static int ended(void *context, int code) {
     gr_cli_record *record = context;
-    if (!record->record.diverged && code == GR_EXIT_OK)
+    const bool whole = code != GR_EXIT_SCRIPT && code != GR_EXIT_RESOURCES && code != GR_EXIT_INTERRUPTED; // to its own end
+    if (whole)
         gr_record_finish(&record->record);
     if (record->record.diverged)
         return gr_complain(GR_EXIT_FAILURE, "replay: %s", record->record.divergence);
-    if (code == GR_EXIT_OK)
+    if (whole)
         fprintf(stderr, "gregale: replay: the same: answers and choices: %" PRIu64 ", their tokens: %" PRIu64 "\n",
                 record->record.compared, record->record.compared_tokens);
     return code;

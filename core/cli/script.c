@@ -98,6 +98,24 @@ static int exit_code(gr_status status) {
     }
 }
 
+// os.exit where somebody waits for the script's end: Lua's own would leave without a word to them.
+static int leave(lua_State *L) {
+    const gr_cli_script *job = lua_touserdata(L, lua_upvalueindex(1));
+    int code = lua_isboolean(L, 1) ? lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE : (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
+    if (lua_toboolean(L, 2))
+        lua_close(L);
+    exit(job->ended(job->context, code));
+}
+
+static void watch_exit(lua_State *L, const gr_cli_script *job) {
+    if (job->ended && lua_getglobal(L, "os") == LUA_TTABLE) {
+        lua_pushlightuserdata(L, (void *)(uintptr_t)job);
+        lua_pushcclosure(L, leave, 1);
+        lua_setfield(L, -2, "exit");
+    }
+    lua_settop(L, 0);
+}
+
 static int run(lua_State *L, gr_script *script, const gr_cli_script *job) {
     char *message = NULL;
     gr_script_set_log(script, print_log, NULL);
@@ -105,6 +123,7 @@ static int run(lua_State *L, gr_script *script, const gr_cli_script *job) {
         return gr_prompt(L, script);
     if (job->record)
         gr_script_set_record(script, job->record);
+    watch_exit(L, job);
     catch_interrupts(script);
     gr_status status = gr_script_run(L, job->path, job->argc, job->argv, &message);
     running = NULL;

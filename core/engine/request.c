@@ -267,9 +267,9 @@ static gr_status keep(gr_request *request, gr_token token, double log_probabilit
     request->log_probabilities[count] = log_probability;
     if (request->options.top_tokens)
         note_top(request, count);
-    gr_status status = present ? GR_OK : gr_session_append_tokens(request->session, &token, 1, error);
+    gr_status status = present ? GR_OK : gr_session_log(request->session, &token, 1, error);
     if (status == GR_OK && request->options.guide) {
-        status = gr_session_append_tokens(request->options.guide, &token, 1, error);
+        status = gr_session_log(request->options.guide, &token, 1, error);
         request->options.guide->working = true; // it keeps its place
     }
     return status;

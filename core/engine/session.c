@@ -143,6 +143,12 @@ gr_model *gr_session_model(gr_session *session) {
 // ---- The token log
 
 gr_status gr_session_append_tokens(gr_session *session, const int32_t *tokens, size_t count, gr_error *error) {
+    if (session->request)
+        return gr_fail(error, GR_ERROR_BUSY, "engine", "the session is generating");
+    return gr_session_log(session, tokens, count, error);
+}
+
+gr_status gr_session_log(gr_session *session, const int32_t *tokens, size_t count, gr_error *error) {
     uint32_t vocab = session->model->source->hparams.vocab;
     if (count > session->context || session->tokens.count > session->context - count)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine",

@@ -169,7 +169,7 @@ gr_status gr_speculate(gr_request *request, gr_error *error) {
     s->guesses = count;
     s->ended = false;
     s->status = GR_OK;
-    status = gr_session_append_tokens(session, guesses, count, error);
+    status = gr_session_log(session, guesses, count, error);
     if (status != GR_OK)
         return status;
     session->hook = on_row;

@@ -68,45 +68,48 @@ static const int32_t *read_tokens(const gr_args *args, const char *name, uint32_
     return tokens;
 }
 
-// ---- Logit bias: {[token] = x, ["text"] = x}, as stages in front of the chain
+// ---- Logit bias: {[token] = x, ["text"] = x}, as a stage in front of the chain
 
-// One stage more, in the text at `stages`.
-static void add_stage(lua_State *L, int stages, uint64_t token, double bias) {
-    char stage[80];
-    snprintf(stage, sizeof stage, "logit-bias(\"%u:%.9g\");", (unsigned)token, bias);
-    lua_pushvalue(L, stages);
-    lua_pushstring(L, stage);
-    lua_concat(L, 2);
-    lua_replace(L, stages);
+typedef struct biases {
+    gr_model *model;
+    uint32_t vocab;
+    int pairs; // a list of texts, at this place of the stack
+    lua_Integer count;
+} biases;
+
+// One token more.
+static void add_token_bias(lua_State *L, biases *b, uint64_t token, double bias) {
+    char pair[80];
+    snprintf(pair, sizeof pair, "%u:%.9g ", (unsigned)token, bias);
+    lua_pushstring(L, pair);
+    lua_rawseti(L, b->pairs, ++b->count);
 }
 
 // For every token that writes the text at `index`: a letter may have one of its own and one for its byte.
-static void add_text_bias(const gr_args *args, gr_model *model, int index, int stages, double bias) {
+static void add_text_bias(const gr_args *args, biases *b, int index, double bias) {
     lua_State *L = args->L;
-    gr_model_info info = {.struct_size = sizeof info};
     char piece[64];
     size_t bytes;
     bool any = false;
     const char *text = lua_tolstring(L, index, &bytes);
-    gr_model_info_get(model, &info);
-    for (uint32_t token = 0; token < info.vocab && bytes && bytes <= sizeof piece; token++) {
-        if (gr_model_piece(model, (int32_t)token, false, piece, sizeof piece) != bytes || memcmp(piece, text, bytes) != 0)
+    for (uint32_t token = 0; token < b->vocab && bytes && bytes <= sizeof piece; token++) {
+        if (gr_model_piece(b->model, (int32_t)token, false, piece, sizeof piece) != bytes || memcmp(piece, text, bytes) != 0)
             continue;
-        add_stage(L, stages, token, bias);
+        add_token_bias(L, b, token, bias);
         any = true;
     }
     if (!any)
         luaL_error(L, "%s: logit_bias: expected text that is one token, got \"%s\"", args->function, text);
 }
 
-static void add_bias(const gr_args *args, gr_model *model, int table, int stages) {
+static void add_bias(const gr_args *args, biases *b, int table) {
     lua_State *L = args->L;
     int key = lua_gettop(L) - 1;
     double bias = lua_tonumber(L, -1);
     if (lua_isnumber(L, -1) && lua_isinteger(L, key))
-        add_stage(L, stages, gr_arg_whole(L, key, args->function, "logit_bias", 0, INT32_MAX), bias);
+        add_token_bias(L, b, gr_arg_whole(L, key, args->function, "logit_bias", 0, b->vocab - 1u), bias);
     else if (lua_isnumber(L, -1) && lua_type(L, key) == LUA_TSTRING)
-        add_text_bias(args, model, key, stages, bias);
+        add_text_bias(args, b, key, bias);
     else
         gr_arg_fail(L, args->function, "logit_bias", "a table from tokens or texts to numbers", table);
 }
@@ -119,12 +122,22 @@ static const char *read_bias(const gr_args *args, gr_model *model, const char *s
     int table = lua_gettop(L);
     if (lua_type(L, table) != LUA_TTABLE)
         gr_arg_fail(L, args->function, "logit_bias", "a table from tokens or texts to numbers", table);
-    lua_pushliteral(L, "");
-    int stages = lua_gettop(L);
+    gr_model_info info = {.struct_size = sizeof info};
+    gr_model_info_get(model, &info);
+    lua_newtable(L);
+    biases b = {model, info.vocab, lua_gettop(L), 0};
     for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
-        add_bias(args, model, table, stages);
-    lua_pushstring(L, sampler ? sampler : "top-k(40);top-p(0.95);temperature(0.7)");
-    lua_concat(L, 2);
+        add_bias(args, &b, table);
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    luaL_addstring(&text, "logit-bias(\"");
+    for (lua_Integer i = 1; i <= b.count; i++) {
+        lua_rawgeti(L, b.pairs, i);
+        luaL_addvalue(&text);
+    }
+    luaL_addstring(&text, "\");");
+    luaL_addstring(&text, sampler ? sampler : "top-k(40);top-p(0.95);temperature(0.7)");
+    luaL_pushresult(&text);
     return lua_tostring(L, -1);
 }
 
@@ -155,6 +168,9 @@ static const char *read_constraint(const gr_args *args, const char **out_text, s
         name = options[i][0];
         kind = options[i][1];
         bool table = lua_istable(L, -1) && (i == 0 || i == 3);
+        for (lua_Integer k = 1; i == 3 && table && k <= (lua_Integer)lua_rawlen(L, -1); k++, lua_pop(L, 1))
+            if (lua_rawgeti(L, -1, k) != LUA_TSTRING)
+                gr_arg_fail(L, args->function, name, "a list of strings", -1);
         if (table)
             gr_json_push(L, -1, args->function, name);
         else if (lua_type(L, -1) != LUA_TSTRING || i == 3)

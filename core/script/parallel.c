@@ -88,6 +88,10 @@ static void keep_error(lua_State *L, lua_State *branch, group *g, lua_Integer i)
     lua_getiuservalue(L, GROUP, 2);
     lua_getiuservalue(L, GROUP, 3);
     lua_xmove(branch, L, 1);
+    if (lua_isnil(L, -1)) { // error(nil): a list has no place for that
+        lua_pop(L, 1);
+        lua_pushliteral(L, "nil");
+    }
     gr_traceback_push(L, branch);
     lua_rawseti(L, -3, i);
     lua_rawseti(L, -3, i);
@@ -208,6 +212,9 @@ int gr_lua_parallel(lua_State *L) {
     gr_args args = gr_args_open(L, 1, name, known);
     bool collect = collects(&args);
     lua_settop(L, 1);
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, WORK); i > 0; i--, lua_pop(L, 1))
+        if (lua_rawgeti(L, WORK, i) != LUA_TFUNCTION) // before any has begun
+            gr_arg_fail(L, name, "branches", "a list of functions", -1);
     return run(L, name, 0, collect);
 }
 

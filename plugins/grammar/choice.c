@@ -15,7 +15,7 @@ static gr_status build(gr_grammar_builder *builder, gr_str text, gr_error *error
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, GR_GRAMMAR_ORIGIN,
                        "choice, line %d, column %d: %s", at.line, at.column, at.text);
     json_array_foreach(list, i, one) {
-        if (!json_is_string(one))
+        if (!json_is_string(one) && status == GR_OK)
             status = gr_fail(error, GR_ERROR_INVALID_ARGUMENT, GR_GRAMMAR_ORIGIN,
                              "choice: entry %zu is no text", i + 1);
         expr = gr_expr_alt(builder, expr,

@@ -127,6 +127,14 @@ expect 6 "in a sandbox" "$gregale" script --sandbox --allow "read:$model" --reco
 expect 2 "replay outside of it" "$gregale" replay "$record.4"
 contains err "recorded in a sandbox"
 expect 6 "replay in one" "$gregale" replay --sandbox --allow "read:$model" "$record.4"
+# os.exit ends a script like any other way.
+printf 'local s = require "gregale".load{(...)}:session():append("a") print(s:generate{max_tokens = 3}) os.exit(tonumber((select(2, ...))), true)\n' >"$work/exits.lua"
+expect 3 "os.exit" "$gregale" script --record "$record.5" "$work/exits.lua" "$model" 3
+expect 3 "and again" "$gregale" replay "$record.5"
+contains err "the same: answers and choices: 1, their tokens: 3"
+edit "$record.5" 'lines.insert(-1, dict(next(l for l in lines if l["type"] == "answer"), number=3))'
+expect 1 "os.exit before the last answer" "$gregale" replay "$work/edited.jsonl"
+contains err "did not come"
 printf 'while true do end\n' >"$work/loop.lua"
 mkdir "$work/killed"
 expect 4 "a script that is killed" "$gregale" script --sandbox --seconds 1 --instructions 9007199254740992 --record "$work/killed/r" "$work/loop.lua"

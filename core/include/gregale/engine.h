@@ -198,7 +198,8 @@ void gr_session_release(gr_session *session);
 gr_model *gr_session_model(gr_session *session); // borrowed
 
 // Appends tokens or text (as a continuation; the first text of an empty session gets the beginning
-// token). They are evaluated at the next step. OUT_OF_RANGE when the context is full: nothing appended.
+// token). They are evaluated at the next step. OUT_OF_RANGE when the context is full, BUSY while a request generates: nothing
+// appended.
 gr_status gr_session_append_tokens(gr_session *session, const int32_t *tokens, size_t count, gr_error *error);
 gr_status gr_session_append_text(gr_session *session, const char *text, size_t bytes, gr_error *error);
 // Tokens so far, evaluated or waiting; borrowed until the session changes.

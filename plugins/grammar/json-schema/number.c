@@ -246,10 +246,22 @@ static gr_expr unbounded(gr_schemas *s) {
     return gr_expr_seq(b, gr_expr_optional(b, gr_expr_string(b, "-")), expr);
 }
 
+// Refuses bounds within which there are numbers, but none that is short enough to be written.
+static bool beyond(gr_schemas *s, const gr_conjunction *all, const gr_bounds *bounds, bool is_whole) {
+    const double limit = is_whole ? (double)WHOLE_MAX : NUMBER_MAX;
+    const double least = bounds->has_least ? json_number_value(bounds->least) : -INFINITY;
+    const double most = bounds->has_most ? json_number_value(bounds->most) : INFINITY;
+    if (least > most || (least < limit && most > -limit))
+        return false;
+    gr_schema_fail(s, GR_ERROR_UNSUPPORTED, gr_conjunction_schema(all, 0), least >= limit ? "minimum" : "maximum",
+                   "numbers of more than %d digits are not supported", is_whole ? WHOLE_DIGITS : NUMBER_DIGITS);
+    return true;
+}
+
 gr_expr gr_schema_number(gr_schemas *s, const gr_conjunction *all, bool is_whole) {
     gr_bounds bounds;
     gr_keyword_bounds(s, all, &bounds);
-    if (s->status != GR_OK)
+    if (s->status != GR_OK || beyond(s, all, &bounds, is_whole || bounds.multiple))
         return GR_EXPR_NONE;
     if (is_whole || bounds.multiple)
         return whole(s, &bounds);

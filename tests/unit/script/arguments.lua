@@ -92,5 +92,7 @@ raises(generate{ choose = function() return -1 end }, "choose function", "return
 raises(generate{ choose = function() return "x" end }, "choose function", "returned token")
 raises(generate{ choose = function() end }, "choose function", "returned token", "nil")
 raises(function() gregale.parallel(1) end, "gregale.parallel", "a list of functions")
-raises(function() gregale.parallel{ function() end, 2 } end, "gregale.parallel", "number 2")
+local begun = false
+raises(function() gregale.parallel{ function() begun = true end, 2 } end, "gregale.parallel", "number 2")
+assert(not begun, "before any branch has begun")
 same(#session:generate{ max_tokens = 3, temperature = 0 } > 0, true, "still sound")

@@ -82,6 +82,7 @@ same(inside[1], "bad"); same(inside[2], alone[2])
 local collected = gregale.parallel{ functions[1], function() error(thrown) end, scoped, errors = "collect" }
 same(collected[1], alone[1]); same(collected[2], nil); same(collected.errors[2], thrown); same(collected[3], true)
 same(collected.errors[1], nil); same(collected.n, 3)
+same(gregale.parallel{ function() error(nil) end, errors = "collect" }.errors[1], "nil")
 raises(function() gregale.parallel{ errors = "ignore" } end, "errors", "raise or collect")
 raises(function() gregale.parallel{ function() error("first") end, function() error("second") end } end, "first")
 

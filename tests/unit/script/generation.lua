@@ -75,6 +75,7 @@ local busy = fresh()
 for _ in busy:stream(greedy) do
   raises(function() busy:generate(greedy) end, "generating already")
   raises(function() busy:rewind(0) end, "generating")
+  raises(function() busy:append("x") end, "generating")
   break
 end
 same(#busy:generate{ max_tokens = 3, temperature = 0 } > 0, true)

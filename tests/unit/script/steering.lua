@@ -41,6 +41,13 @@ local _, plain = fresh():generate(greedy)
 local other = fresh():generate{ max_tokens = 24, temperature = 0, logit_bias = { [plain.tokens[1]] = -math.huge } }
 assert(other ~= expected)
 assert(fresh():generate{ max_tokens = 8, temperature = 0, logit_bias = { [","] = 1000 } }:find(",,,,", 1, true))
+local most = {}
+for token = 0, model:info().vocab - 1 do most[token] = -math.huge end
+for token = 600, 605 do most[token] = 0 end
+for _, token in ipairs(select(2, fresh():generate{ max_tokens = 24, seed = 1, logit_bias = most }).tokens) do
+  assert(token >= 600 and token <= 605, "any number of biases")
+end
+raises(function() fresh():generate{ logit_bias = { [model:info().vocab] = 1 } } end, "logit_bias", "from 0 to")
 raises(function() fresh():generate{ logit_bias = { ["more than one token"] = 1 } } end, "logit_bias", "one token")
 raises(function() fresh():generate{ logit_bias = { {} } } end, "logit_bias")
 
