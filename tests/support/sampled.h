@@ -24,4 +24,15 @@ static inline uint32_t sampled(uint32_t count) {
 #endif
 }
 
+// The same for a family that in depth tries `deep` of them. A sanitizer looks at the code, of which so many seeds show no
+// more: under one it is `count`.
+static inline uint32_t sampled_deep(uint32_t count, uint32_t deep) {
+#ifndef GREGALE_SANITIZED
+    if (tests_are_deep())
+        return deep;
+#endif
+    (void)deep;
+    return sampled(count);
+}
+
 #endif

@@ -169,7 +169,7 @@ static uint64_t at_random(const char *path, uint64_t seed, uint32_t rounds) {
 static void random_lives_agree(void **state) {
     const char *given = getenv("GREGALE_SEED");
     uint64_t seed = given ? strtoull(given, NULL, 10) : 1;
-    uint32_t rounds = getenv("GREGALE_FAR_REFUSE") ? 60 : tests_are_deep() ? 4000 : sampled(400);
+    uint32_t rounds = getenv("GREGALE_FAR_REFUSE") ? 60 : sampled_deep(400, 4000);
     (void)state;
     assert_true(at_random(SMALL("full-gqa4"), seed, rounds) + at_random(SMALL("wlist-gqa2"), seed + 1, rounds) +
                     at_random(SMALL("w8-gqa4"), seed + 2, rounds) > 0);

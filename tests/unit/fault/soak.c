@@ -492,18 +492,9 @@ static uint64_t number_from(const char *name, uint64_t standard) {
     return text && *text ? strtoull(text, NULL, 0) : standard;
 }
 
-// Under a sanitizer a fault takes seconds.
-static uint64_t faults_usually(void) {
-#ifndef GREGALE_SANITIZED
-    if (tests_are_deep())
-        return 1000;
-#endif
-    return sampled(24);
-}
-
 static bool read_options(int argc, char **argv, soak_options *o) {
     *o = (soak_options){.seed = number_from("GREGALE_SEED", 1),
-                   .faults = faults_usually(),
+                   .faults = sampled_deep(24, 1000),
                    .rate = 0.01,
                    .calm = "ref",
                    .only = "oom+lost+late",
