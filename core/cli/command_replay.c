@@ -32,9 +32,8 @@ static const char *parse(int argc, char **argv, gr_cli_script *script, gr_record
     return file;
 }
 
-static int ended(void *context, int code) {
+static int ended(void *context, int code, bool whole) {
     gr_cli_record *record = context;
-    const bool whole = code != GR_EXIT_SCRIPT && code != GR_EXIT_RESOURCES && code != GR_EXIT_INTERRUPTED; // to its own end
     if (whole)
         gr_record_finish(&record->record);
     if (record->record.diverged)

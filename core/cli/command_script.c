@@ -33,7 +33,8 @@ static void parse(int argc, char **argv, gr_cli_script *script, const char **out
     script->argv = argv + at + (at < argc);
 }
 
-static int ended(void *context, int code) {
+static int ended(void *context, int code, bool whole) {
+    (void)whole;
     return gr_cli_record_commit(context, code);
 }
 

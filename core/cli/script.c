@@ -102,9 +102,10 @@ static int exit_code(gr_status status) {
 static int leave(lua_State *L) {
     const gr_cli_script *job = lua_touserdata(L, lua_upvalueindex(1));
     int code = lua_isboolean(L, 1) ? lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE : (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
+    running = NULL;
     if (lua_toboolean(L, 2))
         lua_close(L);
-    exit(job->ended(job->context, code));
+    exit(job->ended(job->context, code, true));
 }
 
 static void watch_exit(lua_State *L, const gr_cli_script *job) {
@@ -169,5 +170,5 @@ int gr_cli_script_run(gr_cli_script *job) {
     if (job->sandbox.wanted && !gr_cli_sandbox_fork(&job->sandbox, &code))
         return code;
     code = job->sandbox.wanted ? run_sandboxed(job) : run_trusted(job);
-    return job->ended ? job->ended(job->context, code) : code;
+    return job->ended ? job->ended(job->context, code, code == GR_EXIT_OK) : code;
 }

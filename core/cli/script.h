@@ -12,8 +12,9 @@ typedef struct gr_cli_script {
     int argc;         // of the script
     char *const *argv;
     gr_record *record; // may be NULL
-    // Called in the script's process once it has ended with the exit code `code`; returns the program's. May be NULL.
-    int (*ended)(void *context, int code);
+    // Called in the script's process once it has ended with the exit code `code`, `whole` when at its end or by os.exit;
+    // returns the program's. May be NULL.
+    int (*ended)(void *context, int code, bool whole);
     void *context;
 } gr_cli_script;
 

@@ -118,8 +118,11 @@ static gr_status follow(gr_session *draft, const gr_tokens *tokens, gr_error *er
 static gr_status ask_draft(gr_speculation *s, const gr_tokens *tokens, gr_token *out_guesses, uint32_t most,
                            uint32_t *out_count, gr_error *error) {
     uint32_t vocab = s->draft->model->source->hparams.vocab;
+    *out_count = 0;
+    if (s->draft->request) // it has begun an answer of its own
+        return GR_OK;
     gr_status status = follow(s->draft, tokens, error);
-    for (*out_count = 0; status == GR_OK && *out_count < most;) {
+    for (; status == GR_OK && *out_count < most;) {
         status = run_draft(s->draft, error);
         if (status != GR_OK)
             break;

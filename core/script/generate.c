@@ -128,6 +128,8 @@ static const char *read_bias(const gr_args *args, gr_model *model, const char *s
     biases b = {model, info.vocab, lua_gettop(L), 0};
     for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
         add_bias(args, &b, table);
+    if (!b.count)
+        return sampler;
     luaL_Buffer text;
     luaL_buffinit(L, &text);
     luaL_addstring(&text, "logit-bias(\"");

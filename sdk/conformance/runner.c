@@ -177,7 +177,8 @@ static void give(runner *r, gr_conformance_case *result) {
     }
     tally->counts[result->verdict]++;
     tally->primitive_skips += result->verdict == GR_VERDICT_SKIP && result->primitive;
-    const bool nodes = result->level == GR_LEVEL_OPS || result->level == GR_LEVEL_MODEL;
+    const bool nodes = (result->level == GR_LEVEL_OPS || result->level == GR_LEVEL_MODEL) &&
+                       (result->verdict != GR_VERDICT_SKIP || result->primitive);
     tally->nodes_judged |= nodes;
     tally->nodes_passed += nodes && result->verdict == GR_VERDICT_PASS;
     if (!(result->worst <= tally->worst))

@@ -248,12 +248,19 @@ static gr_expr unbounded(gr_schemas *s) {
 
 // Refuses bounds within which there are numbers, but none that is short enough to be written.
 static bool beyond(gr_schemas *s, const gr_conjunction *all, const gr_bounds *bounds, bool is_whole) {
-    const double limit = is_whole ? (double)WHOLE_MAX : NUMBER_MAX;
-    const double least = bounds->has_least ? json_number_value(bounds->least) : -INFINITY;
-    const double most = bounds->has_most ? json_number_value(bounds->most) : INFINITY;
-    if (least > most || (least < limit && most > -limit))
+    const double lowest = bounds->has_least ? json_number_value(bounds->least) : -INFINITY;
+    const double highest = bounds->has_most ? json_number_value(bounds->most) : INFINITY;
+    bool least_open = bounds->least_open, most_open = bounds->most_open, least = false, most = false; // beyond
+    if (bounds->has_least)
+        least = is_whole ? next_whole(bounds->least, least_open, true) > (int64_t)WHOLE_MAX
+                         : settle(lowest, &least_open, INFINITY) >= NUMBER_MAX;
+    if (bounds->has_most)
+        most = is_whole ? next_whole(bounds->most, most_open, false) < -(int64_t)WHOLE_MAX
+                        : settle(highest, &most_open, -INFINITY) <= -NUMBER_MAX;
+    const bool empty = lowest > highest || (lowest == highest && (bounds->least_open || bounds->most_open));
+    if (empty || (!least && !most))
         return false;
-    gr_schema_fail(s, GR_ERROR_UNSUPPORTED, gr_conjunction_schema(all, 0), least >= limit ? "minimum" : "maximum",
+    gr_schema_fail(s, GR_ERROR_UNSUPPORTED, gr_conjunction_schema(all, 0), least ? "minimum" : "maximum",
                    "numbers of more than %d digits are not supported", is_whole ? WHOLE_DIGITS : NUMBER_DIGITS);
     return true;
 }

@@ -228,7 +228,7 @@ static size_t collect(gr_sampler_chain *chain, const float *logits, size_t begin
 static size_t collect_best(gr_sampler_chain *chain, const float *logits, size_t vocab, size_t most) {
     gr_candidates blocks = {.data = chain->candidates};
     for (size_t i = 0, from = 0; from < vocab; i++, from += BLOCK) {
-        chain->largest[i] = gr_logits_largest(logits + from, vocab - from < BLOCK ? vocab - from : BLOCK);
+        chain->largest[i] = fminf(gr_logits_largest(logits + from, vocab - from < BLOCK ? vocab - from : BLOCK), FLT_MAX);
         blocks.data[blocks.count++] = (gr_candidate){.token = (gr_token)i, .logit = chain->largest[i]};
     }
     gr_candidates_keep(&blocks, most);

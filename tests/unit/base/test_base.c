@@ -109,16 +109,16 @@ static void test_a_truncated_mapping_reads_zeros_and_says_so(void **state) {
 }
 
 #ifdef __linux__
-// Kilobytes of files that this process has in memory.
+// Kilobytes of files that this process has in memory, those of a tmpfs too; -1: the system does not say.
 static long resident_files(void) {
     char line[200];
-    long found = -1;
+    long file = -1, shared = 0;
     FILE *status = fopen("/proc/self/status", "r");
-    while (status && found < 0 && fgets(line, sizeof line, status))
-        sscanf(line, "RssFile: %ld", &found);
+    while (status && fgets(line, sizeof line, status))
+        (void)(sscanf(line, "RssFile: %ld", &file) || sscanf(line, "RssShmem: %ld", &shared));
     if (status)
         fclose(status);
-    return found;
+    return file < 0 ? -1 : file + shared;
 }
 
 // What nobody reads any more leaves this process's memory; it can be read again all the same.
@@ -133,6 +133,8 @@ static void test_a_part_that_is_done_takes_no_memory(void **state) {
     assert_int_equal(gr_mapping_open(path, &mapping, NULL), GR_OK);
     const volatile uint8_t *bytes = mapping.data;
     const long before = resident_files();
+    if (before < 0)
+        skip();
     for (size_t i = 0; i < ALL; i += 4096)
         assert_int_equal(bytes[i], 0);
     const long touched = resident_files();
