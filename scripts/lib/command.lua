@@ -35,8 +35,8 @@ end
 
 -- ---- Arguments
 
--- "--words N  most words (default 100)", perhaps over more than one line: N is a whole number, X any, another word in
--- capitals text; none: a flag.
+-- "--words N  most words (default 100)", perhaps over more than one line: N is a whole number from 1, X any from 0,
+-- another word in capitals text; none: a flag.
 local function declared(usage)
   local known, values = {}, {}
   for block in (usage .. "\n  --"):gsub("\n  %-%-", "\0--"):gmatch("%z%-%-([^%z]+)") do
@@ -65,8 +65,8 @@ local function value_of(option, kind, value)
   if kind ~= "N" and kind ~= "X" then return value end
   local number = tonumber(value)
   if kind == "N" then number = math.tointeger(number) end
-  if not number or number < 0 or number ~= number then
-    misused("--%s: expected a %snumber, got '%s'", option, kind == "N" and "whole " or "", value)
+  if not number or number < (kind == "N" and 1 or 0) or number ~= number then
+    misused("--%s: expected a %s, got '%s'", option, kind == "N" and "whole number from 1" or "number from 0", value)
   end
   return number
 end
@@ -111,12 +111,23 @@ end
 
 -- ---- Input and output
 
--- The model at `path`, on the device that is wanted; ends with code 3 when there is none.
+-- Ends the program with that code when answers cannot have these options: before there is work that would be lost.
+function command.check(code, model, options)
+  local session <close> = model:session():append("x")
+  local fine, stream = command.pcall(session.stream, session, options)
+  if fine then return stream:close() end
+  command.fail(code, "%s", (tostring(stream):gsub("^.-session:stream: ", "")))
+end
+
+-- The model at `path`, on the device that is wanted; ends with code 3 when there is none, with 2 when no model takes what
+-- `options` say of answers.
 function command.load(path, options)
   options = options or {}
   local fine, model = command.pcall(gregale.load, { path, device = options.device, context = options.context })
-  if fine then return model end
-  command.fail(3, "%s", (tostring(model):gsub("^.-gregale%.load: ", "")))
+  if not fine then command.fail(3, "%s", (tostring(model):gsub("^.-gregale%.load: ", ""))) end
+  command.check(2, model, { max_tokens = options.max_tokens, temperature = options.temperature, seed = options.seed,
+                            stop = options.stop })
+  return model
 end
 
 -- All of a file; "-": of standard input.

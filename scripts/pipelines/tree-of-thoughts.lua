@@ -17,9 +17,6 @@ it is, and the best are kept; the best line of all ends in an answer. PROBLEM ma
   --seed N          of the first thought (default 1)
   --show            write every thought and its rating to standard error
   --device NAME     where the model runs (default auto)]], arg)
-for _, key in ipairs{ "branches", "keep", "depth" } do
-  if options[key] < 1 then command.fail(2, "--%s: expected 1 or more", key) end
-end
 local problem = options.problem == "-" and command.read("-") or options.problem
 
 local model = command.load(options.model, options)
