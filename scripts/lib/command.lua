@@ -7,8 +7,11 @@ local command = {}
 local name = (arg and arg[0] or "script"):match("([^/]-)%.?l?u?a?$")
 
 -- Ends the program with that exit code and one line. Models are closed first, unless a branch of gregale.parallel calls.
+-- A sandboxed script cannot: it raises the line.
 function command.fail(code, format, ...)
-  io.stderr:write(name, ": ", (format:format(...):gsub("\n", " ")), "\n")
+  local line = name .. ": " .. format:format(...):gsub("\n", " ")
+  if not os then error(line, 0) end
+  io.stderr:write(line, "\n")
   os.exit(code, select(2, coroutine.running()))
 end
 
@@ -132,7 +135,7 @@ end
 
 -- All of a file; "-": of standard input.
 function command.read(path)
-  local file, why = io.stdin, nil
+  local file, why = io.stdin, "a sandbox has no standard input"
   if path ~= "-" then file, why = io.open(path, "rb") end
   local content
   if file then content, why = file:read("a") end
@@ -151,10 +154,10 @@ function command.lines(path)
   return lines
 end
 
--- Writes to standard output at once; a full disk is an error.
+-- Writes to standard output at once (in a sandbox when it is full, or at the end); a full disk is an error.
 function command.write(...)
   local fine, why = io.write(...)
-  if fine then fine, why = io.flush() end
+  if fine and io.flush then fine, why = io.flush() end
   if not fine then command.fail(1, "standard output: %s", why) end
 end
 

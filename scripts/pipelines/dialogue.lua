@@ -38,5 +38,5 @@ for turn = 1, options.turns do
   for piece in stream do command.write((piece:gsub("\n+", " "))) end
   said = text.trim(stream:text())
   command.write("\n")
-  if not chats then speaker.session:append("\n") end
+  if not chats and stream:info().stop_reason ~= "text" then speaker.session:append("\n") end -- else it is there
 end

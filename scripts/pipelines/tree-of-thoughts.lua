@@ -35,9 +35,9 @@ end
 local function think(job)
   local session = job.from.session:fork()
   if chats and job.depth > 1 then session:user("Next step.") end
-  local thought = session:generate{ max_tokens = options.thought, temperature = options.temperature,
+  local thought, info = session:generate{ max_tokens = options.thought, temperature = options.temperature,
     seed = options.seed + job.number, stop = "\n" }
-  if not chats then session:append("\n") end
+  if not chats and info.stop_reason ~= "text" then session:append("\n") end -- else it is there
   local node = { session = session, thought = text.line(thought), number = job.number }
   node.rating = rate(node)
   return node

@@ -199,6 +199,22 @@ contains err "line 1 is not a result of this batch"
 expect 0 "dialogue" dialogue "$model" "$model" "And he said," --turns 3 --max-tokens 8 --devices ref,cpu
 lines out 4
 [ "$(sed 's/:.*//' out | tr '\n' ' ')" = "second first second first " ] || fail "out of turn:"
+# Plain text: a line a turn, with nothing between them.
+expect 0 "dialogue in lines" dialogue "$model" "$model" "And he said," --turns 3 --max-tokens 80 --devices ref,ref
+mv out first
+"$gregale" script - "$model" >out 2>err <<'LUA'
+local model = require "gregale".load{ arg[1], device = "ref" }
+local lines = { "And he said," }
+for turn = 1, 3 do
+  local session = model:session()
+  for i = turn % 2 == 1 and 1 or 2, #lines do session:append(lines[i] .. "\n") end
+  local text, info = session:generate{ max_tokens = 80, temperature = 0.8, seed = turn, stop = "\n" }
+  assert(info.stop_reason == "text")
+  lines[#lines + 1] = text:match("^%s*(.-)%s*$")
+end
+for i, line in ipairs(lines) do print((i % 2 == 1 and "second: " or "first: ") .. line) end
+LUA
+sed 's/: */: /; s/ *$//' first | cmp -s - out || fail "another dialogue:"
 expect 2 "dialogue, too hot" dialogue "$model" "$model" x --temperature 1000
 expect 2 "dialogue on one device" dialogue "$model" "$model" x --devices ref
 
