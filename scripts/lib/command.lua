@@ -7,8 +7,11 @@ local command = {}
 local name = (arg and arg[0] or "script"):match("([^/]-)%.?l?u?a?$")
 
 -- Ends the program with that exit code and one line. Models are closed first, unless a branch of gregale.parallel calls.
+-- A sandboxed script cannot: it raises the line.
 function command.fail(code, format, ...)
-  io.stderr:write(name, ": ", (format:format(...):gsub("\n", " ")), "\n")
+  local line = name .. ": " .. format:format(...):gsub("\n", " ")
+  if not os then error(line, 0) end
+  io.stderr:write(line, "\n")
   os.exit(code, select(2, coroutine.running()))
 end
 
@@ -35,8 +38,8 @@ end
 
 -- ---- Arguments
 
--- "--words N  most words (default 100)", perhaps over more than one line: N is a whole number, X any, another word in
--- capitals text; none: a flag.
+-- "--words N  most words (default 100)", perhaps over more than one line: N is a whole number from 1, X any from 0,
+-- another word in capitals text; none: a flag.
 local function declared(usage)
   local known, values = {}, {}
   for block in (usage .. "\n  --"):gsub("\n  %-%-", "\0--"):gmatch("%z%-%-([^%z]+)") do
@@ -65,8 +68,8 @@ local function value_of(option, kind, value)
   if kind ~= "N" and kind ~= "X" then return value end
   local number = tonumber(value)
   if kind == "N" then number = math.tointeger(number) end
-  if not number or number < 0 or number ~= number then
-    misused("--%s: expected a %snumber, got '%s'", option, kind == "N" and "whole " or "", value)
+  if not number or number < (kind == "N" and 1 or 0) or number ~= number then
+    misused("--%s: expected a %s, got '%s'", option, kind == "N" and "whole number from 1" or "number from 0", value)
   end
   return number
 end
@@ -111,17 +114,28 @@ end
 
 -- ---- Input and output
 
--- The model at `path`, on the device that is wanted; ends with code 3 when there is none.
+-- Ends the program with that code when answers cannot have these options: before there is work that would be lost.
+function command.check(code, model, options)
+  local session <close> = model:session():append("x")
+  local fine, stream = command.pcall(session.stream, session, options)
+  if fine then return stream:close() end
+  command.fail(code, "%s", (tostring(stream):gsub("^.-session:stream: ", "")))
+end
+
+-- The model at `path`, on the device that is wanted; ends with code 3 when there is none, with 2 when no model takes what
+-- `options` say of answers.
 function command.load(path, options)
   options = options or {}
   local fine, model = command.pcall(gregale.load, { path, device = options.device, context = options.context })
-  if fine then return model end
-  command.fail(3, "%s", (tostring(model):gsub("^.-gregale%.load: ", "")))
+  if not fine then command.fail(3, "%s", (tostring(model):gsub("^.-gregale%.load: ", ""))) end
+  command.check(2, model, { max_tokens = options.max_tokens, temperature = options.temperature, seed = options.seed,
+                            stop = options.stop })
+  return model
 end
 
 -- All of a file; "-": of standard input.
 function command.read(path)
-  local file, why = io.stdin, nil
+  local file, why = io.stdin, "a sandbox has no standard input"
   if path ~= "-" then file, why = io.open(path, "rb") end
   local content
   if file then content, why = file:read("a") end
@@ -140,10 +154,10 @@ function command.lines(path)
   return lines
 end
 
--- Writes to standard output at once; a full disk is an error.
+-- Writes to standard output at once (in a sandbox when it is full, or at the end); a full disk is an error.
 function command.write(...)
   local fine, why = io.write(...)
-  if fine then fine, why = io.flush() end
+  if fine and io.flush then fine, why = io.flush() end
   if not fine then command.fail(1, "standard output: %s", why) end
 end
 

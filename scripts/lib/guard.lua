@@ -12,7 +12,8 @@ local MARK = "[redacted]"
 
 -- Raised `level` calls above who calls this, 0 being that one.
 local function fail(level, place, expected, got)
-  local shown = type(got) == "string" and ('string "%s"'):format(got) or type(got) == "number" and "number " .. got or type(got)
+  local shown = type(got) == "string" and ('string "%s"'):format(got) or type(got) == "number" and "number " .. got or
+    type(got) == "userdata" and tostring(got):match("^[%w.]+") or type(got)
   error(("guard.%s: expected %s, got %s"):format(place, expected, shown), level + 1)
 end
 
@@ -21,6 +22,10 @@ local function one_of(value, list)
     if value == one then return true end
   end
   return false
+end
+
+local function is_session(value)
+  return tostring(value):find("^gregale.session %(") ~= nil
 end
 
 local function check_known(options, what, known)
@@ -81,6 +86,7 @@ function guard.classifier(options)
   if (with == nil and action == "rewrite") or (with ~= nil and type(with) ~= "string" and (action == "stop" or type(with) ~= "function")) then
     fail(2, "classifier: with", action == "stop" and "a string" or "a string or a function", with)
   end
+  if options.session ~= nil and not is_session(options.session) then fail(2, "classifier: session", "a session", options.session) end
   local function ask(unit, context)
     local fork <close> = (options.session or context.session):fork()
     local chats = #fork:turns() > 0
@@ -187,15 +193,16 @@ stream.__index = stream
 local function cut(self)
   local length = self.held ~= "" and (self.unit(self.held) or self.ended and #self.held)
   if not length then return nil end
+  if math.type(length) ~= "integer" or length < 1 then fail(0, "unit", "a whole number from 1, or nil", length) end
   local unit = self.held:sub(1, length)
   self.held = self.held:sub(length + 1)
   return unit
 end
 
--- The session's last turn, or its tokens where it has no turns, become what was shown.
+-- The session's last turn, or its tokens where the answer is none, become what was shown.
 local function mend(self)
   local session, shown = self.session, self:text()
-  if self.turns == 0 then
+  if not self.turns then
     session:rewind(self.tokens)
     if shown ~= "" then session:append(shown) end
     return
@@ -250,7 +257,7 @@ function stream:info() return self.last or self.source:info() end
 -- Called by what a script calls, as `what`.
 local function open(what, session, list, options)
   local judges, generation = read_judges(3, what, list), {}
-  if type(session) ~= "userdata" then fail(3, what .. ": session", "a session", session) end
+  if not is_session(session) then fail(3, what .. ": session", "a session", session) end
   if options ~= nil and type(options) ~= "table" then fail(3, what .. ": options", "a table", options) end
   for name, value in pairs(options or {}) do generation[name] = value end
   local unit = generation.unit or "sentence"
@@ -258,8 +265,10 @@ local function open(what, session, list, options)
   if type(unit) ~= "function" and not units[unit] then
     fail(3, what .. ": unit", "sentence, line, paragraph, answer or a function", unit)
   end
-  return setmetatable({ session = session, judges = judges, unit = units[unit] or unit, turns = #session:turns(),
-                        tokens = #session, held = "", shown = {}, record = new_report(), began = gregale.clock(),
+  local turns = #session:turns()
+  return setmetatable({ session = session, judges = judges, unit = units[unit] or unit, tokens = #session,
+                        turns = turns > 0 and not generation.raw and turns or nil, held = "", shown = {},
+                        record = new_report(), began = gregale.clock(),
                         context = { session = session, before = "", answers = true },
                         source = session:stream(generation) }, stream)
 end

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
--- A bar on standard error, if that is a terminal: local bar <close> = progress(total, "lines"); bar:step().
+-- A bar on standard error, if that is a terminal and no sandbox hides it: local bar <close> = progress(total, "lines"); bar:step().
+local gregale = require "gregale"
 local width = 30
 
 local Bar = {}
@@ -8,7 +9,7 @@ Bar.__index = Bar
 function Bar:draw()
   if not self.shown then return end
   local full = self.total > 0 and self.done * width // self.total or width
-  local spent = os.time() - self.start
+  local spent = gregale.clock() - self.start
   local left = self.done > self.first and spent * (self.total - self.done) / (self.done - self.first)
   io.stderr:write(("\r\27[K[%s%s] %d/%d %s%s"):format(("#"):rep(full), ("."):rep(width - full), self.done, self.total,
     self.what, left and (" %d:%02d left"):format(left // 60, left % 60 // 1) or ""))
@@ -25,8 +26,8 @@ end
 
 -- `first` of `total` were done before.
 return function(total, what, first)
-  local bar = setmetatable({ total = total, what = what, done = first or 0, first = first or 0, start = os.time(),
-    shown = os.execute("test -t 2") == true }, Bar)
+  local bar = setmetatable({ total = total, what = what, done = first or 0, first = first or 0, start = gregale.clock(),
+    shown = os and os.execute("test -t 2") == true }, Bar)
   bar:draw()
   return bar
 end

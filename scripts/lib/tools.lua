@@ -10,7 +10,8 @@ local CALLS_AT_ONCE = 16
 
 -- Raised where the script called this module's function, whose checks call this.
 local function fail(what, place, expected, got)
-  local shown = type(got) == "string" and ('string "%s"'):format(got) or type(got) == "number" and "number " .. got or type(got)
+  local shown = type(got) == "string" and ('string "%s"'):format(got) or type(got) == "number" and "number " .. got or
+    type(got) == "userdata" and tostring(got):match("^[%w.]+") or type(got)
   error(("tools.%s: %s: expected %s, got %s"):format(what, place, expected, shown), 4)
 end
 
@@ -71,12 +72,12 @@ end
 -- ---- Options
 
 local own = { max_steps = 8, retries = 2, concurrency = CALLS_AT_ONCE, parallel = true, constrained = true, generate = false }
-local shut = { "json_schema", "regex", "grammar", "one_of", "raw" }
+local shut = { "json_schema", "regex", "grammar", "one_of", "raw", "n", "best_of" }
 
 -- Those of the loop, with what they are by default; and the others, which are generate's.
 local function read_options(session, options)
   local settings, generation = {}, {}
-  if type(session) ~= "userdata" then fail("run", "session", "a session", session) end
+  if not tostring(session):find("^gregale.session %(") then fail("run", "session", "a session", session) end
   if options ~= nil and type(options) ~= "table" then fail("run", "options", "a table", options) end
   for name, value in pairs(own) do settings[name] = value end
   for name, value in pairs(options or {}) do
@@ -150,7 +151,11 @@ local function answer_with_calls(run, before)
   for name, value in pairs(run.generation) do options[name] = value end
   options.choose, options.heal, options.stop, options.json_schema = nil, nil, nil, run.schema
   session:apply_turns():append(run.marker)
-  local text, info = session:generate(options)
+  local fine, text, info = pcall(session.generate, session, options)
+  if not fine then
+    session:keep_turns(before)
+    error(text, 0)
+  end
   local calls, wrong = gregale.from_json(text)
   if not calls then return text, info, nil, wrong end
   for _, call in ipairs(calls) do call.input, call.arguments = call.arguments, gregale.to_json(call.arguments) end
@@ -198,14 +203,15 @@ function tools.encode(result)
   return gregale.to_json(result == nil and gregale.null or result)
 end
 
--- Runs the calls side by side and hands their results back in order. What a function raises is its result.
+-- Runs the calls side by side and hands their results back in order. What a function raises is its result, also when
+-- it returned what JSON cannot hold.
 local function call_all(run, calls)
-  local results = gregale.map(calls, function(call) return run.tools[call.name].call(call.input) end,
+  local results = gregale.map(calls, function(call) return tools.encode((run.tools[call.name].call(call.input))) end,
     { errors = "collect", concurrency = run.settings.concurrency })
   for i, call in ipairs(calls) do
     local failure = results.errors[i]
     local message = failure ~= nil and tostring(failure):gsub("^[^\n]-:%d+: ", "")
-    local result = message and gregale.to_json{ error = message } or tools.encode(results[i])
+    local result = message and gregale.to_json{ error = message } or results[i]
     run.session:tool(result, { id = call.id, name = call.name })
     table.insert(run.report.calls, { step = run.report.steps, name = call.name, arguments = call.input, id = call.id,
                                      result = result, error = message or nil })

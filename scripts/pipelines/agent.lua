@@ -16,7 +16,6 @@ that can be nothing but a call or the answer.
   --seed N          of the first step (default 1)
   --show            write every call and its result to standard error
   --device NAME     where the model runs (default auto)]], arg)
-if options.max_steps < 1 then command.fail(2, "--max-steps: expected 1 or more") end
 
 -- ---- Tools
 
@@ -119,13 +118,15 @@ local function work(model, task)
     by_name[tool.name] = tool
   end
   forms[#forms + 1] = finish
+  local either = { anyOf = forms }
+  for _, schema in ipairs{ either, finish } do command.check(2, model, { json_schema = schema, max_tokens = options.max_tokens }) end
   local session = prompt.ask(model, model:session(), ([[%s
 
 You may use these tools: %s
 Write one JSON object: {"tool": name, "arguments": {...}} calls a tool, {"answer": text} ends the task.]]):format(task, described), "Step:")
   local made, again = {}, false -- calls; one made twice has told all that it can
   for step = 1, options.max_steps do
-    local schema = (again or step == options.max_steps) and finish or { anyOf = forms }
+    local schema = (again or step == options.max_steps) and finish or either
     local said = json.decode((session:generate{ json_schema = schema, max_tokens = options.max_tokens,
       temperature = options.temperature, seed = options.seed + step - 1 }))
     if said.answer then return said.answer end

@@ -16,7 +16,6 @@ Writes several answers side by side and prints the one that scores best. PROMPT 
   --seed N          of the first answer (default 1)
   --all             print every answer as one line behind its score, best first
   --device NAME     where the model runs (default auto)]], arg)
-if options.n < 1 then command.fail(2, "--n: expected 1 or more") end
 local question = options.prompt == "-" and command.read("-") or options.prompt
 
 local model = command.load(options.model, options)

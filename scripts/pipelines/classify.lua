@@ -40,4 +40,4 @@ gregale.map(lines, function(line, number)
   end
   put(number, ("%s\t%.3f\t%s\n"):format(labels[best], weights[best] / sum, line))
   bar:step()
-end, { concurrency = math.max(options.concurrency, 1) })
+end, { concurrency = options.concurrency })

@@ -16,7 +16,8 @@ local question = options.prompt == "-" and command.read("-") or options.prompt
 
 local sides = {}
 for i, device in ipairs(names) do
-  local model = command.load(options.model, { device = device })
+  options.device = device
+  local model = command.load(options.model, options)
   local session = prompt.ask(model, model:session(), question):evaluate()
   sides[i] = { model = model, session = session, follower = session:fork() }
 end

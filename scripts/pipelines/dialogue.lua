@@ -20,7 +20,8 @@ if #devices ~= 2 then command.fail(2, "--devices: expected two names, separated 
 local speakers = {}
 for i, role in ipairs{ "first", "second" } do
   local path = i == 1 and options.model or options.other
-  local model = command.load(path, { device = devices[i] })
+  options.device = devices[i]
+  local model = command.load(path, options)
   speakers[i] = { model = model, session = model:session{ system = prompt.chats(model) and options[role] or nil } }
   if options[role] and not prompt.chats(model) then speakers[i].session:append(options[role] .. "\n\n") end
 end
@@ -37,5 +38,5 @@ for turn = 1, options.turns do
   for piece in stream do command.write((piece:gsub("\n+", " "))) end
   said = text.trim(stream:text())
   command.write("\n")
-  if not chats then speaker.session:append("\n") end
+  if not chats and stream:info().stop_reason ~= "text" then speaker.session:append("\n") end -- else it is there
 end

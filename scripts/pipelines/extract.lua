@@ -26,6 +26,7 @@ for _, path in ipairs(options.file) do
 end
 
 local model = command.load(options.model, options)
+command.check(3, model, { json_schema = schema, max_tokens = options.max_tokens })
 local prefix = prompt.prepare(model, "I will show you a document. Answer with what it says as JSON of this schema: " .. json.compact(schema))
 local bar <close> = progress(#documents, "documents")
 local answers = gregale.map(documents, function(document, number)
@@ -34,5 +35,5 @@ local answers = gregale.map(documents, function(document, number)
     temperature = options.temperature, seed = options.seed + number }
   bar:step()
   return json.compact(answer)
-end, { concurrency = math.max(options.concurrency, 1) })
+end, { concurrency = options.concurrency })
 command.write(table.concat(answers, "\n"), "\n")

@@ -34,7 +34,7 @@ repeat
     local result = summary(part, number)
     bar:step()
     return result
-  end, { concurrency = math.max(options.concurrency, 1) })
+  end, { concurrency = options.concurrency })
   local before = #content
   content = table.concat(summaries, "\n")
   if #content >= before then size = size * 2 end -- no shorter: in fewer parts, so that it ends

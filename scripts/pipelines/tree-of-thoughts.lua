@@ -17,9 +17,6 @@ it is, and the best are kept; the best line of all ends in an answer. PROBLEM ma
   --seed N          of the first thought (default 1)
   --show            write every thought and its rating to standard error
   --device NAME     where the model runs (default auto)]], arg)
-for _, key in ipairs{ "branches", "keep", "depth" } do
-  if options[key] < 1 then command.fail(2, "--%s: expected 1 or more", key) end
-end
 local problem = options.problem == "-" and command.read("-") or options.problem
 
 local model = command.load(options.model, options)
@@ -38,9 +35,9 @@ end
 local function think(job)
   local session = job.from.session:fork()
   if chats and job.depth > 1 then session:user("Next step.") end
-  local thought = session:generate{ max_tokens = options.thought, temperature = options.temperature,
+  local thought, info = session:generate{ max_tokens = options.thought, temperature = options.temperature,
     seed = options.seed + job.number, stop = "\n" }
-  if not chats then session:append("\n") end
+  if not chats and info.stop_reason ~= "text" then session:append("\n") end -- else it is there
   local node = { session = session, thought = text.line(thought), number = job.number }
   node.rating = rate(node)
   return node

@@ -16,10 +16,11 @@ answer that most of them give. QUESTION may be - for standard input.
   --counts          print every answer and how many gave it, most first
   --show            write the reasoning to standard error
   --device NAME     where the model runs (default auto)]], arg)
-if options.n < 1 then command.fail(2, "--n: expected 1 or more") end
 local question = options.question == "-" and command.read("-") or options.question
 
 local model = command.load(options.model, options)
+local last = { regex = options.form, temperature = 0, max_tokens = 40 }
+command.check(2, model, last)
 local prefix = prompt.ask(model, model:session(), question .. "\nThink step by step.", "Reasoning:"):evaluate()
 
 local function reason(number)
@@ -27,7 +28,7 @@ local function reason(number)
   local seed = options.seed + number - 1
   local reasoning = fork:generate{ max_tokens = options.max_tokens, temperature = options.temperature, seed = seed }
   prompt.ask(model, fork, "So what is the answer? Say nothing but the answer.", "Answer: ")
-  local answer = text.trim(fork:generate{ regex = options.form, temperature = 0, max_tokens = 40 })
+  local answer = text.trim(fork:generate(last))
   if options.show then io.stderr:write(("%d. %s\n   -> %s\n"):format(number, text.line(reasoning), answer)) end
   return answer
 end

@@ -49,7 +49,11 @@ for pipeline in "$here"/scripts/pipelines/*.lua; do
 done
 expect 2 "option without a value" complete "$model" x --max-tokens
 expect 2 "value that is no number" complete "$model" x --max-tokens=many
-contains err "expected a whole number, got 'many'"
+contains err "expected a whole number from 1, got 'many'"
+for option in --max-tokens=0 --seed=0 --temperature=1000 --temperature=-1 --stop=; do
+  expect 2 "complete $option" complete "$model" x $option "${ref[@]}"
+  contains err ": expected "
+done
 expect 2 "one argument too many" complete "$model" x y
 expect 3 "no such model" complete nowhere.gguf x
 contains err "nowhere.gguf: cannot open"
@@ -81,6 +85,7 @@ cmp -s first out && fail "the parts were not summarised by themselves"
 : >in
 expect 3 "summarise nothing" summarise "$model" -
 contains err "nothing to summarise"
+expect 2 "summarise parts of nothing" summarise "$model" verses --part 0
 expect 3 "summarise no file" summarise "$model" nowhere
 contains err "cannot read nowhere: No such file"
 
@@ -94,6 +99,9 @@ lines out 2
 json out 'd[0] == d[1]'
 expect 3 "schema that is none" extract "$model" verses verses
 contains err "JSON, line 1, column 3: "
+echo '{"if": true}' >conditional.json
+expect 3 "schema that cannot be had" extract "$model" conditional.json verses "${ref[@]}"
+contains err "JSON Schema, /if: this keyword is not supported"
 
 # ---- classify
 expect 0 "classify" classify "$model" "speech, age" verses "${ref[@]}"
@@ -118,6 +126,7 @@ echo 'return function(answer) return -#answer end' >shortest.lua
 expect 0 "best-of-n, own scorer" best-of-n "$model" "And the king said" --n 5 --max-tokens 10 --scorer shortest.lua "${ref[@]}"
 [ "$(tr -s ' \n' '  ' <out | wc -c)" -le $(($(cut -f 2 first | awk '{ print length }' | sort -n | head -n 1) + 1)) ] || fail "not the shortest:"
 expect 0 "best-of-n, judged" best-of-n "$model" "And the king said" --n 2 --max-tokens 5 --scorer judge "${ref[@]}"
+expect 2 "best-of-n of nothing" best-of-n "$model" x --max-tokens 0 "${ref[@]}"
 expect 3 "best-of-n, no such scorer" best-of-n "$model" x --scorer nowhere.lua
 
 # ---- vote
@@ -128,6 +137,8 @@ awk -F '\t' '{ n += $1; if ($2 !~ /^[0-9]+$/ || (NR > 1 && $1 > before)) exit 1;
 head -n 1 out | cut -f 2 >first
 expect 0 "vote, the answer" vote "$model" "How old was he?" --n 5 --max-tokens 8 --form "[0-9]{1,3}" "${ref[@]}"
 same first out "the answer of most"
+expect 2 "vote, a form that is none" vote "$model" x --form "(" "${ref[@]}"
+contains err "regular expression, character 1: "
 
 # ---- tree-of-thoughts
 expect 0 "tree-of-thoughts" tree-of-thoughts "$model" "How shall we cross the sea?" --branches 3 --keep 2 --depth 2 --thought 8 --max-tokens 8 --show "${ref[@]}"
@@ -162,6 +173,7 @@ echo 'return { { name = "no call" } }' >wrong.lua
 expect 3 "agent, wrong tools" agent "$model" x --tools wrong.lua
 contains err "wrong.lua: tools.definitions: tools\[.\].name: expected letters"
 expect 2 "agent without steps" agent "$model" x --max-steps 0
+expect 2 "agent without room" agent "$model" x --max-tokens 1 "${ref[@]}"
 
 # ---- batch
 for i in 1 2 3 4 5; do echo "{\"id\": \"q$i\", \"prompt\": \"And the king said $i\", \"max_tokens\": $((24 - i * 4))}"; done >in.jsonl
@@ -187,6 +199,23 @@ contains err "line 1 is not a result of this batch"
 expect 0 "dialogue" dialogue "$model" "$model" "And he said," --turns 3 --max-tokens 8 --devices ref,cpu
 lines out 4
 [ "$(sed 's/:.*//' out | tr '\n' ' ')" = "second first second first " ] || fail "out of turn:"
+# Plain text: a line a turn, with nothing between them.
+expect 0 "dialogue in lines" dialogue "$model" "$model" "And he said," --turns 3 --max-tokens 80 --devices ref,ref
+mv out first
+"$gregale" script - "$model" >out 2>err <<'LUA'
+local model = require "gregale".load{ arg[1], device = "ref" }
+local lines = { "And he said," }
+for turn = 1, 3 do
+  local session = model:session()
+  for i = turn % 2 == 1 and 1 or 2, #lines do session:append(lines[i] .. "\n") end
+  local text, info = session:generate{ max_tokens = 80, temperature = 0.8, seed = turn, stop = "\n" }
+  assert(info.stop_reason == "text")
+  lines[#lines + 1] = text:match("^%s*(.-)%s*$")
+end
+for i, line in ipairs(lines) do print((i % 2 == 1 and "second: " or "first: ") .. line) end
+LUA
+sed 's/: */: /; s/ *$//' first | cmp -s - out || fail "another dialogue:"
+expect 2 "dialogue, too hot" dialogue "$model" "$model" x --temperature 1000
 expect 2 "dialogue on one device" dialogue "$model" "$model" x --devices ref
 
 # ---- compare-devices: far computes as ref does; the mutant maps heads to the wrong keys.

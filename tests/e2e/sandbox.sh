@@ -35,6 +35,22 @@ expect 7 "a model, not granted" 'require "gregale".load{(...)}'
 expect 6 "memory of the engine" 'require "gregale".load{(...)}' "--allow=read:$model" --process-memory 4M
 contains err "no memory"
 
+# Pipelines: what they write is what they write outside.
+printf 'And the king went up.\nAnd he was old.\n' >"$work/lines"
+pipeline() {
+  local script=$(dirname "$0")/../../scripts/pipelines/$1.lua
+  shift
+  "$gregale" script "$script" "$@" --device ref >"$work/expected" 2>"$work/err" || { echo "$script fails"; bad=1; }
+  "$gregale" script --sandbox "--allow=read:$model" "--allow=read:$work" "$script" "$@" --device ref >"$work/out" 2>"$work/err" ||
+    { echo "$script fails in a sandbox:"; cat "$work/err"; bad=1; }
+  [ -s "$work/out" ] && cmp "$work/out" "$work/expected" || { echo "$script: another text in a sandbox"; bad=1; }
+}
+pipeline complete "$model" "And the king" --max-tokens 4
+pipeline classify "$model" "speech, age" "$work/lines"
+"$gregale" script --sandbox "--allow=read:$model" "$(dirname "$0")/../../scripts/pipelines/complete.lua" "$model" x --max-tokens 0 2>"$work/err"
+[ $? -eq 6 ] || { echo "a wrong argument in a sandbox: expected exit code 6"; bad=1; }
+contains err "complete: --max-tokens: expected a whole number from 1"
+
 # Functions of C that no hook sees.
 for text in '("x"):rep(3e4):find(("x*"):rep(30) .. "y")' '(""):rep(1 << 62)' 'table.move({}, 1, 1 << 62, 2)' \
   'table.concat({}, "", -1 << 62, 1 << 62 - 1)' 'select("#", ("x"):rep(1e5):gsub((".-"):rep(25) .. "y", ""))' \

@@ -118,6 +118,15 @@ same(details.generated_tokens, 30); assert(not text:find("%l"))
 same(table.concat(base:tokens(), " "), table.concat(plain:session():append("And the king said"):append(text):tokens(), " "))
 assert(#base > length)
 
+-- A raw answer is none of the turns: there, too, the tokens become what was shown.
+session = fresh()
+session:apply_turns()
+shown = guard.generate(session, { number }, { choose = script(ANSWER), raw = true })
+same(shown, " " .. redacted); same(#session:turns(), 1)
+local other = fresh()
+other:apply_turns():append(shown)
+same(table.concat(session:tokens(), " "), table.concat(other:tokens(), " "))
+
 -- The classifier asks on a fork: the chances are those of a session with these turns, and little is evaluated for it.
 local QUESTION = "Is that rude?"
 local ask = { question = QUESTION, options = { "yes", "no" }, catch = "yes", with = "Sorry." }
@@ -142,7 +151,7 @@ same(guarded{ classifier{ threshold = 0, action = "rewrite", with = function(uni
 local judge = model:session()
 judge:user("You judge manners."):assistant("Show me.")
 local turns = #judge:turns()
-local other = judge:fork()
+other = judge:fork()
 other:user("Call me. \n" .. QUESTION)
 chance = select(3, other:choose{ "no", "yes" })[2]
 shown, report = guarded{ guard.classifier{ session = judge, question = QUESTION, options = { "no", "yes" }, catch = "yes", threshold = chance * 0.98 } }
@@ -201,13 +210,18 @@ refused(function() classifier{ options = { "yes" } } end, "guard.classifier: opt
 refused(function() classifier{ catch = "maybe" } end, "guard.classifier: catch: expected one of the options", "maybe")
 refused(function() classifier{ action = "drop" } end, "guard.classifier: action: expected stop, redact or rewrite")
 refused(function() classifier{ threshold = "x" } end, "guard.classifier: threshold: expected a number")
+refused(function() classifier{ session = "s" } end, 'guard.classifier: session: expected a session, got string "s"')
 refused(function() classifier{ with = print } end, "guard.classifier: with: expected a string, got function")
 refused(function() guard.generate(fresh(), nil) end, "guard.generate: judges: expected a list of judges, got nil")
 refused(function() guard.stream(fresh(), { 5 }) end, "guard.stream: judges[1]: expected a judge or a function, got number 5")
 refused(function() guard.stream("x", { number }) end, "guard.stream: session: expected a session")
+refused(function() guard.generate(model, { number }) end, "guard.generate: session: expected a session, got gregale.model")
 refused(function() guard.stream(fresh(), { number }, 5) end, "guard.stream: options: expected a table, got number 5")
 refused(function() guard.stream(fresh(), { number }, { unit = "word" }) end, "guard.stream: unit: expected sentence, line", '"word"')
 refused(function() guard.judge(nil, { number }, 5) end, "guard.judge: text: expected a string")
+for _, length in ipairs{ 0, -1, 1.5, "x" } do
+  raises(function() guarded({ number }, { unit = function() return length end }) end, "guard.unit: expected a whole number from 1, or nil, got ")
+end
 raises(function() guarded({ number }, { nonsense = 1 }) end, "session:stream", "nonsense")
 raises(function() guarded{ function() return 5 end } end, "judge function: expected nil, true, false, a string or a verdict, got number 5")
 raises(function() guarded{ function() return { action = "redact" } end } end, "a verdict")

@@ -99,6 +99,19 @@ same(text, "Sunny."); same(report.steps, 1); same(#report.calls, 0)
 text, report = run{ "[TOOL_CALLS] [" .. call("weather", '{"place": "Atlantis"}', "aaaaaaaaa") .. "]", "Lost." }
 same(report.calls[1].result, '{"error":"no such place"}'); same(report.calls[1].error, "no such place"); same(text, "Lost.")
 
+-- So does what a function returns and JSON cannot hold; the other results stay.
+local cycle = {}
+cycle[1] = cycle
+for what, value in pairs{ ["got function"] = print, ["numbers that JSON has"] = 0 / 0, ["tables nested"] = cycle } do
+  local session = model:session()
+  session:user("What is the weather?")
+  text, report = tools.run(session, { clock, { name = "odd", call = function() return { value } end } },
+    { choose = script{ "[TOOL_CALLS] [" .. call("odd", "{}", "aaaaaaaaa") .. ", " .. call("clock", "{}", "bbbbbbbbb") .. "]", "Noon." } })
+  same(text, "Noon."); same(#report.calls, 2); same(report.calls[1].name, "odd"); same(report.calls[2].result, "12:00")
+  assert(report.calls[1].error:find(what, 1, true), report.calls[1].error)
+  same(gregale.from_json(report.calls[1].result).error, report.calls[1].error); same(#session:turns(), 5)
+end
+
 -- Malformed calls are taken back; without the constraint the next attempt is as free as the first.
 local good = "[TOOL_CALLS] [" .. call("weather", '{"place": "Malta"}', "aaaaaaaaa") .. "]"
 for bad, why in pairs{
@@ -135,6 +148,15 @@ for seed = 1, 6 do
   end
   same(#session:turns(), 2 + #report.calls); same(#session:turns()[2].tool_calls, #report.calls)
   same(session:turns()[2].tool_calls[1].name, report.calls[1].name)
+end
+-- No room for a call: an error, and the session is as it was before the answer.
+do
+  local session = model:session()
+  session:user("What is the weather?"):apply_turns()
+  local last = session:tokens()[#session]
+  raises(function() tools.run(session, kit, { choose = script{ "[TOOL_CALLS] [{" }, max_tokens = 20 }) end, "the shortest answer")
+  session:apply_turns()
+  same(#session:turns(), 1); same(session:tokens()[#session], last)
 end
 same(#select(2, run({ both, "Warm." }, { parallel = false, seed = 1, max_steps = 1 })).calls, 1)
 
@@ -180,8 +202,11 @@ refused(kit, { retries = "x" }, "retries: expected a whole number from 0")
 refused(kit, { parallel = 1 }, "parallel: expected true or false")
 refused(kit, { generate = 1 }, "generate: expected a function")
 refused(kit, { json_schema = {} }, "json_schema: expected none where the model may call, got table")
+refused(kit, { n = 2 }, "n: expected none where the model may call, got number 2")
+refused(kit, { best_of = 2 }, "best_of: expected none where the model may call")
 raises(function() tools.definitions{ 5 } end, "tool_loop.lua:", "tools.definitions: tools[1]: expected a table, got number 5")
 raises(function() tools.run(model, nil) end, "tools.run: tools:")
 raises(function() tools.run("x", kit) end, 'tools.run: session: expected a session, got string "x"')
+raises(function() tools.run(model, kit) end, "tools.run: session: expected a session, got gregale.model")
 raises(function() run({ "x" }, { nonsense = 1 }) end, "session:generate", "nonsense")
 raises(function() run({ "x" }, nil, load "mistral-v1") end, "this format has no tools")

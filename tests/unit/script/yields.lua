@@ -37,6 +37,21 @@ local function blocks(name, f)
   same(f(), expected, name .. ", outside of branches")
 end
 
+-- ---- What the other branch gains by it: answers of two tokens each, begun and ended while `f` generates twelve
+local function gained(f)
+  local tokens, ended = 0, false
+  local other = model:session():append("In the beginning")
+  gregale.parallel{
+    function() f() ended = true end,
+    function()
+      while not ended do tokens = tokens + select(2, other:generate{ max_tokens = 2, ignore_end = true }).generated_tokens end
+    end }
+  return tokens
+end
+local while_yielding, while_blocking = gained(answer), gained(coroutine.wrap(function() answer() end))
+assert(while_yielding >= 8 and while_yielding <= 16, "tokens gained: " .. while_yielding)
+assert(while_blocking <= 2, "tokens gained: " .. while_blocking)
+
 -- ---- Lua calls Lua: it yields
 yields("plain", answer)
 yields("pcall", function() return select(2, pcall(answer)) end)
@@ -169,6 +184,7 @@ blocks("require", function()
   package.loaded.answering = nil
   return require "answering"
 end)
+blocks("xpcall's message handler", function() return select(2, xpcall(error, function() return answer() end, "wrong")) end)
 blocks("a finalizer", function()
   local text
   setmetatable({}, { __gc = function() text = answer() end })
