@@ -37,6 +37,12 @@ static inline void stage_make(stage_test *test, const char *name, const gr_sampl
         fail_msg("%s", error.message);
 }
 
+// For stages that hold memory.
+static inline void stage_end(stage_test *test) {
+    if (test->type->deinit)
+        test->type->deinit(test->state);
+}
+
 static inline void stage_apply(stage_test *test, const float *logits, size_t count) {
     assert_true(count <= STAGE_MAX);
     for (size_t i = 0; i < count; i++)

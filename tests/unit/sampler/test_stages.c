@@ -286,9 +286,11 @@ static void test_logit_bias(void **state) {
     stage_expect(&t, 1 | 4 | 8);
     expect_near(stage_find(&t, 3)->logit, 4, 1e-6);
     expect_near(stage_find(&t, 2)->logit, 1, 0);
+    stage_end(&t);
     stage_make(&t, "logit-bias", &TEXT("tokens", "0:-inf 1:-inf"), 1);
     stage_apply(&t, (const float[]){2, 3}, 2); // all forbidden: the best must do
     stage_expect(&t, 2);
+    stage_end(&t);
 }
 
 int main(void) {
