@@ -134,7 +134,7 @@ gr_status gr_reading_info_get(const gr_reading *reading, gr_reading_info *out_in
     uint32_t size = out_info->struct_size;
     const gr_reading_info info = {.struct_size = size,
                                   .dim = reading->dim,
-                                  .tokens = reading->fork->tokens.data + reading->first,
+                                  .tokens = reading->count ? reading->fork->tokens.data + reading->first : NULL,
                                   .token_count = reading->count,
                                   .log_probabilities = reading->log_probabilities,
                                   .embedding = reading->embedding};

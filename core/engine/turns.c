@@ -129,7 +129,7 @@ gr_status gr_turns_apply(gr_session *session, gr_error *error) {
             common++;
         status = gr_session_set_length(session, common, error);
     }
-    if (status == GR_OK)
+    if (status == GR_OK && common < tokens.count)
         status = gr_session_append_tokens(session, tokens.data + common, tokens.count - common, error);
     if (status == GR_OK)
         session->turns_applied = session->chat.count;

@@ -323,7 +323,7 @@ gr_status gr_reading_finish(gr_reading *reading, gr_error *error);
 typedef struct gr_reading_info {
     uint32_t struct_size;
     uint32_t dim;                    // of the embedding
-    const int32_t *tokens;           // [token_count]: the continuation
+    const int32_t *tokens;           // [token_count]: the continuation; NULL when it is of none
     size_t token_count;
     const double *log_probabilities; // [token_count], natural logarithm; NaN for the first token of an empty session
     const float *embedding;          // [dim]
