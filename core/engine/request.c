@@ -217,21 +217,11 @@ void gr_request_cancel(gr_request *request) {
 
 // ---- Advancing one
 
-// The likeliest tokens where `token` was chosen, as the model had it.
+// The likeliest tokens where the one at `index` was chosen, as the model had it.
 static void note_top(gr_request *request, size_t index) {
     const gr_session *session = request->session;
-    uint32_t most = request->options.top_tokens, vocab = session->model->source->hparams.vocab, count = 0;
-    gr_token_choice *top = request->top + index * most;
-    for (uint32_t i = 0; i < vocab; i++) {
-        uint32_t at = count < most ? count++ : most;
-        if (at == most && !(session->logits[i] > session->logits[top[most - 1].token]))
-            continue;
-        for (at = at == most ? most - 1 : at; at && session->logits[i] > session->logits[top[at - 1].token]; at--)
-            top[at] = top[at - 1];
-        top[at].token = (gr_token)i;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        top[i].log_probability = gr_log_probability(session->logits, vocab, top[i].token);
+    const uint32_t most = request->options.top_tokens;
+    gr_logits_top(session->logits, session->model->source->hparams.vocab, most, request->top + index * most);
 }
 
 static bool grow(gr_request *request, size_t capacity) {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // logits.c: gregale.logits: a typed view of a session's logits, indexed by token from 0, without a
 // copy. The session's generation changes when the numbers do; a view of an older one raises.
-#include <math.h>
-
 #include "script/internal.h"
 
 // User value 1: the session's box, so that its address stays good.
@@ -47,56 +45,31 @@ static int argmax(lua_State *L) {
     return 2;
 }
 
-static double log_sum(const gr_logits_box *box) {
-    double largest = box->logits[0], sum = 0;
-    for (uint32_t i = 1; i < box->vocab; i++)
-        largest = box->logits[i] > largest ? box->logits[i] : largest;
-    for (uint32_t i = 0; i < box->vocab; i++)
-        sum += exp(box->logits[i] - largest);
-    return largest + log(sum);
-}
-
 static int log_probability(lua_State *L) {
     static const char function[] = "logits:log_probability";
     const gr_logits_box *box = self(L, function);
     uint32_t token = (uint32_t)gr_arg_whole(L, 2, function, "token", 0, box->vocab - 1u);
-    lua_pushnumber(L, box->logits[token] - log_sum(box));
+    lua_pushnumber(L, gr_logits_log_probability(box->logits, box->vocab, (int32_t)token));
     return 1;
-}
-
-// Inserts `token` into best[0, *count), sorted by logit descending, at most `limit` long.
-static void insert(const float *logits, uint32_t *best, uint32_t *count, uint32_t limit,
-                   uint32_t token) {
-    uint32_t at = *count;
-    if (at == limit && !(logits[token] > logits[best[at - 1]]))
-        return;
-    if (at < limit)
-        (*count)++;
-    else
-        at--;
-    for (; at > 0 && logits[token] > logits[best[at - 1]]; at--)
-        best[at] = best[at - 1];
-    best[at] = token;
 }
 
 // logits:top(n) -> {{token =, logit =, log_probability =}, ...}, best first
 static int top(lua_State *L) {
     static const char function[] = "logits:top";
     const gr_logits_box *box = self(L, function);
-    uint32_t limit = (uint32_t)gr_arg_whole(L, 2, function, "count", 1, box->vocab), count = 0;
-    double total = log_sum(box);
-    uint32_t *best = lua_newuserdatauv(L, limit * sizeof *best, 0);
-    for (uint32_t i = 0; i < box->vocab; i++)
-        insert(box->logits, best, &count, limit, i);
+    uint32_t limit = (uint32_t)gr_arg_whole(L, 2, function, "count", 1, box->vocab);
+    gr_token_choice *best = lua_newuserdatauv(L, limit * sizeof *best, 0);
+    box = self(L, function); // making memory may have run a finalizer
+    size_t count = gr_logits_top(box->logits, box->vocab, limit, best);
     lua_createtable(L, (int)count, 0);
-    for (uint32_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         lua_createtable(L, 0, 3);
-        float logit = self(L, function)->logits[best[i]]; // making a table may have run a finalizer
-        lua_pushinteger(L, best[i]);
+        float logit = self(L, function)->logits[best[i].token];
+        lua_pushinteger(L, best[i].token);
         lua_setfield(L, -2, "token");
         lua_pushnumber(L, logit);
         lua_setfield(L, -2, "logit");
-        lua_pushnumber(L, logit - total);
+        lua_pushnumber(L, best[i].log_probability);
         lua_setfield(L, -2, "log_probability");
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }

@@ -484,6 +484,11 @@ typedef struct gr_token_choice {
     uint32_t reserved;
     double log_probability; // natural logarithm, before sampling
 } gr_token_choice;
+// The `most` likeliest tokens by `logits` [vocab], into out_choices [most]: likeliest first, equal ones by number, NaN like
+// -infinity. Returns how many there are: `vocab`, where that is less. Any thread.
+size_t gr_logits_top(const float *logits, size_t vocab, size_t most, gr_token_choice *out_choices);
+// Natural logarithm of softmax(logits)[token], summed in F64; -infinity where the logit is NaN or -infinity. Any thread.
+double gr_logits_log_probability(const float *logits, size_t vocab, int32_t token);
 
 // Says whether a sampler chain makes sense, without a model: INVALID_ARGUMENT, and where in the text.
 gr_status gr_sampler_check(const char *sampler, gr_error *error);

@@ -59,14 +59,23 @@ static double sum_exp(const float *logits, size_t count, double largest) {
     return sum[0] + sum[1];
 }
 
-double gr_log_probability(const float *logits, size_t vocab, gr_token token) {
+gr_likelihood gr_likelihood_of(const float *logits, size_t vocab) {
     const float largest = gr_logits_largest(logits, vocab);
-    if (!(logits[token] > -INFINITY) || (largest == INFINITY && logits[token] < largest))
-        return -INFINITY;
-    if (largest < INFINITY)
-        return (double)logits[token] - largest - log(sum_exp(logits, vocab, largest));
     size_t infinite = 0; // these share everything evenly
+    if (isfinite(largest))
+        return (gr_likelihood){largest, log(sum_exp(logits, vocab, largest))};
     for (size_t i = 0; i < vocab; i++)
         infinite += logits[i] == largest;
-    return -log((double)infinite);
+    return (gr_likelihood){largest, log((double)infinite)};
+}
+
+double gr_likelihood_log(const gr_likelihood *of, float logit) {
+    if (!(logit > -INFINITY) || (of->largest == INFINITY && logit < of->largest))
+        return -INFINITY;
+    return (of->largest < INFINITY ? (double)logit - of->largest : 0) - of->log_sum;
+}
+
+double gr_log_probability(const float *logits, size_t vocab, gr_token token) {
+    const gr_likelihood likelihood = gr_likelihood_of(logits, vocab);
+    return gr_likelihood_log(&likelihood, logits[token]);
 }

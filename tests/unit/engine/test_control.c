@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "fixture.h"
+#include "gregale/linked/sampler.h"
 
 static const char verse[] = "In the beginning God created the heaven and the earth. In the beginning God created the";
 
@@ -223,11 +224,38 @@ static void likely_tokens_are_noted(void **state) {
     gr_model_release(model);
 }
 
+// Beside the plain definition, for logits with equals, NaN and infinities among them.
+static void the_likeliest_come_in_order(void **state) {
+    (void)state;
+    enum { VOCAB = 61 };
+    float logits[VOCAB];
+    gr_token_choice top[VOCAB + 5];
+    for (uint32_t round = 0; round < 200; round++) {
+        for (uint32_t i = 0; i < VOCAB; i++) {
+            uint32_t drawn = (uint32_t)(gr_random_uniform(round, i, 0) * 30);
+            logits[i] = drawn == 0 && round % 2 ? NAN : drawn == 1 ? -INFINITY : drawn == 2 && round % 4 == 3 ? INFINITY : (float)drawn;
+        }
+        const size_t most = round % (VOCAB + 5), count = most < VOCAB ? most : VOCAB;
+        assert_int_equal(gr_logits_top(logits, VOCAB, most, top), count);
+        for (size_t i = 0; i < count; i++) {
+            size_t before = 0; // which tokens come before this one
+            const int32_t token = top[i].token;
+            const float logit = isnan(logits[token]) ? -INFINITY : logits[token];
+            for (int32_t other = 0; other < VOCAB; other++)
+                before += logits[other] > logit || (other < token && (logits[other] == logit ||
+                          (logit == -INFINITY && isnan(logits[other]))));
+            assert_int_equal(before, i);
+            assert_true(top[i].log_probability == gr_logits_log_probability(logits, VOCAB, token));
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(guesses_from_the_text),   cmocka_unit_test(guesses_of_another_model),
         cmocka_unit_test(guesses_end_at_limits),   cmocka_unit_test(banned_strings_never_come),
         cmocka_unit_test(nothing_banned_is_shown), cmocka_unit_test(a_healed_prompt_goes_on),
-        cmocka_unit_test(guidance_is_what_it_says), cmocka_unit_test(likely_tokens_are_noted)};
+        cmocka_unit_test(guidance_is_what_it_says), cmocka_unit_test(likely_tokens_are_noted),
+        cmocka_unit_test(the_likeliest_come_in_order)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

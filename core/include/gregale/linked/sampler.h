@@ -107,6 +107,13 @@ gr_token gr_sampler_chain_sample(gr_sampler_chain *chain, const gr_sampler_conte
 // Natural logarithm of softmax(logits)[token] over `vocab` of them, summed in F64, to 1e-11; -infinity for a token whose logit
 // is NaN or -infinity. NaN counts for nothing; infinite logits share everything evenly.
 double gr_log_probability(const float *logits, size_t vocab, gr_token token);
+// The same for many tokens of one vocabulary, which is looked at once.
+typedef struct gr_likelihood {
+    float largest;  // logit
+    double log_sum; // of e^(logit - largest)
+} gr_likelihood;
+gr_likelihood gr_likelihood_of(const float *logits, size_t vocab);
+double gr_likelihood_log(const gr_likelihood *of, float logit);
 // Writes the chain as it stands, with what its stages have learnt, as text that gr_sampler_chain_parse reads;
 // returns the length needed, SIZE_MAX when memory is short.
 size_t gr_sampler_chain_describe(const gr_sampler_chain *chain, char *out_text, size_t capacity);
