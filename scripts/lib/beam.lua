@@ -4,15 +4,16 @@
 -- finished ones by log-probability / length ^ length_penalty. The hypotheses of one length share a step of the engine,
 -- and pages.
 local gregale = require "gregale"
+local argument = require "gregale.argument"
 local beam = {}
 
-local function fail(level, ...) error(("beam.search: %s: expected %s, got %s"):format(...), level + 1) end
+local function fail(level, place, expected, got) argument.fail(level + 1, "beam.search: " .. place, expected, got) end
 
 local function whole(options, name, default, low, high)
   local value = options[name]
   if value == nil then value = default end
   if math.type(value) ~= "integer" or value < low or value > high then
-    fail(3, name, ("a whole number from %d to %d"):format(low, high), tostring(value))
+    fail(3, name, ("a whole number from %d to %d"):format(low, high), value)
   end
   return value
 end
@@ -20,11 +21,11 @@ end
 local known = { width = true, max_tokens = true, n = true, length_penalty = true }
 
 local function check(session, options)
-  if not tostring(session):find("^gregale.session %(") then fail(3, "session", "a session", type(session)) end
-  if options ~= nil and type(options) ~= "table" then fail(3, "options", "a table", type(options)) end
+  if not argument.is_session(session) then fail(3, "session", "a session", session) end
+  if options ~= nil and type(options) ~= "table" then fail(3, "options", "a table", options) end
   for name in pairs(options or {}) do
     if not known[name] then
-      fail(3, tostring(name), "an option that exists (width, max_tokens, n, length_penalty)", tostring(options[name]))
+      fail(3, tostring(name), "an option that exists (width, max_tokens, n, length_penalty)", options[name])
     end
   end
 end
@@ -57,7 +58,7 @@ function beam.search(session, options)
   local n = whole(options, "n", 1, 1, 1000)
   local penalty = options.length_penalty or 0
   if type(penalty) ~= "number" or not (penalty >= 0 and penalty <= 10) then
-    fail(2, "length_penalty", "a number from 0 to 10", tostring(penalty))
+    fail(2, "length_penalty", "a number from 0 to 10", penalty)
   end
   local model, root = session:model(), session:apply_turns():evaluate()
   local ends, vocab = {}, model:info().vocab

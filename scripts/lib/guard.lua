@@ -2,6 +2,7 @@
 -- Holds an answer back until judges have seen it, a unit (sentence, line, ...) at a time; they may let it pass, redact
 -- or rewrite it, or stop the answer. The session then holds what was shown. docs/guardrails.md tells it with examples.
 local gregale = require "gregale"
+local argument = require "gregale.argument"
 local guard = {}
 
 -- The system prompt with which Mistral AI enforces guardrails: Jiang et al., Mistral 7B, arXiv 2310.06825, section 5.1.
@@ -10,22 +11,14 @@ guard.enforcement = "Always assist with care, respect, and truth. Respond with u
 
 local MARK = "[redacted]"
 
--- Raised `level` calls above who calls this, 0 being that one.
-local function fail(level, place, expected, got)
-  local shown = type(got) == "string" and ('string "%s"'):format(got) or type(got) == "number" and "number " .. got or
-    type(got) == "userdata" and tostring(got):match("^[%w.]+") or type(got)
-  error(("guard.%s: expected %s, got %s"):format(place, expected, shown), level + 1)
-end
+-- Raised `level` calls above who calls this, which is 1.
+local function fail(level, place, expected, got) argument.fail(level + 1, "guard." .. place, expected, got) end
 
 local function one_of(value, list)
   for _, one in ipairs(list) do
     if value == one then return true end
   end
   return false
-end
-
-local function is_session(value)
-  return tostring(value):find("^gregale.session %(") ~= nil
 end
 
 local function check_known(options, what, known)
@@ -86,7 +79,7 @@ function guard.classifier(options)
   if (with == nil and action == "rewrite") or (with ~= nil and type(with) ~= "string" and (action == "stop" or type(with) ~= "function")) then
     fail(2, "classifier: with", action == "stop" and "a string" or "a string or a function", with)
   end
-  if options.session ~= nil and not is_session(options.session) then fail(2, "classifier: session", "a session", options.session) end
+  if options.session ~= nil and not argument.is_session(options.session) then fail(2, "classifier: session", "a session", options.session) end
   local function ask(unit, context)
     local fork <close> = (options.session or context.session):fork()
     local chats = #fork:turns() > 0
@@ -257,7 +250,7 @@ function stream:info() return self.last or self.source:info() end
 -- Called by what a script calls, as `what`.
 local function open(what, session, list, options)
   local judges, generation = read_judges(3, what, list), {}
-  if not is_session(session) then fail(3, what .. ": session", "a session", session) end
+  if not argument.is_session(session) then fail(3, what .. ": session", "a session", session) end
   if options ~= nil and type(options) ~= "table" then fail(3, what .. ": options", "a table", options) end
   for name, value in pairs(options or {}) do generation[name] = value end
   local unit = generation.unit or "sentence"

@@ -2,6 +2,7 @@
 -- Lua functions that a model may call. tools.run(session, tools, options) answers, runs what the answer calls, hands
 -- the results back, and goes on until an answer calls nothing. docs/tools.md tells it with examples.
 local gregale = require "gregale"
+local argument = require "gregale.argument"
 local schema = require "gregale.schema"
 local tools = {}
 
@@ -10,9 +11,7 @@ local CALLS_AT_ONCE = 16
 
 -- Raised where the script called this module's function, whose checks call this.
 local function fail(what, place, expected, got)
-  local shown = type(got) == "string" and ('string "%s"'):format(got) or type(got) == "number" and "number " .. got or
-    type(got) == "userdata" and tostring(got):match("^[%w.]+") or type(got)
-  error(("tools.%s: %s: expected %s, got %s"):format(what, place, expected, shown), 4)
+  argument.fail(4, ("tools.%s: %s"):format(what, place), expected, got)
 end
 
 -- ---- Definitions
@@ -77,7 +76,7 @@ local shut = { "json_schema", "regex", "grammar", "one_of", "raw", "n", "best_of
 -- Those of the loop, with what they are by default; and the others, which are generate's.
 local function read_options(session, options)
   local settings, generation = {}, {}
-  if not tostring(session):find("^gregale.session %(") then fail("run", "session", "a session", session) end
+  if not argument.is_session(session) then fail("run", "session", "a session", session) end
   if options ~= nil and type(options) ~= "table" then fail("run", "options", "a table", options) end
   for name, value in pairs(own) do settings[name] = value end
   for name, value in pairs(options or {}) do
