@@ -37,7 +37,7 @@ local function read_tools(what, list)
       fail(what, place .. ".parameters", 'a schema with type = "object"', parameters)
     end
     local refused = schema.refused(parameters)
-    if refused then fail(what, place .. ".parameters", "a schema that can be checked", refused) end
+    if refused then fail(what, place .. ".parameters", ("a schema that can be checked (%s)"):format(refused), parameters) end
     by_name[tool.name] = { call = tool.call, parameters = parameters }
   end
   return by_name

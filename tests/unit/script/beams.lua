@@ -136,5 +136,5 @@ assert(#one.session:generate{ max_tokens = 3, ignore_end = true } > 0)
 
 raises(function() beam.search(7) end, "beam.search", "a session", "number")
 raises(function() beam.search(fresh(), { widht = 2 }) end, "beam.search", "widht")
-raises(function() beam.search(fresh(), { width = 0 }) end, "beams.lua:", "width", "from 1", "got 0")
+raises(function() beam.search(fresh(), { width = 0 }) end, "beams.lua:", "width", "from 1", "got number 0")
 raises(function() beam.search(fresh(), { length_penalty = -1 }) end, "length_penalty", "from 0 to 10")
