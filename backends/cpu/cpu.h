@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "gregale/sdk/rows.h"
 #include "gregale/sdk/structs.h"
 #include "kernels/kernels.h"
 
@@ -418,10 +419,9 @@ void cpu_memory_spread(const cpu_spread *spread, cpu_bind_function bind, void *c
 void cpu_decode_row(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *source, uint64_t n,
                     float *out);
 bool cpu_can_decode(gr_dtype dtype);
-// Rounds n F32 values (whole blocks) to F32, F16, BF16 or Q8_0.
+// Rounds n F32 values (whole blocks) to a dtype that gr_row_encodes.
 void cpu_encode_row(const cpu_kernels *kernels, gr_dtype dtype, const float *source, uint64_t n,
                     uint8_t *out);
-bool cpu_can_encode(gr_dtype dtype);
 
 // ---- page.c: the layout of a page ----
 

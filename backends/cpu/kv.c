@@ -6,7 +6,7 @@
 
 // Fills the geometry of `kv`; returns NULL, or why such a pool cannot be.
 static const char *kv_measure(const gr_kv_desc *desc, gr_kv *kv) {
-    if (!cpu_can_encode(desc->dtype))
+    if (!gr_row_encodes(desc->dtype))
         return "the cache holds F32, F16, BF16 or Q8_0";
     if (!desc->page_tokens || (desc->page_tokens & (desc->page_tokens - 1)))
         return "page_tokens is not a power of two";

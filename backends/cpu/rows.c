@@ -6,11 +6,6 @@ bool cpu_can_decode(gr_dtype dtype) {
     return gr_dtype_block(dtype) != 0;
 }
 
-bool cpu_can_encode(gr_dtype dtype) {
-    return dtype == GR_DTYPE_F32 || dtype == GR_DTYPE_F16 || dtype == GR_DTYPE_BF16 ||
-           dtype == GR_DTYPE_Q8_0;
-}
-
 static void decode_blocks(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *source,
                           uint64_t n, float *out) {
     cpu_dtype_form form = cpu_dtype_form_of(dtype);
@@ -52,24 +47,6 @@ void cpu_decode_row(const cpu_kernels *kernels, gr_dtype dtype, const uint8_t *s
     }
 }
 
-// The scale is the largest magnitude over 127; values are divided by it before it is rounded to
-// F16. A NaN makes its whole block NaN, as infinity does: none may vanish.
-static void encode_q8_0(const float *source, uint64_t n, gr_block_q8_0 *block) {
-    for (uint64_t i = 0; i < n; i += 32, block++, source += 32) {
-        float largest = 0.0f;
-        for (int j = 0; j < 32; j++)
-            largest = isnan(source[j]) || isnan(largest) ? NAN : fmaxf(largest, fabsf(source[j]));
-        float scale = largest / 127.0f, inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
-        if (!isfinite(scale) || !isfinite(inverse))
-            inverse = 0.0f;
-        block->d = cpu_float_to_half(scale);
-        for (int j = 0; j < 32; j++) {
-            float scaled = roundf(source[j] * inverse);
-            block->qs[j] = isnan(scaled) ? 0 : (int8_t)fmaxf(-127.0f, fminf(127.0f, scaled));
-        }
-    }
-}
-
 void cpu_encode_row(const cpu_kernels *kernels, gr_dtype dtype, const float *source, uint64_t n,
                     uint8_t *out) {
     void *to = out;
@@ -79,6 +56,6 @@ void cpu_encode_row(const cpu_kernels *kernels, gr_dtype dtype, const float *sou
     case GR_DTYPE_F32: memcpy(to, source, n * sizeof *source); return;
     case GR_DTYPE_F16: kernels->f32_to_f16(source, n, to); return;
     case GR_DTYPE_BF16: kernels->f32_to_bf16(source, n, to); return;
-    default: encode_q8_0(source, n, to);
+    default: gr_encode_q8_0(source, n, to);
     }
 }

@@ -4,7 +4,7 @@
 
 static const char *check_gather(const cpu_node *node) {
     const gr_value *x = &node->in[0], *out = &node->out[0];
-    if (gr_dtype_block(x->dtype) != 1 || !cpu_can_encode(x->dtype) || !cpu_is_matrix(x, x->dtype) ||
+    if (gr_dtype_block(x->dtype) != 1 || !gr_row_encodes(x->dtype) || !cpu_is_matrix(x, x->dtype) ||
         !cpu_is_matrix(out, x->dtype) || x->dims[1] != out->dims[1])
         return "x [T,D] and the output [R,D] must be F32, F16 or BF16";
     return cpu_is_index(&node->in[1], out->dims[0]) ? NULL : "rows must be I32 [R]";
