@@ -11,6 +11,9 @@ static const gr_attrs_none no_attrs = {.struct_size = sizeof no_attrs};
 
 enum { HEADS = 8, KV_HEADS = 2, DIM = 32, N = 90 };
 
+// Of what a block adds its result to, which has to be seen beside it.
+#define STREAM 4.0
+
 // A rig with the tree being written.
 typedef struct tree {
     cf_rig rig;
@@ -157,7 +160,7 @@ static void gated_ffn(tree *t, const uint32_t *in, uint32_t y) {
 }
 
 static void ffn(tree *t, bool block) {
-    uint32_t in[] = {cf_rig_input(&t->rig, GR_DIM_T, t->d, 1.0), norm_weight(t),
+    uint32_t in[] = {cf_rig_input(&t->rig, GR_DIM_T, t->d, block ? STREAM : 1.0), norm_weight(t),
                      matrix(t, t->f, t->d), matrix(t, t->f, t->d), matrix(t, t->d, t->f)};
     uint32_t y = activation(t, t->d);
     if (!block) {
@@ -199,7 +202,7 @@ static void qkv(tree *t, const uint32_t *in, uint32_t q_out, uint32_t state_out)
 }
 
 static void attention(tree *t, bool block, bool extras) {
-    uint32_t in[OPERANDS] = {cf_rig_input(&t->rig, GR_DIM_T, t->d, 1.0),
+    uint32_t in[OPERANDS] = {cf_rig_input(&t->rig, GR_DIM_T, t->d, block ? STREAM : 1.0),
                              norm_weight(t),
                              matrix(t, HEADS * DIM, t->d),
                              matrix(t, KV_HEADS * DIM, t->d),

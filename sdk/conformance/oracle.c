@@ -85,6 +85,12 @@ static const double *quantised(cf_rig *rig, const double *x, int64_t count, int6
     return q;
 }
 
+// The size that an element of an operand is judged by, squared.
+static double energy_at(const double *energy, const double *values, uint64_t i) {
+    double square = values[i] * values[i];
+    return energy && energy[i] > square ? energy[i] : square;
+}
+
 static void matmul(cf_rig *rig, const gr_node *node) {
     cf_plant plant = rig->suite->plant;
     const double *x = in(rig, node, 0), *w = in(rig, node, 1), *bias = in(rig, node, 2),
@@ -93,6 +99,7 @@ static void matmul(cf_rig *rig, const gr_node *node) {
     double *energy =
         cf_rig_alloc(rig, cf_rig_count(rig, &rig->values[node->out[0]], false) * sizeof *energy);
     int64_t k_all = width(rig, node->in[1]), n_all = width(rig, node->out[0]);
+    const double *of_x = rig->energy[node->in[0]];
     rig->energy[node->out[0]] = energy;
     if (plant >= CF_PLANT_ROW_SCALE)
         x = quantised(rig, x, rows(rig, node->in[0]) * k_all, k_all,
@@ -107,9 +114,9 @@ static void matmul(cf_rig *rig, const gr_node *node) {
             double sum = bias && plant != CF_PLANT_BIAS ? bias[e * n_all + n] : 0.0;
             double squares = 0;
             for (int64_t k = 0; k < k_end; k++) {
-                double term = x[m * k_all + k] * w[(e * n_all + n) * k_all + k];
-                sum += term;
-                squares += term * term;
+                double weight = w[(e * n_all + n) * k_all + k];
+                sum += x[m * k_all + k] * weight;
+                squares += energy_at(of_x, x, (uint64_t)(m * k_all + k)) * weight * weight;
             }
             y[m * n_all + n] = sum;
             energy[m * n_all + n] = squares;
@@ -245,23 +252,37 @@ static double activation(gr_activation kind, double x) {
     return x > 0 || isnan(x) ? x : 0;
 }
 
-// GELU is a difference: x/2 + x/2 erf(..), and is judged by the size of its terms.
-static void gelu_energy(cf_rig *rig, const gr_node *node, const double *gate, const double *up) {
-    gr_activation kind = ((const gr_attrs_glu *)node->attrs)->activation;
+// How far an error of a product, which is judged by the size of its terms, reaches: sums add them, a gate takes them as
+// far as it is steep there. GELU is a difference itself, x/2 + x/2 erf(..), and judged by the size of its terms.
+static void pointwise_energy(cf_rig *rig, const gr_node *node, bool swapped) {
+    const double *a = in(rig, node, swapped), *b = in(rig, node, !swapped),
+                 *of_a = rig->energy[node->in[swapped]], *of_b = rig->energy[node->in[!swapped]];
+    const bool glu = node->op == GR_OP_GLU;
+    const gr_activation kind = glu ? ((const gr_attrs_glu *)node->attrs)->activation : GR_ACTIVATION_SILU;
+    const bool gelu = kind == GR_ACTIVATION_GELU || kind == GR_ACTIVATION_GELU_TANH;
     uint64_t count = cf_rig_count(rig, &rig->values[node->out[0]], false);
-    if (kind != GR_ACTIVATION_GELU && kind != GR_ACTIVATION_GELU_TANH)
+    if (!of_a && !of_b && !gelu)
         return;
     double *energy = rig->energy[node->out[0]] = cf_rig_alloc(rig, count * sizeof *energy);
-    for (uint64_t i = 0; i < count; i++)
-        energy[i] = 0.25 * gate[i] * gate[i] * up[i] * up[i];
+    for (uint64_t i = 0; i < count; i++) {
+        const double size_a = energy_at(of_a, a, i), size_b = energy_at(of_b, b, i);
+        energy[i] = size_a + size_b;
+        if (!glu)
+            continue;
+        const double f = activation(kind, a[i]), h = 1e-5 * fmax(1, fabs(a[i])),
+                     slope = (activation(kind, a[i] + h) - activation(kind, a[i] - h)) / (2 * h);
+        energy[i] = gelu ? 0.25 * a[i] * a[i] * b[i] * b[i] : 0;
+        if (of_a || of_b)
+            energy[i] = fmax(energy[i], slope * slope * size_a * b[i] * b[i] + f * f * size_b);
+    }
 }
 
 static void pointwise(cf_rig *rig, const gr_node *node) {
     bool swapped = node->op == GR_OP_GLU && rig->suite->plant == CF_PLANT_GATE;
     bool lost = node->op == GR_OP_ADD && rig->suite->plant == CF_PLANT_RESIDUAL;
     const double *a = in(rig, node, swapped), *b = in(rig, node, !swapped);
-    if (node->op == GR_OP_GLU)
-        gelu_energy(rig, node, a, b);
+    if (node->op == GR_OP_GLU || node->op == GR_OP_ADD)
+        pointwise_energy(rig, node, swapped);
     double *y = out(rig, node, 0);
     uint64_t count = cf_rig_count(rig, &rig->values[node->out[0]], false);
     for (uint64_t i = 0; i < count; i++) {

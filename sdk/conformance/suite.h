@@ -186,7 +186,7 @@ typedef struct cf_rig {
     double *exact[CF_MAX_VALUES]; // the oracle's result, NULL where none
     // Of products: sum of (x*w)^2 for each element, the energy it would have if its terms had
     // random signs. Errors are measured against it where terms cancel, which says nothing about the
-    // arithmetic. Else NULL.
+    // arithmetic. Of sums, gates and products of these: what becomes of it. Else NULL.
     double *energy[CF_MAX_VALUES];
     bool written[CF_MAX_VALUES]; // an output of a node that runs, or of its subtree
     gr_weight *weights[CF_MAX_VALUES];
