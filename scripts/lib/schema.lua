@@ -149,25 +149,30 @@ function schema.check(value, one, at)
 end
 
 -- Schemas within schemas, by the keyword that holds them.
+local DEPTH_MAX = 100 -- as of gregale.to_json; a table that holds itself has no end
 local holds = { properties = "map", allOf = "list", anyOf = "list", oneOf = "list", items = "one", additionalProperties = "one" }
 
--- What `check` does not understand in a schema, as "/place/within: ..."; nil: nothing.
-function schema.refused(one, at)
-  at = at or ""
+local function refused(one, at, depth)
   if type(one) == "boolean" then return end
+  if depth > DEPTH_MAX then return ("schemas nested more than %d deep"):format(DEPTH_MAX) end
   if type(one) ~= "table" then return ("%s: expected a schema, got %s"):format(at, type(one)) end
   for name, argument in pairs(one) do
     local place, kind = at .. "/" .. tostring(name), holds[name]
     if not keywords[name] and not annotations[name] then return place .. ": this keyword is not supported" end
     if (kind == "map" or kind == "list") and type(argument) ~= "table" then return place .. ": expected a table" end
     for inner, value in pairs(kind == "one" and { [""] = argument } or kind and argument or {}) do
-      local message = schema.refused(value, kind == "one" and place or place .. "/" .. tostring(inner))
+      local message = refused(value, kind == "one" and place or place .. "/" .. tostring(inner), depth + 1)
       if message then return message end
     end
   end
   for _, kind in ipairs(list_of(one.type)) do
     if not kinds[kind] then return ("%s/type: expected a type that JSON has, got %s"):format(at, tostring(kind)) end
   end
+end
+
+-- What `check` does not understand in a schema, as "/place/within: ..."; nil: nothing.
+function schema.refused(one)
+  return refused(one, "", 1)
 end
 
 return schema

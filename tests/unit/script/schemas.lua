@@ -2,7 +2,9 @@
 -- gregale.schema: each keyword passes what it should and names what it should not, where it stands.
 local gregale = require "gregale"
 local schema = require "gregale.schema"
-local same = require "support".same
+local tools = require "gregale.tools"
+local support = require "support"
+local raises, same = support.raises, support.same
 
 -- Each value (JSON text) with what is said of it; false: nothing.
 local function check(one, expected)
@@ -46,3 +48,12 @@ for message, one in pairs{
   ["/allOf: expected a table"] = { allOf = 5 },
 } do same(schema.refused(one), message) end
 same(schema.refused{ title = "a", description = "b", format = "date", default = 1, examples = { 1 }, items = true }, nil)
+-- One that holds itself has no end; one that is deep has.
+local deep = {}
+for _ = 1, 99 do deep = { items = deep } end
+same(schema.refused(deep), nil)
+same(schema.refused{ items = deep }, "schemas nested more than 100 deep")
+local round = { type = "object", properties = {} }
+round.properties.child = round
+same(schema.refused(round), "schemas nested more than 100 deep")
+raises(function() tools.definitions{ { name = "a", parameters = round, call = print } } end, "nested more than 100 deep")
