@@ -197,6 +197,7 @@ local function mend(self)
   local session, shown = self.session, self:text()
   if not self.turns then
     session:rewind(self.tokens)
+    if self.healed then session:append(self.healed) end
     if shown ~= "" then session:append(shown) end
     return
   end
@@ -258,8 +259,10 @@ local function open(what, session, list, options)
   if type(unit) ~= "function" and not units[unit] then
     fail(3, what .. ": unit", "sentence, line, paragraph, answer or a function", unit)
   end
-  local turns = #session:turns()
-  return setmetatable({ session = session, judges = judges, unit = units[unit] or unit, tokens = #session,
+  local turns, tokens = #session:turns(), #session
+  local healed = generation.heal and tokens > 0 and session:tokens()[tokens] or nil -- it is chosen again
+  return setmetatable({ session = session, judges = judges, unit = units[unit] or unit,
+                        tokens = healed and tokens - 1 or tokens, healed = healed,
                         turns = turns > 0 and not generation.raw and turns or nil, held = "", shown = {},
                         record = new_report(), began = gregale.clock(),
                         context = { session = session, before = "", answers = true },

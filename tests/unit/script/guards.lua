@@ -118,6 +118,18 @@ same(details.generated_tokens, 30); assert(not text:find("%l"))
 same(table.concat(base:tokens(), " "), table.concat(plain:session():append("And the king said"):append(text):tokens(), " "))
 assert(#base > length)
 
+-- A healed prompt, whose last token the answer chose again, is as it was, and behind it what was shown.
+local words = support.breeze()
+for _, with in ipairs{ "", "rth" } do
+  base = words:session():append("In the beginning God created the hea")
+  local before = base:tokens()
+  text = guard.generate(base, { guard.pattern{ "^vens", action = "stop", with = with } }, { max_tokens = 4, temperature = 0, heal = true, unit = "answer" })
+  same(text, with)
+  local expected = words:session():append(before)
+  if with ~= "" then expected:append(with) end
+  same(table.concat(base:tokens(), " "), table.concat(expected:tokens(), " "))
+end
+
 -- A raw answer is none of the turns: there, too, the tokens become what was shown.
 session = fresh()
 session:apply_turns()
