@@ -30,6 +30,48 @@ local function check_known(options, what, known)
   end
 end
 
+-- ---- Patterns
+
+-- Behind the set whose "[" stands in front of `at`, or nil where it has no end.
+local function behind_set(pattern, at)
+  at = pattern:match("^%^?()", at)
+  repeat -- the first one may be "]"
+    at = pattern:match("^%%.()", at) or pattern:match("^[^%%]()", at)
+  until not at or pattern:sub(at, at) == "]"
+  return at and at + 1
+end
+
+-- How many captures a Lua pattern has, or nil when it is malformed: string.find says so no sooner than it comes there.
+local function captures(pattern)
+  local open, closed, count, at = {}, {}, 0, 1
+  while at and at <= #pattern do
+    local item = pattern:match("^%%[bf%d]", at) or pattern:match("^%%?.", at)
+    at = at + #item
+    if item == "(" then
+      count = count + 1
+      open[#open + 1] = count
+    elseif item == ")" then
+      if not open[1] then return nil end
+      closed[table.remove(open)] = true
+    elseif item == "[" then
+      at = behind_set(pattern, at)
+    elseif item == "%f" then
+      at = pattern:sub(at, at) == "[" and behind_set(pattern, at + 1)
+    elseif item == "%b" then
+      at = pattern:match("^..()", at)
+    elseif item == "%" or item:find("^%%%d") and not closed[tonumber(item:sub(2))] then
+      return nil
+    end
+  end
+  return at and not open[1] and count <= 32 and count or nil
+end
+
+-- Whether string.gsub takes the text in place of what matches, whatever matches.
+local function is_replacement(text, most)
+  local rest = text:gsub("%%(.)", function(c) return (c == "%" or tonumber(c) and tonumber(c) <= most) and "" or nil end)
+  return not rest:find("%", 1, true)
+end
+
 -- ---- Judges: {name =, judge = function(unit, context)}; a verdict is nil (passes) or {action =, text =, reason =}
 
 -- Lua patterns. `action`: "redact" puts `with` (as string.gsub takes it) in place of what matches, "stop" ends the
@@ -38,14 +80,18 @@ function guard.pattern(options)
   check_known(options, "pattern", { "name", "action", "with" })
   local action, with = options.action or "redact", options.with
   if #options == 0 then fail(2, "pattern: patterns", "at least one", nil) end
+  local most = math.huge -- captures that each has; %1 is the whole match where there is none
   for i, pattern in ipairs(options) do
-    if type(pattern) ~= "string" or not pcall(string.find, "", pattern) then
-      fail(2, ("pattern: patterns[%d]"):format(i), "a Lua pattern", pattern)
-    end
+    local count = type(pattern) == "string" and captures(pattern)
+    if not count then fail(2, ("pattern: patterns[%d]"):format(i), "a Lua pattern", pattern) end
+    most = math.min(most, math.max(count, 1))
   end
   if not one_of(action, { "redact", "stop" }) then fail(2, "pattern: action", "redact or stop", action) end
   if with ~= nil and type(with) ~= "string" and (action == "stop" or type(with) ~= "function") then
     fail(2, "pattern: with", action == "stop" and "a string" or "a string or a function", with)
+  end
+  if action == "redact" and type(with) == "string" and not is_replacement(with, most) then
+    fail(2, "pattern: with", "what string.gsub takes (%% for a %)", with)
   end
   local function judge(unit)
     local text, found = unit, nil
@@ -216,7 +262,9 @@ local function finish(self)
   mend(self)
 end
 
+-- The next text to show, or nil at the end. An error, of a judge or of the source, is the end too.
 function stream:__call()
+  local broken <close> = self.broken
   while not self.last do
     local unit = cut(self)
     if unit then
@@ -261,12 +309,15 @@ local function open(what, session, list, options)
   end
   local turns, tokens = #session:turns(), #session
   local healed = generation.heal and tokens > 0 and session:tokens()[tokens] or nil -- it is chosen again
-  return setmetatable({ session = session, judges = judges, unit = units[unit] or unit,
-                        tokens = healed and tokens - 1 or tokens, healed = healed,
+  local self
+  local broken = setmetatable({}, { __close = function(_, wrong) if wrong ~= nil then finish(self) end end })
+  self = setmetatable({ session = session, judges = judges, unit = units[unit] or unit,
+                        tokens = healed and tokens - 1 or tokens, healed = healed, broken = broken,
                         turns = turns > 0 and not generation.raw and turns or nil, held = "", shown = {},
                         record = new_report(), began = gregale.clock(),
                         context = { session = session, before = "", answers = true },
                         source = session:stream(generation) }, stream)
+  return self
 end
 
 -- As session:stream, but of judged text; `unit` among the options says how much is judged at a time. Also :report().

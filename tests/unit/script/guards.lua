@@ -108,6 +108,11 @@ raises(function()
   end
 end, "broken judge")
 same(table.concat(out), "Call me. "); holds(session, "Call me. ")
+-- It has ended then, also for one who calls on.
+session = fresh()
+local broken = guard.stream(session, { function(unit) if unit:find("555") then error("broken judge", 0) end end }, { choose = script(ANSWER) })
+same(broken(), "Call me. "); raises(broken, "broken judge"); same(broken(), nil); same(broken:text(), "Call me. ")
+same(broken:info().guard, broken:report()); holds(session, "Call me. ")
 
 -- Without a chat format: the tokens become what was shown.
 local plain = support.model()
@@ -214,6 +219,18 @@ local function refused(call, ...) raises(call, "guards.lua:", ...) end
 refused(function() guard.pattern(5) end, "guard.pattern: options: expected a table, got number 5")
 refused(function() guard.pattern{} end, "guard.pattern: patterns: expected at least one")
 refused(function() guard.pattern{ "[a" } end, 'guard.pattern: patterns[1]: expected a Lua pattern, got string "[a"')
+-- All of a pattern is looked at, not what an empty text comes to.
+for _, pattern in ipairs{ " the[", "a[^]", "secret%", "a(b", "a)", "x%f", "x%bx", "a%1", "(a%1)", ("(a)"):rep(33) } do
+  refused(function() guard.pattern{ "a", pattern } end, "guard.pattern: patterns[2]: expected a Lua pattern, got string")
+end
+for _, pattern in ipairs{ "", "^", "%%", "[]]", "[^]%]]", "[%a_]-$", "()a", "(a(b)%2)%1", "%f[%w]a", "%b()", "a]", "[[]", ("(a)"):rep(32) } do
+  guard.pattern{ pattern }
+end
+for _, with in ipairs{ "100%", "%2", "%x" } do
+  refused(function() guard.pattern{ "(%d)", with = with } end, "guard.pattern: with: expected what string.gsub takes (%% for a %), got string")
+end
+guard.pattern{ "a", with = "%1 %0 100%%" }
+guard.pattern{ "a", with = "100%", action = "stop" }
 refused(function() guard.pattern{ "a", action = "drop" } end, 'guard.pattern: action: expected redact or stop, got string "drop"')
 refused(function() guard.pattern{ "a", what = 1 } end, "guard.pattern: options: expected one of name, action, with", '"what"')
 refused(function() guard.pattern{ "a", with = 5 } end, "guard.pattern: with: expected a string or a function, got number 5")
