@@ -2,7 +2,8 @@
 -- What modules written in Lua say of arguments, as the functions of the binding say it.
 local argument = {}
 
-local function shown(value)
+-- What an argument is, for a message.
+function argument.show(value)
   local kind, cut = type(value), 40
   if kind == "number" then return "number " .. value end
   if kind == "boolean" then return tostring(value) end
@@ -15,7 +16,7 @@ end
 
 -- `level` is counted as `error` does, from who calls this. `where` names the function and the argument.
 function argument.fail(level, where, expected, got)
-  error(("%s: expected %s, got %s"):format(where, expected, shown(got)), level + 1)
+  error(("%s: expected %s, got %s"):format(where, expected, argument.show(got)), level + 1)
 end
 
 -- Also of one that is closed: what is then called says so.

@@ -25,6 +25,9 @@ check({ const = { 1, { a = 2 } } }, { ['[1, {"a": 2}]'] = false, ["[1]"] = 'valu
 check({ minimum = 1, maximum = 3 }, { ["1"] = false, ["3"] = false, ["0"] = "value: expected at least 1, got 0", ["3.5"] = "value: expected at most 3, got 3.5", ['"x"'] = false })
 check({ exclusiveMinimum = 1, exclusiveMaximum = 3, multipleOf = 0.5 },
   { ["1.5"] = false, ["1"] = "value: expected more than 1, got 1", ["3"] = "value: expected less than 3, got 3", ["1.7"] = "value: expected a multiple of 0.5, got 1.7" })
+check({ multipleOf = 0.1 }, { ["0.3"] = false, ["-0.7"] = false, ["0"] = false, ["1e300"] = false, ["0.35"] = "value: expected a multiple of 0.1, got 0.35",
+  ["0.3000001"] = "value: expected a multiple of 0.1, got 0.3000001" })
+check({ multipleOf = 2 }, { ["9007199254740992"] = false, ["9007199254740993"] = "value: expected a multiple of 2, got 9007199254740993" })
 check({ minLength = 2, maxLength = 3 }, { ['"éé"'] = false, ['"é"'] = 'value: expected at least 2 characters, got "é"', ['"abcd"'] = 'value: expected at most 3 characters, got "abcd"' })
 check({ minItems = 1, maxItems = 2, items = { type = "number" } },
   { ["[1]"] = false, ["[]"] = "value: expected at least 1 elements, got []", ["[1,2,3]"] = "value: expected at most 2 elements, got [1,2,3]",
@@ -43,11 +46,37 @@ for message, one in pairs{
   ["/pattern: this keyword is not supported"] = { pattern = "x" },
   ["/items/not: this keyword is not supported"] = { items = { ["not"] = {} } },
   ["/properties/a/$ref: this keyword is not supported"] = { properties = { a = { ["$ref"] = "#" } } },
-  ["/anyOf/2/type: expected a type that JSON has, got text"] = { anyOf = { {}, { type = "text" } } },
+  ['/anyOf/2/type: expected a type that JSON has, got string "text"'] = { anyOf = { {}, { type = "text" } } },
   ["/properties/a: expected a schema, got number"] = { properties = { a = 5 } },
-  ["/allOf: expected a table"] = { allOf = 5 },
+  ["/allOf: expected a list of schemas, got number 5"] = { allOf = 5 },
+  ["/oneOf: expected a list of schemas, got table"] = { oneOf = { a = true } },
+  ["/anyOf: expected a list of schemas, got table"] = { anyOf = {} },
+  ["/properties: expected an object of schemas, got table"] = { properties = { true } },
+  ["/1: this keyword is not supported"] = { "object" },
+  ["/type: expected a type that JSON has, got number 5"] = { type = 5 },
+  ["/type: expected a type that JSON has, got table"] = { type = { "string", "text" } },
+  ['/required: expected a list of strings, got string "place"'] = { type = "object", required = "place" },
+  ["/required: expected a list of strings, got table"] = { required = { "place", 5 } },
+  ['/enum: expected a list of values, got string "x"'] = { enum = "x" },
+  ["/enum: expected a list of values, got table"] = { enum = { print } },
+  ["/const: expected a value that JSON has, got function"] = { const = print },
+  ['/minimum: expected a number, got string "3"'] = { minimum = "3" },
+  ["/exclusiveMaximum: expected a number, got true"] = { exclusiveMaximum = true },
+  ["/minLength: expected a whole number from 0, got table"] = { minLength = {} },
+  ["/maxItems: expected a whole number from 0, got number 1.5"] = { maxItems = 1.5 },
+  ["/minItems: expected a whole number from 0, got number -1"] = { minItems = -1 },
+  ["/multipleOf: expected a number above 0, got number 0"] = { multipleOf = 0 },
+  ["/multipleOf: expected a number above 0, got number inf"] = { multipleOf = math.huge },
 } do same(schema.refused(one), message) end
 same(schema.refused{ title = "a", description = "b", format = "date", default = 1, examples = { 1 }, items = true }, nil)
+same(schema.refused{ type = "object", properties = {}, required = {}, enum = {}, minLength = 3.0, const = { {} } }, nil)
+
+-- No value satisfies, or fails, a schema that is not understood.
+for refused, one in pairs{ ["/pattern"] = { type = "string", pattern = "^a$" }, ["/not"] = { ["not"] = {} }, ["/$ref"] = { ["$ref"] = "#/nope" },
+                           ["/minimum"] = { minimum = "3" }, ["/items/if"] = { items = { ["if"] = true } } } do
+  raises(function() schema.check("zzz", one) end, "schemas.lua:", "schema.check: schema: expected one that can be checked (" .. refused .. ": ")
+end
+
 -- One that holds itself has no end; one that is deep has.
 local deep = {}
 for _ = 1, 99 do deep = { items = deep } end

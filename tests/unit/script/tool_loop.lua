@@ -195,7 +195,7 @@ refused({ { name = "a", call = print, parameters = {} } }, nil, 'a schema with t
 refused({ { name = "a", call = print, parameters = { type = "object", properties = { b = { pattern = "x" } } } } }, nil,
   "tools[1] (a).parameters", "/properties/b/pattern: this keyword is not supported")
 refused({ { name = "a", call = print, parameters = { type = "object", properties = { b = { type = "text" } } } } }, nil,
-  "/properties/b/type: expected a type that JSON has, got text")
+  '/properties/b/type: expected a type that JSON has, got string "text"')
 refused(kit, 5, "options: expected a table, got number 5")
 refused(kit, { max_steps = 0 }, "max_steps: expected a whole number from 1, got number 0")
 refused(kit, { retries = "x" }, "retries: expected a whole number from 0")
