@@ -186,11 +186,24 @@ expect 0 "batch, resumed" batch "$model" in.jsonl cut.jsonl "${ref[@]}"
 same whole cut.jsonl "a batch that was cut off and went on"
 expect 0 "batch, done already" batch "$model" in.jsonl cut.jsonl "${ref[@]}"
 same whole cut.jsonl "a batch that was done"
+# It stays the file it is, wherever its name leads, also where the new line is shorter than what was cut off.
+(head -n 2 whole; printf '{"line":3,"text":"%0200d' 0) >target.jsonl
+chmod 640 target.jsonl
+ln -s target.jsonl link.jsonl
+expect 0 "batch, resumed through a link" batch "$model" in.jsonl link.jsonl "${ref[@]}"
+[ -L link.jsonl ] && [ "$(stat -c %a target.jsonl)" = 640 ] || fail "the link or its target was replaced:"
+sed 's/ *$//' target.jsonl | cmp -s - whole || fail "another batch through a link:"
+expect 0 "batch, done already through a link" batch "$model" in.jsonl link.jsonl "${ref[@]}"
+(cat whole; printf '{"line":6') >long.jsonl
+expect 3 "results of a longer batch" batch "$model" in.jsonl long.jsonl
 (cat in.jsonl; echo '{"id": 7}'; echo nonsense) >in
 expect 1 "batch with bad lines" batch "$model" - --concurrency 2 "${ref[@]}"
 json out '"prompt" in d[5]["error"] and d[5]["line"] == 6 and "JSON" in d[6]["error"] and len(d) == 7'
 head -n 5 out >first
 same first whole "lines beside bad ones"
+head -n 6 out >kept.jsonl
+expect 1 "batch, resumed behind an error" batch "$model" - kept.jsonl "${ref[@]}"
+expect 1 "batch, done already with an error" batch "$model" - kept.jsonl "${ref[@]}"
 : >in
 expect 3 "results of something else" batch "$model" in.jsonl in.jsonl
 contains err "line 1 is not a result of this batch"
