@@ -23,6 +23,15 @@ function prompt.ask(model, session, text, lead)
   return session:append(lead and ("%s\n\n%s"):format(text, lead) or text)
 end
 
+-- Calls f. What the context has no room for is somebody's input: that error loses its place in a script, for command.try.
+function prompt.fit(f, ...)
+  local results = table.pack(pcall(f, ...))
+  if results[1] then return table.unpack(results, 2, results.n) end
+  local message = tostring(results[2])
+  local full = message:find("the context of %d+") or message:find("the shortest answer that .+ are left$")
+  error(full and message:gsub("^[^\n]-session:[%w_]+: ", "") or results[2], 0)
+end
+
 -- The words as session:choose wants them: behind plain text they begin with a space.
 function prompt.options(model, words)
   local space, options = prompt.chats(model) and "" or " ", {}

@@ -32,11 +32,21 @@ local function pieces(s, border)
   return list
 end
 
--- Parts of at most `size` tokens, cut at the largest borders that allow it; together they are `s`. A single word that is
--- longer stays whole.
+-- Two halves, of whole characters; one character is one piece.
+local function halves(s)
+  local first = #s // 2
+  while first > 0 and s:byte(first + 1) & 0xC0 == 0x80 do first = first - 1 end
+  if first == 0 then first = #s:match("^.[\x80-\xBF]*") end
+  return first < #s and { s:sub(1, first), s:sub(first + 1) } or { s }
+end
+
+-- Parts of at most `size` tokens, cut at the largest borders that allow it, within words where there are none; together
+-- they are `s`. A character that takes more tokens stays whole.
 function text.parts(model, s, size, level)
   level = level or 1
-  if #model:tokenize(s) <= size or not borders[level] then return s ~= "" and { s } or {} end
+  if #model:tokenize(s) <= size then return s ~= "" and { s } or {} end
+  local cut = borders[level] and pieces(s, borders[level]) or halves(s)
+  if not borders[level] and not cut[2] then return cut end
   local parts, held, count = {}, {}, 0
   local function flush() -- tokens of pieces do not quite add up: what is too long in one goes into the next part
     while held[1] do
@@ -47,7 +57,7 @@ function text.parts(model, s, size, level)
     end
     count = 0
   end
-  for _, piece in ipairs(pieces(s, borders[level])) do
+  for _, piece in ipairs(cut) do
     local tokens = #model:tokenize(piece)
     if count + tokens > size then flush() end
     if tokens > size then

@@ -143,12 +143,12 @@ end
 local task = options.task == "-" and command.read("-") or options.task
 local model = command.load(options.model, options)
 if model:info().chat_format:find("^mistral%-v[237]") then
-  local answer, report = tools.run(model:session():user(task), list, { max_steps = options.max_steps,
+  local answer, report = command.try(prompt.fit, tools.run, model:session():user(task), list, { max_steps = options.max_steps,
     max_tokens = options.max_tokens, temperature = options.temperature, seed = options.seed })
   if report.stop_reason == "steps" or report.stop_reason == "malformed" then
     command.fail(1, "no answer in %d steps", report.steps)
   end
   command.write(text.trim(answer), "\n")
 else
-  command.write(work(model, task), "\n")
+  command.write(command.try(prompt.fit, work, model, task), "\n")
 end

@@ -74,7 +74,7 @@ local put = ordered(function(result, number)
 end)
 
 gregale.map(table.move(lines, first + 1, #lines, 1, {}), function(line, number)
-  local fine, result = command.pcall(answer, line)
+  local fine, result = command.pcall(prompt.fit, answer, line)
   put(number, fine and result or { error = tostring(result) })
   bar:step()
 end, { concurrency = options.concurrency })

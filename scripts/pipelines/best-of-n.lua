@@ -19,7 +19,8 @@ Writes several answers side by side and prints the one that scores best. PROMPT 
 local question = options.prompt == "-" and command.read("-") or options.prompt
 
 local model = command.load(options.model, options)
-local prefix = prompt.ask(model, model:session(), question):evaluate()
+local prefix = model:session()
+command.try(prompt.fit, function() prompt.ask(model, prefix, question):evaluate() end)
 local scorers = {}
 
 function scorers.likelihood(answer)
@@ -54,7 +55,7 @@ end
 
 local numbers = {}
 for i = 1, options.n do numbers[i] = i end
-local answers = gregale.map(numbers, answer)
+local answers = command.try(prompt.fit, gregale.map, numbers, answer)
 table.sort(answers, function(a, b) return a.score > b.score or (a.score == b.score and a.number < b.number) end)
 if not options.all then
   command.write(answers[1].text, "\n")

@@ -18,7 +18,7 @@ if #labels < 2 then command.fail(2, "LABELS: expected two or more, separated by 
 local lines = command.lines(options.file)
 local model = command.load(options.model, options)
 local choices = prompt.options(model, labels)
-local prefix = prompt.prepare(model, ("%s? Answer with one of: %s."):format(options.about, table.concat(labels, ", ")))
+local prefix = command.try(prompt.fit, prompt.prepare, model, ("%s? Answer with one of: %s."):format(options.about, table.concat(labels, ", ")))
 
 -- The probabilities of the labels among each other.
 local function weigh(line)
@@ -30,8 +30,10 @@ local usual = options.calibrate and weigh("N/A")
 local bar <close> = progress(#lines, "lines")
 local put = ordered(function(result) command.write(result) end)
 gregale.map(lines, function(line, number)
-  local fine, weights = command.pcall(weigh, line)
-  if not fine then command.fail(1, "line %d: %s", number, tostring(weights)) end
+  local fine, weights = command.pcall(prompt.fit, weigh, line)
+  if not fine then -- one with a place in a script is no fault of the line
+    command.fail(tostring(weights):find("^[^\n:]+:%d+: ") and 1 or 3, "line %d: %s", number, tostring(weights))
+  end
   local sum, best = 0, 1
   for i in ipairs(weights) do
     if usual then weights[i] = weights[i] / usual[i] end

@@ -18,7 +18,8 @@ local sides = {}
 for i, device in ipairs(names) do
   options.device = device
   local model = command.load(options.model, options)
-  local session = prompt.ask(model, model:session(), question):evaluate()
+  local session = model:session()
+  command.try(prompt.fit, function() prompt.ask(model, session, question):evaluate() end)
   sides[i] = { model = model, session = session, follower = session:fork() }
 end
 for _, side in ipairs(sides) do

@@ -1,6 +1,6 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
-local command = require "gregale.command"
+local command, prompt = require "gregale.command", require "gregale.prompt"
 
 local options = command.arguments([[
 Usage: gregale script complete.lua MODEL.gguf TEXT [OPTION...]
@@ -13,7 +13,8 @@ Writes the text (- for standard input) and goes on with it.
   --device NAME     where the model runs (default auto)]], arg)
 
 local text = options.text == "-" and command.read("-") or options.text
-local session = command.load(options.model, options):session():append(text)
+local session = command.load(options.model, options):session()
+command.try(prompt.fit, session.append, session, text)
 
 command.write(text)
 for piece in session:stream{ max_tokens = options.max_tokens, temperature = options.temperature, seed = options.seed,

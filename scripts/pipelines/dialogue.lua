@@ -31,7 +31,7 @@ command.write("second: ", said, "\n")
 for turn = 1, options.turns do
   local speaker = speakers[(turn - 1) % 2 + 1]
   local chats = prompt.chats(speaker.model)
-  prompt.ask(speaker.model, speaker.session, said .. (chats and "" or "\n"))
+  command.try(prompt.fit, prompt.ask, speaker.model, speaker.session, said .. (chats and "" or "\n"))
   command.write(turn % 2 == 1 and "first: " or "second: ")
   local stream = speaker.session:stream{ max_tokens = options.max_tokens, temperature = options.temperature,
     seed = options.seed + turn - 1, stop = not chats and "\n" or nil }

@@ -54,4 +54,4 @@ function actions.ask()
   for i, part in ipairs(sources) do command.write(("[%d] %s:%d (%.3f)\n"):format(i, part.path, part.number, part.score)) end
 end
 
-command.try(actions[options.action])
+command.try(prompt.fit, actions[options.action])

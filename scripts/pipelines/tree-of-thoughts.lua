@@ -21,9 +21,12 @@ local problem = options.problem == "-" and command.read("-") or options.problem
 
 local model = command.load(options.model, options)
 local chats = prompt.chats(model)
-local root = prompt.ask(model, model:session(), problem .. "\nThink one short step at a time; each step is one line.", "Steps:")
-if not chats then root:append("\n") end
-root:evaluate()
+local root = model:session()
+command.try(prompt.fit, function()
+  prompt.ask(model, root, problem .. "\nThink one short step at a time; each step is one line.", "Steps:")
+  if not chats then root:append("\n") end
+  root:evaluate()
+end)
 
 -- How likely the model finds yes, behind the line of thought.
 local function rate(node)
@@ -52,7 +55,7 @@ for depth = 1, options.depth do
       number = number + 1
     end
   end
-  local nodes = gregale.map(jobs, think)
+  local nodes = command.try(prompt.fit, gregale.map, jobs, think)
   table.sort(nodes, function(a, b) return a.rating > b.rating or (a.rating == b.rating and a.number < b.number) end)
   for i, node in ipairs(nodes) do
     if options.show then io.stderr:write(("%d %s %.3f %s\n"):format(depth, i <= options.keep and "*" or " ", node.rating, node.thought)) end
@@ -61,5 +64,8 @@ for depth = 1, options.depth do
   kept = nodes
 end
 
-local best = prompt.ask(model, kept[1].session, "Now write the answer.", "Answer:")
-command.write(text.trim(best:generate{ max_tokens = options.max_tokens, temperature = 0 }), "\n")
+local answer = command.try(prompt.fit, function()
+  local best = prompt.ask(model, kept[1].session, "Now write the answer.", "Answer:")
+  return (best:generate{ max_tokens = options.max_tokens, temperature = 0 })
+end)
+command.write(text.trim(answer), "\n")

@@ -21,7 +21,8 @@ local question = options.question == "-" and command.read("-") or options.questi
 local model = command.load(options.model, options)
 local last = { regex = options.form, temperature = 0, max_tokens = 40 }
 command.check(2, model, last)
-local prefix = prompt.ask(model, model:session(), question .. "\nThink step by step.", "Reasoning:"):evaluate()
+local prefix = model:session()
+command.try(prompt.fit, function() prompt.ask(model, prefix, question .. "\nThink step by step.", "Reasoning:"):evaluate() end)
 
 local function reason(number)
   local fork <close> = prefix:fork()
@@ -35,7 +36,7 @@ end
 
 local numbers, votes, order = {}, {}, {}
 for i = 1, options.n do numbers[i] = i end
-for number, answer in ipairs(gregale.map(numbers, reason)) do
+for number, answer in ipairs(command.try(prompt.fit, gregale.map, numbers, reason)) do
   if not votes[answer] then
     votes[answer] = { answer = answer, count = 0, first = number }
     order[#order + 1] = votes[answer]

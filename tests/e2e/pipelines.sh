@@ -59,6 +59,32 @@ expect 3 "no such model" complete nowhere.gguf x
 contains err "nowhere.gguf: cannot open"
 expect 3 "no such device" complete "$model" x --device nosuch
 
+# ---- Input that does not fit the context is bad input, in one line; of many inputs it costs the one.
+for ((i = 0; i < 200; i++)); do tr '\n' ' ' <verses; done >long
+cp long in
+for pipeline in complete best-of-n vote tree-of-thoughts agent; do
+  expect 3 "$pipeline of too much" $pipeline "$model" - "${ref[@]}"
+  contains err "^$pipeline: the context of 4096 positions is full"
+done
+expect 3 "compare-devices of too much" compare-devices "$model" ref,cpu -
+contains err "^compare-devices: the context of 4096 positions is full"
+expect 3 "classify too much" classify "$model" a,b - "${ref[@]}"
+contains err "^classify: line 1: the context of 4096 positions is full"
+(head -n 1 verses; cat long; echo; tail -n 1 verses) >in
+echo '{"type":"object","properties":{"age":{"type":"integer","maximum":9}},"required":["age"]}' >age.json
+expect 1 "extract from too much" extract "$model" age.json - --lines "${ref[@]}"
+contains err "^extract: 1 of 3 documents had an error"
+json out 'len(d) == 3 and list(d[0]) == list(d[2]) == ["age"] and d[1]["error"].startswith("the context of 4096 positions is full")'
+while read -r line; do printf '{"prompt": "%s", "max_tokens": 2}\n' "$line"; done <in >long.jsonl
+expect 1 "batch with too much" batch "$model" long.jsonl "${ref[@]}"
+json out 'len(d) == 3 and "text" in d[0] and "text" in d[2] and d[1]["error"].startswith("the context of 4096 positions is full")'
+printf '%04500d' 0 >in
+expect 0 "summarise one long word" summarise "$model" - --part 100000 --max-tokens 4 --device cpu
+lines out 1
+: >in
+expect 2 "summarise at a length that leaves no room" summarise "$model" verses --max-tokens 2000 "${ref[@]}"
+contains err "--max-tokens: expected at most 10.. with a context of 4096"
+
 # ---- complete and chat
 expect 0 "complete" complete "$model" "And the king" --max-tokens 8 --temperature 0 "${ref[@]}"
 contains out "^And the king"

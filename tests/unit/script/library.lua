@@ -28,6 +28,16 @@ for _, size in ipairs{ 12, 40, 100, 100000 } do
   for i, part in ipairs(parts) do assert(#model:tokenize(part) <= size, "part " .. i .. " of " .. size) end
   assert(#parts >= #model:tokenize(long) // size)
 end
+-- Words are cut where they are too long, characters never.
+local word = ("wörd€"):rep(50)
+for _, size in ipairs{ 1, 7, 40 } do
+  local parts = text.parts(model, "A " .. word .. " z.", size)
+  same(table.concat(parts), "A " .. word .. " z.")
+  for i, part in ipairs(parts) do
+    assert(#model:tokenize(part) <= size or utf8.len(part) == 1, "part " .. i .. " of " .. size)
+    assert(utf8.len(part), "half a character")
+  end
+end
 same(#text.parts(model, "", 10), 0); same(#text.parts(model, "one.\n\ntwo.", #model:tokenize("one.\n\ntwo.") - 1), 2)
 same(text.line("  a \n\n b "), "a b"); same(table.concat(text.list(" a, b c ,,d"), "|"), "a|b c|d")
 
