@@ -44,9 +44,16 @@ local function extend(tokens, token)
   return longer
 end
 
+-- How many tokens the session's context still takes, `most` at most.
+local function room(session, most)
+  local fork <close>, count = session:fork(), 0
+  while count < most and pcall(fork.append, fork, 0) do count = count + 1 end
+  return count
+end
+
 --- The `n` best continuations of `session`, which stays as it was (its turns are encoded).
 -- `width` (4) hypotheses, each of at most `max_tokens` (32) tokens; a continuation ends with the model's end token, which
--- counts for its log-probability and length, or at that limit. `length_penalty` 0 ranks by the sum of
+-- counts for its log-probability and length, or at that limit, or where the context is full. `length_penalty` 0 ranks by the sum of
 -- log-probabilities, 1 by their mean.
 -- Returns a list of {text=, tokens=, log_probability=, score=, ended=, session=}: the fork with the tokens (without the
 -- end token) appended, as text: no turn is recorded. It may be shorter than `n` where so many were not found.
@@ -61,6 +68,7 @@ function beam.search(session, options)
     fail(2, "length_penalty", "a number from 0 to 10", penalty)
   end
   local model, root = session:model(), session:apply_turns():evaluate()
+  limit = room(root, limit)
   local ends, vocab = {}, model:info().vocab
   for token = 0, vocab - 1 do ends[#ends + 1] = model:is_end(token) and token or nil end
 
@@ -69,6 +77,7 @@ function beam.search(session, options)
     hypothesis.ended, hypothesis.score = ended, hypothesis.log_probability / length ^ penalty
     insert(finished, hypothesis, "score", n)
   end
+  if limit == 0 then finish(alive[1], false, 1) end
   -- What is unfinished can still reach this, being no likelier when longer; and no more than `n` are wanted.
   local function is_settled()
     return not alive[1] or

@@ -134,6 +134,20 @@ for _, answer in ipairs(found) do if not answer.ended then one = answer end end
 same(table.concat(one.tokens, " "), table.concat(greedy.tokens, " "))
 assert(#one.session:generate{ max_tokens = 3, ignore_end = true } > 0)
 
+-- At the end of the context hypotheses are finished as at max_tokens, and what was found is there.
+local function narrow() return model:session{ context = before + 4 }:append("And the king said") end
+local expected = beam.search(fresh(), { width = 2, max_tokens = 4, n = 9 })
+found, one = beam.search(narrow(), { width = 2, max_tokens = 32, n = 9 }), 0
+same(#found, #expected)
+for i, answer in ipairs(found) do
+  one = one + (#answer.tokens == 4 and not answer.ended and 1 or 0)
+  same(table.concat(answer.tokens, " "), table.concat(expected[i].tokens, " ")); same(answer.ended, expected[i].ended)
+  near(answer.score, expected[i].score, 1e-9); same(#answer.session, before + #answer.tokens)
+end
+same(one, 2)
+found = beam.search(model:session{ context = before }:append("And the king said"), { n = 2, length_penalty = 1 })
+same(#found, 1); same(found[1].text, ""); same(found[1].score, 0); same(found[1].ended, false); same(#found[1].session, before)
+
 raises(function() beam.search(7) end, "beam.search", "a session", "number")
 raises(function() beam.search(fresh(), { widht = 2 }) end, "beam.search", "widht")
 raises(function() beam.search(fresh(), { width = 0 }) end, "beams.lua:", "width", "from 1", "got number 0")
