@@ -91,9 +91,10 @@ static bool is_word(char c) {
 // Replaces the value at the top by a table of the names it has, or nil: its fields, its methods, a string's. Runs no
 // code of the script's.
 static void to_names(lua_State *L) {
-    if (lua_istable(L, -1))
+    int value = lua_gettop(L);
+    if (lua_istable(L, value))
         return;
-    if (!lua_getmetatable(L, -1)) {
+    if (!lua_getmetatable(L, value)) {
         lua_pushnil(L);
     } else {
         lua_pushliteral(L, "methods");
@@ -104,9 +105,12 @@ static void to_names(lua_State *L) {
     }
     if (!lua_istable(L, -1))
         lua_pushnil(L);
+    lua_replace(L, value);
+    lua_settop(L, value);
 }
 
-// Pushes the table of names behind `a.b:c`, whose last part begins at `word`; nil when there is none.
+// Pushes the table of names behind `a.b:c`, whose last part begins at `word`; nil when there is none. One value is on
+// the stack at a time, however many parts there are.
 static void push_owner(lua_State *L, const char *path, const char *word) {
     lua_pushglobaltable(L);
     while (path < word) {
@@ -118,6 +122,7 @@ static void push_owner(lua_State *L, const char *path, const char *word) {
             return;
         lua_pushlstring(L, path, size);
         lua_rawget(L, -2);
+        lua_remove(L, -2);
         path += size + 1;
     }
     to_names(L);

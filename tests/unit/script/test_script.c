@@ -317,6 +317,31 @@ static void interrupts_stop_loops_and_answers(void **state) {
     }
 }
 
+// ---- Completing at the prompt
+
+static void check_completion(lua_State *L, const char *text, const char *expected) {
+    size_t word;
+    char *names = gr_script_complete(L, text, strlen(text), &word);
+    if (!names || strcmp(names, expected) != 0)
+        fail_msg("%.40s: expected %s, got %s", text, expected, names ? names : "nothing");
+    free(names);
+}
+
+// However many parts it has: the stack holds one of them.
+static void long_names_complete(void **state) {
+    enum { PARTS = 20000 };
+    static char text[3 * PARTS + 20];
+    lua_State *L = open_state(NULL);
+    (void)state;
+    for (int i = 0; i < PARTS; i++)
+        memcpy(text + 3 * i, "_G.", 3);
+    strcpy(text + 3 * PARTS, "_VERSION:rev");
+    check_completion(L, text, "reverse\n");
+    strcpy(text + 3 * PARTS, "pri");
+    check_completion(L, text, "print\n");
+    lua_close(L);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arguments),
@@ -342,6 +367,7 @@ int main(void) {
         cmocka_unit_test(errors_in_branches_point_into_them),
         cmocka_unit_test(a_missing_file_is_said),
         cmocka_unit_test(interrupts_stop_loops_and_answers),
+        cmocka_unit_test(long_names_complete),
     };
     setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends:" GREGALE_BINARY_DIR "/tests/far", 1);
     return cmocka_run_group_tests(tests, make_models, remove_models);
