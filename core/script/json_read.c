@@ -44,7 +44,10 @@ static void push_list(lua_State *L, const json_t *list) {
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     if (!json_array_size(list)) {
-        luaL_newmetatable(L, GR_LUA_EMPTY_LIST);
+        if (luaL_newmetatable(L, GR_LUA_EMPTY_LIST)) {
+            lua_pushliteral(L, "gregale");
+            lua_setfield(L, -2, "__metatable"); // else a sandboxed script could give it a finalizer
+        }
         lua_setmetatable(L, -2);
     }
 }

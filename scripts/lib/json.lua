@@ -10,10 +10,9 @@ function json.decode(s)
   return value
 end
 
--- The table as one that is written as a list, also when it is empty.
-local List = getmetatable(gregale.from_json("[]"))
+-- A list of the elements of `t` (nil: of none) that is written as a list also while it is empty.
 function json.list(t)
-  return setmetatable(t or {}, List)
+  return table.move(t or {}, 1, t and #t or 0, 1, gregale.from_json("[]"))
 end
 
 -- JSON text without the white space between its parts.

@@ -12,6 +12,7 @@ end
 same(json.decode('"\\u00e9\\ud83d\\ude00\\/"'), "é😀/"); same(json.decode(" \n1 "), 1); same(json.decode("null"), gregale.null)
 same(math.type(json.decode("3")), "integer"); same(json.decode("0.1"), 0.1); same(json.encode(0.1), "0.1"); same(json.decode(json.encode(1 / 3)), 1 / 3)
 same(json.encode{ b = 1, a = { json.list() } }, '{"a":[[]],"b":1}')
+same(json.encode(json.list{}), "[]"); same(json.encode(json.list{ "a", 2 }), '["a",2]')
 for _, bad in ipairs{ "", "{", '{"a"}', "[1,]", "01", "1 2", '"a', '"\\x"', '"\\ud800"', '"\n"', "nul", "-", "[1 2]", ("["):rep(5000) } do
   raises(function() json.decode(bad) end, "JSON, line ", "column")
 end

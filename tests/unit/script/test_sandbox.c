@@ -111,6 +111,7 @@ static void known_escapes_lead_nowhere(void **state) {
         "local mt = {} local o = setmetatable({}, mt) mt.__gc = function() ran = true end o = nil collectgarbage()"
         " collectgarbage() assert(not ran)",
         "assert(not pcall(setmetatable, {}, setmetatable({__gc = 1}, {__index = function() return nil end})))",
+        "local list = require('gregale').from_json('[]') assert(type(getmetatable(list)) ~= 'table' and not pcall(setmetatable, list, {}))",
         "assert(not pcall(collectgarbage, 'stop') and not pcall(collectgarbage, 'generational'))",
         // types of the binding and of files
         "assert(getmetatable(require('gregale').load) == nil)",
@@ -371,6 +372,18 @@ static void models_answer_within_a_sandbox(void **state) {
                 "assert(not pcall(m.restore, m, FOLDER .. '/outside/secret'))\n"
                 "assert(not pcall(s.save, s, FOLDER .. '/inside/null') and not pcall(s.save, s, FOLDER .. '/inside/pipe'))\n"
                 "assert(#m:restore(FOLDER .. '/inside/snapshot') == #s)\n"
+                "local seen = {}\n" // whatever the module hands out: its metatable cannot be had
+                "local function look(value, name)\n"
+                "  assert(type(getmetatable(value)) ~= 'table', name)\n"
+                "  if type(value) ~= 'table' or seen[value] then return end\n"
+                "  seen[value] = true\n"
+                "  for key, one in next, value do look(key, name) look(one, name .. '.' .. tostring(key)) end\n"
+                "end\n"
+                "local _, answer = s:fork():generate{max_tokens = 2, top = 2}\n"
+                "look({g = g, m = m, s = s, logits = s:fork():logits(), stream = s:fork():stream{max_tokens = 1}, answer = answer,\n"
+                "  info = m:info(), stats = s:stats(), devices = g.devices(), json = g.from_json('[{\"a\":[]},[]]'), null = g.null,\n"
+                "  top = s:fork():logits():top(3), map = g.map({1, 2}, function(x) return x end, {errors = 'collect'}), io = io,\n"
+                "  file = io.open(FOLDER .. '/inside/a.txt'), co = coroutine.create(print)}, 'what')\n"
                 "local texts = g.parallel{function() return s:fork():generate{max_tokens = 2} end,\n"
                 "  function() while true do pcall(coroutine.yield) if n then break end n = 1 end end}\n"
                 // a choose function's budget is its own
