@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "script/internal.h"
 
 enum { DEPTH_MAX = 100 };
@@ -29,24 +30,35 @@ static void add(writer *w, const char *text) {
     lua_rawseti(w->L, w->parts, ++w->count);
 }
 
-// Every byte takes at most six, as in \\u001f; the memory is Lua's, so nothing leaks when it raises.
-static void add_text(writer *w, const char *text, size_t size) {
+// Writes the character, whose UTF-8 `bytes` are, as inside a JSON string; returns its end.
+static char *put_character(char *at, uint32_t character, const char *bytes, size_t length) {
     static const char letters[] = "\b\f\n\r\t";
+    const char *letter = character && character < ' ' ? strchr(letters, (int)character) : NULL;
+    if (letter) {
+        *at++ = '\\';
+        *at++ = "bfnrt"[letter - letters];
+        return at;
+    }
+    if (character < ' ')
+        return at + sprintf(at, "\\u%04x", (unsigned)character);
+    if (character == '"' || character == '\\')
+        *at++ = '\\';
+    memcpy(at, bytes, length);
+    return at + length;
+}
+
+// U+FFFD stands for each byte that is no UTF-8. Every byte takes at most six, as in \\u001f; the memory is Lua's, so
+// nothing leaks when it raises.
+static void add_text(writer *w, const char *text, size_t size) {
+    static const char no_text[] = "\xEF\xBF\xBD";
     char *json = lua_newuserdatauv(w->L, size * 6 + 3, 0), *at = json;
     *at++ = '"';
-    for (size_t i = 0; i < size; i++) {
-        uint8_t byte = (uint8_t)text[i];
-        const char *letter = byte ? strchr(letters, byte) : NULL;
-        if (letter) {
-            *at++ = '\\';
-            *at++ = "bfnrt"[letter - letters];
-        } else if (byte < ' ')
-            at += sprintf(at, "\\u%04x", byte);
-        else {
-            if (byte == '"' || byte == '\\')
-                *at++ = '\\';
-            *at++ = text[i];
-        }
+    for (size_t i = 0; i < size;) {
+        uint32_t character;
+        int length = gr_utf8_decode(text + i, size - i, &character);
+        at = length > 0 ? put_character(at, character, text + i, (size_t)length)
+                        : put_character(at, 0xFFFD, no_text, sizeof no_text - 1);
+        i += length > 0 ? (size_t)length : 1;
     }
     *at++ = '"';
     *at = '\0';

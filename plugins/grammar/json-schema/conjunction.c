@@ -25,6 +25,15 @@ static size_t pointer(const gr_schemas *s, uint32_t schema, char *out_text, size
     return at;
 }
 
+int gr_schema_shown(const char *text, int most) {
+    int size = (int)strnlen(text, (size_t)most + 1);
+    if (size <= most)
+        return size;
+    while (most > 0 && ((uint8_t)text[most] & 0xC0) == 0x80)
+        most--;
+    return most;
+}
+
 void gr_schema_fail(gr_schemas *s, gr_status status, uint32_t schema, const char *keyword,
                     const char *format, ...) {
     char place[200], line[220];
@@ -35,6 +44,8 @@ void gr_schema_fail(gr_schemas *s, gr_status status, uint32_t schema, const char
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     pointer(s, schema, place, sizeof place);
+    place[gr_schema_shown(place, sizeof place - 5)] = '\0'; // what did not fit may end within a character
+    line[gr_schema_shown(line, sizeof line - 5)] = '\0';
     s->status = gr_fail(s->error, status, GR_GRAMMAR_ORIGIN, "JSON Schema, %s%s%s: %s",
                         place[0] || keyword ? place : "at its root", keyword ? "/" : "",
                         keyword ? keyword : "", line);
@@ -190,7 +201,8 @@ static uint32_t resolve(gr_schemas *s, uint32_t schema) {
                                      : json_object_get(found, part);
     }
     if (!found || *at) {
-        gr_schema_fail(s, GR_ERROR_INVALID_ARGUMENT, schema, "$ref", "there is no %.100s here", text);
+        gr_schema_fail(s, GR_ERROR_INVALID_ARGUMENT, schema, "$ref", "there is no %.*s here",
+                       gr_schema_shown(text, 100), text);
         return 0;
     }
     return found == s->root ? 0 : gr_schema_add(s, found, 0, text + 1, NULL, SIZE_MAX);

@@ -67,6 +67,9 @@ typedef struct gr_schemas {
     uint32_t work;             // conjunctions looked at, for the limit on them
 } gr_schemas;
 
+// How many bytes of the UTF-8 `text` whole characters take, at most `most`: for %.*s.
+int gr_schema_shown(const char *text, int most);
+
 // ---- Errors: the message begins with the JSON pointer of `schema`, and of `keyword` in it if not NULL.
 GR_PRINTF(5, 6)
 void gr_schema_fail(gr_schemas *s, gr_status status, uint32_t schema, const char *keyword,

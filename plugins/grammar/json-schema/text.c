@@ -48,7 +48,8 @@ static gr_expr text_of(gr_schemas *s, const gr_conjunction *all, gr_expr charact
             continue;
         gr_expr format = gr_schema_format(s, text);
         if (format == GR_EXPR_NONE && gr_rules_status(s->builder) == GR_OK) // the grammar may have become too large just here
-            gr_schema_fail(s, GR_ERROR_UNSUPPORTED, schema, "format", "'%.40s' is not supported", text);
+            gr_schema_fail(s, GR_ERROR_UNSUPPORTED, schema, "format", "'%.*s' is not supported",
+                           gr_schema_shown(text, 40), text);
         expr = both(s, &says, expr, format);
     }
     if (!says)

@@ -194,6 +194,15 @@ static void test_refusals(void **state) {
     refuses("json-schema", "{\"uniqueItems\": true}", no, "/uniqueItems: this keyword");
     refuses("json-schema", "{\"properties\": {\"a\": {\"$id\": \"x\"}}}", no, "/properties/a/$id");
     refuses("json-schema", "{\"anyOf\": [true, {\"format\": \"color\"}]}", no, "/anyOf/1/format: 'color' is not supported");
+    // Texts are cut between characters.
+#define NINES "999999999"
+    refuses("json-schema", "{\"format\": \"" NINES NINES NINES NINES "999\xC3\xA9\"}", no, NINES "999' is not supported");
+    refuses("json-schema", "{\"format\": \"" NINES NINES NINES NINES "99\xC3\xA9\"}", no, NINES "99\xC3\xA9' is not supported");
+    refuses("json-schema", "{\"$ref\": \"#/" NINES NINES NINES NINES NINES NINES NINES NINES NINES NINES "9999999\xE2\x82\xAC\"}", wrong,
+            "9999999 here");
+    refuses("json-schema", "{\"properties\": {\"" NINES NINES NINES NINES NINES NINES NINES NINES NINES NINES NINES NINES NINES NINES NINES
+            NINES NINES NINES NINES NINES "\xF0\x9F\x98\x80\xF0\x9F\x98\x80\": {\"not\": {}}}}", no, NINES "/not: this");
+#undef NINES
     refuses("json-schema", // not its format
             "{\"properties\": {\"a\": {\"pattern\": \"^(a|b)*a(a|b){30}$\", \"format\": \"uri\"}, \"b\": {\"format\": \"uri\"}}}",
             GR_ERROR_OUT_OF_RANGE, "too large");

@@ -80,6 +80,7 @@ same(value.a[4], true); same(value.a[5], false); same(value.a[6], gregale.null);
 same(next(value.b2), nil); same(value["aé"], math.maxinteger)
 same(gregale.to_json(value), '{"a":[1,2.5,-300,true,false,null],"aé":9223372036854775807,"b":{"c":"xé\\n😀"},"b2":{}}')
 same(gregale.to_json(gregale.from_json '{"a":[],"b":{},"c":[[]]}'), '{"a":[],"b":{},"c":[[]]}')
+same(gregale.to_json{ ["\xff\0"] = "a\xc3(\xe2\x82\xac\xed\xa0\x80\"\\\xe2" }, '{"\u{fffd}\\u0000":"a\u{fffd}(€\u{fffd}\u{fffd}\u{fffd}\\"\\\\\u{fffd}"}')
 same(gregale.from_json('"a"'), "a"); same(gregale.from_json(" 5 "), 5)
 for text, where in pairs{ ["{"] = "line 1, column 1", ["[1,\n2"] = "line 2", [""] = "line 1", ["1 2"] = "line 1", ["[01]"] = "line 1",
                           ['"\\x"'] = "line 1", ["nul"] = "line 1", [("["):rep(5000)] = "depth" } do
