@@ -29,7 +29,7 @@ except ImportError:
 
 sys.setrecursionlimit(100000)
 # Why a schema may be refused.
-REASONS = ["nothing at all satisfies", "may satisfy branch", "the grammar is too large"]
+REASONS = ["nothing at all satisfies", "may satisfy branch", "the grammar is too large", "minProperties: more members"]
 WORDS = "name age id kind value tags items next left right parent title url price note when where who".split()
 
 
@@ -196,8 +196,8 @@ class Schemas:
                 result["required"] = required
         if self.some(0.15):
             count = len(result.get("required", []))
-            most = len(names) if result.get("additionalProperties") is False else count + 3
-            result["minProperties"] = self.random.randint(0, min(most, count + 1))
+            most = len(names) if result.get("additionalProperties") is False else len(names) + 2
+            result["minProperties"] = self.random.randint(0, most)
             result["maxProperties"] = max(count, result["minProperties"]) + self.random.randint(0, 2)
         return result
 

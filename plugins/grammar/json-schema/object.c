@@ -83,21 +83,22 @@ static void make_pairs(object *o, const gr_conjunction *all) {
 
 // ---- The order
 
-// From `count` members on (when they are counted), all that are not listed and the end.
+// From `count` members on (when they are counted), all that are not listed and the end. Nothing keeps the names of those
+// apart, so they count as one towards minProperties.
 static gr_expr rest(object *o, uint32_t count) {
     bool some = count > 0;
     uint32_t least = o->counted && o->least > count ? o->least - count : 0;
     uint32_t most = !o->counted || o->most == GR_UNBOUNDED ? GR_UNBOUNDED
                     : o->most >= count                     ? o->most - count
                                                            : 0;
-    if (o->counted && count > o->most)
+    if (o->counted && (count > o->most || least > 1))
         return GR_EXPR_NONE;
     gr_expr next = gr_expr_seq(o->b, o->comma, o->further), empty = least ? GR_EXPR_NONE : o->end;
     if (some)
         return gr_expr_seq(o->b, gr_expr_repeat(o->b, next, least, most), o->end);
     if (o->further == GR_EXPR_NONE || !most)
         return empty;
-    gr_expr more = gr_expr_repeat(o->b, next, least ? least - 1 : 0, most == GR_UNBOUNDED ? most : most - 1);
+    gr_expr more = gr_expr_repeat(o->b, next, 0, most == GR_UNBOUNDED ? most : most - 1);
     return gr_expr_alt(o->b, empty, gr_expr_seq(o->b, o->further, gr_expr_seq(o->b, more, o->end)));
 }
 
@@ -128,6 +129,19 @@ static gr_expr order(object *o) {
     return first;
 }
 
+// Refuses what takes two members or more that are not listed.
+static void check_least(const object *o, const gr_conjunction *all) {
+    uint32_t possible = 1, index = 0;
+    for (uint32_t i = 0; i < o->members.count; i++)
+        possible += o->pairs[i] != GR_EXPR_NONE;
+    if (o->further == GR_EXPR_NONE || o->least <= possible || o->least > o->most || o->s->status != GR_OK)
+        return;
+    while (!json_object_get(gr_conjunction_json(o->s, all, index), "minProperties"))
+        index++;
+    gr_schema_fail(o->s, GR_ERROR_UNSUPPORTED, gr_conjunction_schema(all, index), "minProperties",
+                   "more members than are listed and one are not supported: nothing keeps the names of others apart");
+}
+
 gr_expr gr_schema_object(gr_schemas *s, const gr_conjunction *all) {
     gr_grammar_builder *b = s->builder;
     object o = {.s = s, .b = b};
@@ -149,6 +163,7 @@ gr_expr gr_schema_object(gr_schemas *s, const gr_conjunction *all) {
         o.comma = gr_expr_seq(b, gr_expr_string(b, ","), s->gap);
         o.end = gr_expr_seq(b, s->gap, gr_expr_string(b, "}"));
         make_pairs(&o, all);
+        check_least(&o, all);
         expr = gr_expr_seq(b, gr_expr_string(b, "{"), gr_expr_seq(b, s->gap, order(&o)));
     }
     free(o.pairs);

@@ -124,6 +124,11 @@ static void test_objects(void **state) {
          {"{\"a\":null}", "{\"a\":null,\"b\":null}"}, {"{}", "{\"a\":null,\"b\":null,\"c\":null}"}},
         {"{\"properties\": {\"a\": true, \"b\": true, \"c\": true}, \"minProperties\": 2, \"additionalProperties\": false}",
          {"{\"a\":1,\"c\":1}", "{\"b\":1,\"c\":1}", "{\"a\":1,\"b\":1,\"c\":1}"}, {"{\"a\":1}", "{}"}},
+        // Members that are not listed may bear one name: they count once.
+        {"{\"properties\": {\"a\": true, \"b\": true}, \"additionalProperties\": {\"type\": \"integer\"}, \"minProperties\": 2}",
+         {"{\"a\":1,\"b\":1}", "{\"a\":1,\"c\":1}", "{\"b\":1,\"c\":1,\"d\":1}", "{\"a\":1,\"b\":1,\"c\":1}"},
+         {"{}", "{\"a\":1}", "{\"c\":1}", "{\"c\":1,\"c\":1}", "{\"c\":1,\"d\":1}"}},
+        {"{\"type\": \"object\", \"propertyNames\": {\"enum\": [\"x\"]}, \"minProperties\": 1}", {"{\"x\":1}"}, {"{}", "{\"y\":1}"}},
         {"{\"properties\": {\"a\": true, \"b\": true, \"c\": true}, \"maxProperties\": 1}", {"{}", "{\"c\":1}"}, {"{\"a\":1,\"b\":1}"}},
         {"{\"properties\": {\"a\": true, \"bb\": true}, \"propertyNames\": {\"minLength\": 2}, \"additionalProperties\": true}",
          {"{}", "{\"bb\":1,\"xyz\":2}"}, {"{\"a\":1}", "{\"b\":1}"}},
@@ -228,6 +233,11 @@ static void test_refusals(void **state) {
     refuses("json-schema", "{\"required\": [1], \"type\": \"object\"}", wrong, "/required: expected a list of names");
     refuses("json-schema", "{\"items\": 1}", wrong, "/items: expected a schema");
     refuses("json-schema", "{\"anyOf\": [1]}", wrong, "/anyOf/0: expected a schema");
+    refuses("json-schema", "{\"type\": \"object\", \"minProperties\": 3, \"propertyNames\": {\"enum\": [\"a\", \"b\"]}}", no, "/minProperties: more members");
+    refuses("json-schema", "{\"type\": \"object\", \"minProperties\": 2}", no, "/minProperties: more members");
+    refuses("json-schema", "{\"items\": {\"allOf\": [{\"properties\": {\"a\": false, \"b\": true}}, {\"minProperties\": 3}]}}", no,
+            "/items/allOf/1/minProperties: more members");
+    refuses("json-schema", "{\"type\": \"object\", \"minProperties\": 2, \"maxProperties\": 1}", wrong, "nothing at all satisfies");
     refuses("json-schema", "[]", wrong, "at its root: expected a schema");
     refuses("json-schema", "{\"a\": 1, }", wrong, "line 1, column");
     refuses("json-schema", "{\"type\": 1, \"type\": 2}", wrong, "duplicate");
