@@ -148,7 +148,9 @@ static bool read_tokens(gr_recorded *to, json_t *line) {
     json_t *tokens = json_object_get(line, "tokens");
     to->count = json_array_size(tokens);
     to->tokens = calloc(to->count + 1, sizeof *to->tokens);
+    const char *stop_reason = json_string_value(json_object_get(line, "stop_reason"));
     to->seed = (uint64_t)json_integer_value(json_object_get(line, "seed"));
+    to->timed = stop_reason && strcmp(stop_reason, gr_stop_reason_name(GR_STOP_TIME)) == 0;
     to->prompt_tokens = (uint64_t)json_integer_value(json_object_get(line, "prompt_tokens"));
     for (size_t i = 0; to->tokens && i < to->count; i++) {
         json_t *token = json_array_get(tokens, i);

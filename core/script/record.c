@@ -87,7 +87,8 @@ static void compare_end(gr_script *script, uint64_t number, const gr_recorded *n
         i++;
     script->record->compared++;
     script->record->compared_tokens += i;
-    if (i == earlier->count && i == now->count)
+    bool was_over = i == earlier->count, is_over = i == now->count;
+    if ((was_over && is_over) || (was_over && earlier->timed) || (is_over && now->timed))
         return;
     gr_strbuf was = {0}, is = {0};
     bool choice = now->kind == GR_RECORDED_CHOICE;
@@ -203,7 +204,8 @@ void gr_record_end(gr_request_box *box) {
     const char *device = session ? gr_session_device(session) : "a closed session";
     gr_request_info_get(box->request, &info);
     const gr_recorded now = {GR_RECORDED_ANSWER, info.seed, box->prompt_tokens, box->prompt_hash,
-                             (int32_t *)(uintptr_t)info.tokens, info.generated_tokens}; // only read
+                             (int32_t *)(uintptr_t)info.tokens, info.generated_tokens, // only read
+                             info.stop_reason == GR_STOP_TIME};
     snprintf(more, sizeof more, ",\"seed\":%" PRIu64 ",\"stop_reason\":\"%s\"", now.seed, gr_stop_reason_name(info.stop_reason));
     tell_tokens(box->script->record, number, "answer", &now, device, more);
     compare_end(box->script, number, &now, session, device);

@@ -16,6 +16,7 @@ typedef struct gr_recorded {
     uint64_t hash;          // of those; of a model, the beginning of its fingerprint
     int32_t *tokens;        // of the answer; of a choice, the option's number
     size_t count;
+    bool timed;             // a time limit ended it, which is no part of what is compared
 } gr_recorded;
 
 typedef struct gr_record {

@@ -83,6 +83,13 @@ contains err 'replay: number 2, an answer, token 6: [0-9]+ ".*" was recorded, [0
 edit "$record" 'next(l for l in lines if l["type"] == "answer" and l["number"] == 2)["tokens"].pop()'
 expect 1 "a token more" "$gregale" replay "$work/edited.jsonl"
 contains err 'token 12: the end was recorded'
+# An end that a time limit made says nothing, on either side; one of another kind does.
+answer='a = next(l for l in lines if l["type"] == "answer" and l["number"] == 2)'
+edit "$record" "$answer; a['tokens'].pop(); a['stop_reason'] = 'time'"
+expect 0 "a token more, behind a time limit" "$gregale" replay "$work/edited.jsonl"
+edit "$record" "$answer; a['tokens'].append(5); a['stop_reason'] = 'time'"
+expect 1 "a token less than before a time limit" "$gregale" replay "$work/edited.jsonl"
+contains err 'token 13: 5 ".*" was recorded, the end came'
 edit "$record" 'next(l for l in lines if l["type"] == "choice")["tokens"][0] += 1'
 expect 1 "another choice" "$gregale" replay "$work/edited.jsonl"
 contains err 'a choice, token 1: option [0-9] was recorded, option [0-9] came'
@@ -98,6 +105,18 @@ contains err 'was an answer, and did not come'
 edit "$record" 'n = max(l.get("number", 0) for l in lines); lines = [l for l in lines if l.get("number") != n]'
 expect 1 "an answer more" "$gregale" replay "$work/edited.jsonl"
 contains err 'was nothing, and is an answer'
+
+cat >"$work/timed.lua" <<'LUA'
+local s = require "gregale".load{ arg[1], device = "cpu" }:session():append("And")
+print(select(2, s:generate{ max_tokens = 400, ignore_end = true, max_seconds = tonumber(os.getenv("LIMIT")) }).stop_reason)
+LUA
+expect 0 "no time limit" "$gregale" script --record "$record.6" "$work/timed.lua" "$model"
+expect 0 "a time limit in the replay" env LIMIT=0.01 "$gregale" replay "$record.6"
+contains out '^time$'
+contains err "the same"
+expect 0 "a time limit" env LIMIT=0.01 "$gregale" script --record "$record.6" "$work/timed.lua" "$model"
+expect 0 "no time limit in the replay" "$gregale" replay "$record.6"
+contains out '^limit$'
 
 # What is no record, or of another script.
 edit "$record" 'lines.pop()'
