@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "base/hash.h"
+#include "base/utf8.h"
 
 enum { SCRIPT_LIMIT = 64 << 20, RECORD_LIMIT = 1 << 30 };
 
@@ -62,12 +63,30 @@ static void add_head(gr_cli_record *record, const char *script, const char *sha2
     gr_strbuf_deinit(&line);
 }
 
+// JSON holds nothing else, and a replay needs them as they were.
+static int check_texts(const char *script, int argc, char *const *argv) {
+    for (int i = -1; i < argc; i++) {
+        const char *text = i < 0 ? script : argv[i];
+        if (gr_utf8_valid(text, strlen(text)) == strlen(text))
+            continue;
+        if (i < 0)
+            return gr_complain(GR_EXIT_USAGE, "script: --record: the script's path is no UTF-8, which a record cannot hold");
+        return gr_complain(GR_EXIT_USAGE, "script: --record: argument %d is no UTF-8, which a record cannot hold", i + 1);
+    }
+    return GR_EXIT_OK;
+}
+
 int gr_cli_record_write(gr_cli_record *record, const char *path, const char *script, int argc, char *const *argv,
                         bool sandboxed) {
     char sha256[65];
     gr_error error;
     gr_error_init(&error);
     char *real = realpath(script, NULL);
+    int code = check_texts(real ? real : script, argc, argv);
+    if (code) {
+        free(real);
+        return code;
+    }
     gr_status status = hash_file(real ? real : script, sha256, &error);
     if (status == GR_OK)
         status = gr_file_begin(path, &record->writer, &error);

@@ -135,6 +135,11 @@ contains err "has changed since it was recorded"
 expect 2 "nothing" "$gregale" replay
 expect 2 "two records" "$gregale" replay a b
 expect 2 "record of standard input" "$gregale" script --record "$work/x" -
+expect 2 "record of an argument that is no UTF-8" "$gregale" script --record "$work/x" "$work/script.lua" "$model" $'no\xff'
+contains err "--record: argument 2 is no UTF-8"
+[ "$(wc -l <"$work/err")" -eq 1 ] && [ ! -e "$work/x" ] || { echo "expected one line, and no record"; cat "$work/err"; bad=1; }
+cp "$work/script.lua" "$work/"$'no\xff.lua'
+expect 2 "record of a path that is no UTF-8" "$gregale" script --record "$work/x" "$work/"$'no\xff.lua' "$model" David
 expect 3 "record into nowhere" "$gregale" script --record "$work/nowhere/x" "$work/script.lua" "$model" David
 
 # A script that fails leaves a record; so does one in a sandbox, which is not run again outside of one.
