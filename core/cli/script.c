@@ -128,7 +128,10 @@ static int run(lua_State *L, gr_script *script, const gr_cli_script *job) {
     catch_interrupts(script);
     gr_status status = gr_script_run(L, job->path, job->argc, job->argv, &message);
     running = NULL;
-    if (status != GR_OK && !(job->record && job->record->diverged)) // then it was stopped
+    bool diverged = job->record && job->record->diverged; // it was stopped then, and that is told
+    if (status == GR_ERROR_CANCELLED && !diverged)
+        gr_complain(GR_EXIT_INTERRUPTED, "interrupted");
+    else if (status != GR_OK && !diverged)
         gr_complain(GR_EXIT_SCRIPT, "%s", message ? message : "out of memory");
     free(message);
     return exit_code(status);

@@ -31,6 +31,7 @@ struct gr_script {
     bool stepping;     // inside a step, so no other may begin
     volatile sig_atomic_t interrupted;
     uint32_t interruptions; // raised so far
+    bool cancelled;         // the error that came last to gr_script_protected is an interrupt
     struct gr_noted_event *events; // of devices, in order, not yet told
     gr_sandbox *sandbox;           // NULL: the script is trusted
     gr_record *record;             // NULL: nobody takes notes
@@ -66,6 +67,8 @@ bool gr_script_recall(lua_State *L, const void *key); // pushes the box or nothi
 bool gr_script_progress(void *context, double fraction, const char *what);
 // Raises if an interrupt is pending.
 void gr_script_check_interrupt(lua_State *L, gr_script *script);
+// Whether the value is the error that the last interrupt raised, perhaps behind positions that coroutine.wrap adds.
+bool gr_script_is_interrupt(lua_State *L, int index);
 
 // ---- budget.c
 typedef struct gr_budget {
@@ -216,6 +219,7 @@ bool gr_push_tool_calls(lua_State *L, const gr_call_source *source);
 // Functions of types and the module that have a file of their own.
 int gr_lua_parallel(lua_State *L);
 int gr_lua_map(lua_State *L);
+int gr_lua_interrupted(lua_State *L);
 int gr_lua_session_generate(lua_State *L);
 int gr_lua_generate_many(lua_State *L); // with n or best_of
 int gr_lua_session_stream(lua_State *L);

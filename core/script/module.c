@@ -243,6 +243,7 @@ int luaopen_gregale(lua_State *L) {
         {"configure", configure}, {"devices", devices},          {"why", why},
         {"load", load},           {"parallel", gr_lua_parallel}, {"map", gr_lua_map},
         {"to_json", to_json},     {"from_json", gr_lua_from_json},
+        {"interrupted", gr_lua_interrupted},
         {"clock", clock_seconds}, {"on_device_event", gr_lua_on_device_event}, {NULL, NULL}};
     gr_script_open(L);
     gr_model_type(L);

@@ -10,7 +10,7 @@
 
 #include "script/internal.h"
 
-static const char state_key = 0, boxes_key = 0; // their addresses are registry keys
+static const char state_key = 0, boxes_key = 0, interrupt_key = 0; // their addresses are registry keys
 
 // ---- The state
 
@@ -144,7 +144,27 @@ void gr_script_check_interrupt(lua_State *L, gr_script *script) {
     script->interrupted = 0;
     script->interruptions++;
     gr_budget_rest(script->main);
-    luaL_error(L, "interrupted");
+    luaL_where(L, 1);
+    lua_pushliteral(L, "interrupted");
+    lua_concat(L, 2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key);
+    lua_error(L);
+}
+
+bool gr_script_is_interrupt(lua_State *L, int index) {
+    size_t size = 0, raised_size = 0;
+    const char *message = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &size) : NULL;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &interrupt_key);
+    const char *raised = lua_tolstring(L, -1, &raised_size); // the registry keeps it
+    lua_pop(L, 1);
+    return message && raised && size >= raised_size && memcmp(message + size - raised_size, raised, raised_size) == 0;
+}
+
+int gr_lua_interrupted(lua_State *L) {
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, gr_script_is_interrupt(L, 1));
+    return 1;
 }
 
 bool gr_script_progress(void *context, double fraction, const char *what) {
@@ -185,23 +205,24 @@ static int run_protected(lua_State *L) {
     return 0;
 }
 
-static bool ends_with_interrupt(const char *message) {
-    const char *end = strchr(message, '\n'), *found = strstr(message, "interrupted");
-    size_t line = end ? (size_t)(end - message) : strlen(message);
-    return found && (size_t)(found - message) + strlen("interrupted") == line;
+static int handle_error(lua_State *L) {
+    gr_script_get(L)->cancelled = gr_script_is_interrupt(L, 1);
+    return gr_traceback_add(L);
 }
 
 // Calls the function below its one argument.
 gr_status gr_script_protected(lua_State *L, char **out_message) {
-    lua_pushcfunction(L, gr_traceback_add);
+    gr_script *script = gr_script_get(L);
+    const uint32_t interruptions = script->interruptions;
+    script->cancelled = false;
+    lua_pushcfunction(L, handle_error);
     lua_insert(L, -3);
     int failed = lua_pcall(L, 1, 0, -3);
     gr_status status = GR_OK;
     if (failed) {
         const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that cannot be told";
-        status = failed == LUA_ERRMEM             ? GR_ERROR_OUT_OF_MEMORY
-                 : ends_with_interrupt(message) ? GR_ERROR_CANCELLED
-                                                : GR_ERROR_SCRIPT;
+        bool cancelled = script->cancelled && script->interruptions != interruptions;
+        status = failed == LUA_ERRMEM ? GR_ERROR_OUT_OF_MEMORY : cancelled ? GR_ERROR_CANCELLED : GR_ERROR_SCRIPT;
         if (out_message)
             *out_message = strdup(message);
         lua_pop(L, 1);

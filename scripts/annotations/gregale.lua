@@ -106,6 +106,11 @@ function gregale.to_json(value) end
 ---@return string|nil message what is wrong with the text
 function gregale.from_json(text) end
 
+---Whether what pcall caught is the error that an interrupt (Ctrl-C) raised.
+---@param error any
+---@return boolean
+function gregale.interrupted(error) end
+
 ---Seconds of a clock that only goes forward.
 ---@return number seconds
 function gregale.clock() end

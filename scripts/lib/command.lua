@@ -22,7 +22,7 @@ end
 -- pcall, but an interruption ends the whole.
 function command.pcall(f, ...)
   local results = table.pack(pcall(f, ...))
-  if not results[1] and tostring(results[2]):find("interrupted$") then error(results[2], 0) end
+  if not results[1] and gregale.interrupted(results[2]) then error(results[2], 0) end
   return table.unpack(results, 1, results.n)
 end
 

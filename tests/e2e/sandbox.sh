@@ -87,6 +87,10 @@ child=$(cat "/proc/$parent/task/$parent/children")
 kill -INT ${child%% *} # as a terminal's Ctrl-C would
 wait $parent
 [ $? -eq 130 ] || { echo "interrupted: expected exit code 130"; cat "$work/err"; bad=1; }
+[ "$(cat "$work/err")" = "gregale: interrupted" ] || { echo "interrupted: expected one line:"; cat "$work/err"; bad=1; }
+expect 6 "an error that speaks of an interruption" 'error("the download was interrupted")'
+contains err "download was interrupted"
+contains err "stack traceback"
 
 for arguments in '--memory' '--memory=much' '--seconds 0' '--instructions -1' '--allow read' '--allow=exec:/tmp' '--frobnicate'; do
   "$gregale" script --sandbox $arguments >"$work/out" 2>"$work/err"

@@ -292,7 +292,7 @@ def prompts_for_lua():
         t.expect(r"\ncba\r", "what was completed runs")
         t.prompt("after a completed name")
         t.type("gregale.\t")
-        t.expect(r"clock +configure +devices +from_json +load +map +null +on_device_event\s+parallel +to_json +version +why",
+        t.expect(r"clock +configure +devices +from_json +interrupted +load +map +null\s+on_device_event +parallel +to_json +version +why",
                  "several names are listed")
         t.expect(r"> gregale\.", "the line is shown again")
         t.type(f"load{{ '{MODEL}', device = 'ref' }}\r")

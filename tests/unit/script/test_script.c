@@ -317,6 +317,43 @@ static void interrupts_stop_loops_and_answers(void **state) {
     }
 }
 
+// An error is an interrupt because it came of one, whatever its words are.
+static void only_interrupts_are_interrupts(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        gr_status status;
+    } cases[] = {
+        {"error('the download was interrupted')", GR_ERROR_SCRIPT},
+        {"error('interrupted', 0)", GR_ERROR_SCRIPT},
+        {"error(select(2, pcall(loop)), 0)", GR_ERROR_CANCELLED},
+        {"local _, raised = pcall(loop) coroutine.wrap(error)(raised, 0)", GR_ERROR_CANCELLED},
+        {"pcall(loop) error('the download was interrupted')", GR_ERROR_SCRIPT},
+        {"local x <close> = setmetatable({}, {__close = function() error('second') end}) loop()", GR_ERROR_SCRIPT},
+        {"assert(gregale.interrupted(select(2, pcall(loop))))", GR_OK},
+        {"pcall(loop) assert(not gregale.interrupted('interrupted') and not gregale.interrupted(nil) and not pcall(gregale.interrupted))",
+         GR_OK},
+        {"assert(not command.pcall(error, 'x: interrupted', 0))", GR_OK},
+        {"pcall(command.pcall, loop) assert(not command.pcall(error, 'x: interrupted', 0))", GR_OK},
+        {"command.pcall(loop)", GR_ERROR_CANCELLED},
+        {"gregale.map({1, 2}, function() command.pcall(loop) end, {errors = 'collect'})", GR_ERROR_CANCELLED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[600], *message;
+        snprintf(text, sizeof text, "local gregale, command = require 'gregale', require 'gregale.command'\n"
+                 "local function loop() interrupt() while true do end end\n%s", cases[i].text);
+        lua_State *L = open_state(NULL);
+        lua_register(L, "interrupt", interrupt_from_lua);
+        char *path = write_script(text);
+        gr_status status = gr_script_run(L, path, 0, NULL, &message);
+        if (status != cases[i].status)
+            fail_msg("%s: status %d, expected %d: %s", cases[i].text, (int)status, (int)cases[i].status, message ? message : "");
+        free(message);
+        unlink(path);
+        lua_close(L);
+    }
+}
+
 // ---- Completing at the prompt
 
 static void check_completion(lua_State *L, const char *text, const char *expected) {
@@ -367,6 +404,7 @@ int main(void) {
         cmocka_unit_test(errors_in_branches_point_into_them),
         cmocka_unit_test(a_missing_file_is_said),
         cmocka_unit_test(interrupts_stop_loops_and_answers),
+        cmocka_unit_test(only_interrupts_are_interrupts),
         cmocka_unit_test(long_names_complete),
     };
     setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends:" GREGALE_BINARY_DIR "/tests/far", 1);
