@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // logits.c: gregale.logits: a typed view of a session's logits, indexed by token from 0, without a
 // copy. The session's generation changes when the numbers do; a view of an older one raises.
+#include <math.h>
+
 #include "script/internal.h"
 
 // User value 1: the session's box, so that its address stays good.
@@ -34,12 +36,16 @@ static const gr_logits_box *self(lua_State *L, const char *function) {
     return box;
 }
 
+// As the first of logits:top: NaN counts like -infinity.
 static int argmax(lua_State *L) {
     const gr_logits_box *box = self(L, "logits:argmax");
+    float largest = -INFINITY;
     uint32_t best = 0;
-    for (uint32_t i = 1; i < box->vocab; i++)
-        if (box->logits[i] > box->logits[best])
+    for (uint32_t i = 0; i < box->vocab; i++)
+        if (box->logits[i] > largest) {
+            largest = box->logits[i];
             best = i;
+        }
     lua_pushinteger(L, best);
     lua_pushnumber(L, box->logits[best]);
     return 2;

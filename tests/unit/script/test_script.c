@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -354,6 +355,35 @@ static void only_interrupts_are_interrupts(void **state) {
     }
 }
 
+// ---- Logits
+
+// NaN counts like -infinity wherever it stands, and argmax is the first of top.
+static void no_nan_is_largest(void **state) {
+    static const struct {
+        float logits[4];
+        lua_Integer best;
+    } cases[] = {
+        {{NAN, 1, 3, 2}, 2},
+        {{NAN, -INFINITY, -5, NAN}, 2},
+        {{4, NAN, 3, NAN}, 0},
+        {{-INFINITY, NAN, -7, -7}, 2},
+        {{NAN, NAN, INFINITY, 1}, 2},
+        {{NAN, NAN, NAN, NAN}, 0},
+    };
+    (void)state;
+    lua_State *L = open_state(NULL);
+    assert_int_equal(luaL_dostring(L, "return require('support').model():session()"), LUA_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        gr_logits_push(L, 1, cases[i].logits, 4);
+        lua_setglobal(L, "view");
+        assert_int_equal(luaL_dostring(L, "return (view:argmax()), view:top(1)[1].token"), LUA_OK);
+        assert_int_equal(lua_tointeger(L, -2), cases[i].best);
+        assert_int_equal(lua_tointeger(L, -1), cases[i].best);
+        lua_settop(L, 1);
+    }
+    lua_close(L);
+}
+
 // ---- Completing at the prompt
 
 static void check_completion(lua_State *L, const char *text, const char *expected) {
@@ -405,6 +435,7 @@ int main(void) {
         cmocka_unit_test(a_missing_file_is_said),
         cmocka_unit_test(interrupts_stop_loops_and_answers),
         cmocka_unit_test(only_interrupts_are_interrupts),
+        cmocka_unit_test(no_nan_is_largest),
         cmocka_unit_test(long_names_complete),
     };
     setenv("GREGALE_PLUGIN_PATH", GREGALE_BINARY_DIR "/backends:" GREGALE_BINARY_DIR "/tests/far", 1);
