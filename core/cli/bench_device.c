@@ -46,7 +46,7 @@ static gr_status open_in(gr_bench_device *d, const char *name, uint32_t threads,
     status = d->opened->backend->queue_create(d->opened->device, d->team, &d->queue, error);
     if (status == GR_OK)
         status = d->opened->backend->fence_create(d->opened->device, &d->fence, error);
-    return status;
+    return gr_abi_settle_error(status, error);
 }
 
 gr_status gr_bench_device_open(const char *path, const char *name, uint32_t threads, gr_bench_device *out_device,
@@ -209,6 +209,7 @@ static gr_status import_weights(trial *t, gr_bench_time *time, gr_error *error) 
             status = t->backend->weight_import(t->device->opened->device, &desc, &t->weights[c][v], &info, error);
             if (desc.rank > 1)
                 memcpy(time->layout, info.layout, sizeof time->layout);
+            gr_abi_settle_text(time->layout, sizeof time->layout);
         }
         time->ready_seconds += seconds_now() - begin;
     }
@@ -348,7 +349,7 @@ gr_status gr_bench_node_time(gr_bench_device *device, const gr_bench_node *node,
     if (status == GR_OK)
         status = measure(&t, budget, out_time, error);
     unmake(&t);
-    return status;
+    return gr_abi_settle_error(status, error);
 }
 
 // ---- Caches ----
@@ -385,7 +386,7 @@ gr_status gr_bench_cache_time(gr_bench_device *device, const gr_kv_desc *desc, u
     *out_time = (gr_bench_cache){.bytes = position * desc->page_tokens * wanted.pages};
     gr_status status = b->kv_create(device->opened->device, &wanted, &kv, error);
     if (status != GR_OK)
-        return status;
+        return gr_abi_settle_error(status, error);
     uint8_t *data = gr_os_alloc(out_time->bytes);
     if (!data)
         status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "bench", "no memory for a cache");
@@ -400,5 +401,5 @@ gr_status gr_bench_cache_time(gr_bench_device *device, const gr_kv_desc *desc, u
         status = copy_pages(device, kv, &wanted, 1, data, false, &out_time->page_out_seconds, error);
     gr_os_free(data, out_time->bytes);
     b->kv_destroy(device->opened->device, kv);
-    return status;
+    return gr_abi_settle_error(status, error);
 }

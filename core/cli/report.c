@@ -36,7 +36,8 @@ int gr_report(const gr_error *error) {
     fflush(stdout);
     fprintf(stderr, "gregale: %s\n", error->message[0] ? error->message : gr_status_name(error->code));
     bool device = strcmp(error->origin, "host") == 0 && error->code != GR_ERROR_OUT_OF_MEMORY;
-    return device ? GR_EXIT_DEVICE : gr_exit_code(error->code);
+    int code = device ? GR_EXIT_DEVICE : gr_exit_code(error->code);
+    return code ? code : GR_EXIT_FAILURE; // who reports has failed, whatever the error says
 }
 
 int gr_complain(int exit_code, const char *format, ...) {

@@ -70,7 +70,7 @@ static gr_status create_arena(gr_site *site, gr_bucket *bucket, gr_error *error)
                                                  &bucket->arena_buffers[i], error)
                 : device->backend->buffer_alloc(device->device, bucket->arena_bytes, &bucket->arena_buffers[i], error);
         if (status != GR_OK)
-            return status;
+            return gr_abi_settle_error(status, error);
     }
     return GR_OK;
 }
@@ -98,7 +98,7 @@ static gr_status compile(gr_site *site, gr_bucket *bucket, uint32_t index, gr_er
     gr_status status = device->opened->backend->program_compile(device->opened->device, &desc,
                                                                 &bucket->programs[index], &info, error);
     if (status != GR_OK)
-        return status;
+        return gr_abi_settle_error(status, error);
     uint64_t per_thread, scratch;
     if (!gr_mul_u64(info.scratch_per_thread_bytes, threads, &per_thread) ||
         !gr_add_u64(per_thread, info.scratch_shared_bytes, &scratch))
@@ -191,7 +191,7 @@ static gr_status provide_scratch(gr_site_device *device, gr_error *error) {
     const gr_backend *backend = device->opened->backend;
     gr_status status = backend->buffer_alloc(device->opened->device, bytes, &scratch, error);
     if (status != GR_OK)
-        return status;
+        return gr_abi_settle_error(status, error);
     if (device->scratch)
         backend->buffer_destroy(device->opened->device, device->scratch);
     device->scratch = scratch;

@@ -90,10 +90,11 @@ static gr_status use_device(gr_site *site, gr_site_device *device, gr_error *err
     device->weights = calloc(weights ? weights : 1, sizeof *device->weights);
     if (!device->weights)
         return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "engine", "no memory for weights");
-    gr_status status = backend->queue_create(device->opened->device, site->model->engine->team, &device->queue, error);
+    gr_device *handle = device->opened->device;
+    gr_status status = backend->queue_create(handle, site->model->engine->team, &device->queue, error);
     if (status == GR_OK)
-        status = backend->fence_create(device->opened->device, &device->fence, error);
-    return status;
+        status = backend->fence_create(handle, &device->fence, error);
+    return gr_abi_settle_error(status, error);
 }
 
 static gr_status create_cache(gr_site *site, gr_error *error) {
@@ -136,7 +137,7 @@ static gr_status import_weight(gr_site *site, gr_site_device *device, uint32_t i
                                                               &info, error);
     site->weight_bytes += tensor->bytes;
     site->resident_bytes += info.device_bytes + (info.aliases_source ? tensor->bytes : 0);
-    return status;
+    return gr_abi_settle_error(status, error);
 }
 
 typedef struct importing {

@@ -67,7 +67,7 @@ static gr_status cross(gr_site *site, gr_bucket *bucket, const gr_plan_segment *
                      ? backend->buffer_write(device->opened->device, device->queue, arena, value->offset, host, bytes, error)
                      : backend->buffer_read(device->opened->device, device->queue, arena, value->offset, host, bytes, error);
     }
-    return status;
+    return gr_abi_settle_error(status, error);
 }
 
 static gr_status wait_for(const gr_site *site, const gr_site_device *device, uint64_t value, gr_error *error) {
@@ -75,7 +75,7 @@ static gr_status wait_for(const gr_site *site, const gr_site_device *device, uin
     const gr_opened_device *opened = device->opened;
     gr_status status = opened->backend->fence_wait(opened->device, device->fence, value, most, error);
     if (status != GR_ERROR_TIMEOUT)
-        return status;
+        return gr_abi_settle_error(status, error);
     return gr_fail(error, status, "engine", "a step has not ended within %.3g s", (double)most * 1e-9);
 }
 
@@ -91,7 +91,7 @@ static gr_status run_segment(gr_site *site, gr_bucket *bucket, uint32_t index, g
                               .signal_value = ++device->fence_value};
     gr_status status = cross(site, bucket, segment, GR_VALUE_IMPORT, error);
     if (status == GR_OK)
-        status = backend->submit(device->opened->device, device->queue, &submit, error);
+        status = gr_abi_settle_error(backend->submit(device->opened->device, device->queue, &submit, error), error);
     if (status == GR_OK)
         status = wait_for(site, device, submit.signal_value, error);
     if (status == GR_OK)

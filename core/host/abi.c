@@ -3,6 +3,7 @@
 // paragraph.
 #include <string.h>
 
+#include "base/utf8.h"
 #include "host/internal.h"
 
 enum { TABLE_LIMIT = 4096, NAME_LIMIT = 32, TEXT_LIMIT = 128 };
@@ -159,9 +160,34 @@ gr_status gr_abi_check_facts(gr_device_facts *facts, gr_error *error) {
     return GR_OK;
 }
 
+void gr_abi_settle_text(char *text, size_t capacity) {
+    text[capacity - 1] = '\0';
+    for (size_t length = strlen(text), at = 0; at < length;) {
+        uint32_t c;
+        int bytes = gr_utf8_decode(text + at, length - at, &c);
+        const bool fine = bytes > 0 && c >= ' ' && (c < 0x7f || c > 0x9f);
+        bytes = bytes > 0 ? bytes : 1;
+        if (!fine)
+            memset(text + at, '?', (size_t)bytes);
+        at += (size_t)bytes;
+    }
+}
+
+gr_status gr_abi_settle_error(gr_status status, gr_error *error) {
+    if (status == GR_OK || !error)
+        return status;
+    error->struct_size = sizeof *error;
+    error->code = status;
+    gr_abi_settle_text(error->origin, sizeof error->origin);
+    gr_abi_settle_text(error->message, sizeof error->message);
+    if (!error->message[0])
+        snprintf(error->message, sizeof error->message, "%s", gr_status_name(status));
+    return status;
+}
+
 void gr_abi_settle_support(gr_support *support) {
     support->struct_size = sizeof *support;
-    support->reason[sizeof support->reason - 1] = '\0';
+    gr_abi_settle_text(support->reason, sizeof support->reason);
     if (support->level > GR_SUPPORT_NATIVE) {
         support->level = GR_SUPPORT_NO;
         snprintf(support->reason, sizeof support->reason,
@@ -169,8 +195,6 @@ void gr_abi_settle_support(gr_support *support) {
     }
     if (support->precision > GR_PRECISION_Q8_OUTLIERS)
         support->precision = GR_PRECISION_Q8_OUTLIERS;
-    for (char *c = support->reason; *c; c++)
-        *c = *c < ' ' || *c > '~' ? '?' : *c;
 }
 
 static bool knows_values(const gr_backend *backend, const gr_segment *segment,

@@ -104,11 +104,10 @@ static gr_status open_shared(gr_registry *r, uint32_t index, gr_shared_device *s
     if (status == GR_OK)
         status = entry->backend->open(&plugin->services.table, entry->ordinal, &device, &theirs);
     if (status == GR_OK && !device)
-        status = GR_ERROR_INTERNAL;
-    theirs.message[sizeof theirs.message - 1] = '\0';
-    if (status != GR_OK)
+        status = gr_fail(&theirs, GR_ERROR_INTERNAL, "host", "it opened nothing");
+    if (gr_abi_settle_error(status, &theirs) != GR_OK)
         return gr_fail(error, status, plugin->info.name, "device %s cannot be opened: %s",
-                       entry->name, theirs.message[0] ? theirs.message : gr_status_name(status));
+                       entry->name, theirs.message);
     shared->plugin = entry->plugin;
     shared->opened = (gr_opened_device){entry->backend, device, entry->facts, entry->name};
     return GR_OK;

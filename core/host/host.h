@@ -119,6 +119,10 @@ gr_status gr_registry_find(const gr_registry *registry, const char *name, uint32
 // OUT_OF_MEMORY when none has.
 gr_status gr_registry_best(const gr_registry *registry, uint64_t bytes, uint32_t *out_index,
                            gr_error *error);
+// Makes sound what a plugin's failed call left in `error` (NULL is legal): the code is `status`, which it returns; texts
+// end, are UTF-8 without control characters, and say at least the status's name. Every call of a plugin's table that
+// takes an error is followed by it. Does nothing when the status is OK.
+gr_status gr_abi_settle_error(gr_status status, gr_error *error);
 const gr_host *gr_registry_host(const gr_registry *registry); // services for opening devices
 // Writes the facts that mattered, plugins accepted and refused with reasons, scores and the
 // decision.

@@ -97,6 +97,8 @@ enum { GR_PROBE_LIMIT = 64 }; // devices believed of one plugin
 gr_status gr_abi_check(const gr_backend *backend, gr_error *error);
 // Checks facts that a plugin reported; makes them whole and their description printable.
 gr_status gr_abi_check_facts(gr_device_facts *facts, gr_error *error);
+// Ends a plugin's text within its array; what terminals obey or JSON cannot hold becomes '?'.
+void gr_abi_settle_text(char *text, size_t capacity);
 // Makes a support answer sound: unknown levels are NO, text ends within its array.
 void gr_abi_settle_support(gr_support *support);
 // Whether the plugin has heard of everything node `index` uses; fills `out_support` with NO when

@@ -21,11 +21,10 @@
 // ---- Here ----
 
 static gr_status blame(gr_error *error, gr_error *theirs, gr_status status) {
-    theirs->message[sizeof theirs->message - 1] = '\0';
-    for (char *c = theirs->message; *c; c++)
-        *c = (unsigned char)*c < ' ' || *c == 127 ? '?' : *c;
+    const bool silent = !theirs->message[0];
+    gr_abi_settle_error(status, theirs);
     return gr_fail(error, status, "host", "its probe failed: %s%s%s", gr_status_name(status),
-                   theirs->message[0] ? ": " : "", theirs->message);
+                   silent ? "" : ": ", silent ? "" : theirs->message);
 }
 
 static gr_status too_many(gr_error *error, uint32_t count) {

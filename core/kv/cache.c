@@ -55,7 +55,7 @@ static gr_status create_pools(gr_kv_cache *cache, gr_kv_group *group, gr_error *
                                  .pages = 0};
         gr_status status = pool->device->backend->kv_create(pool->device->device, &desc, &pool->kv, error);
         if (status != GR_OK)
-            return status;
+            return gr_abi_settle_error(status, error);
         group->page_bytes += pool->device->backend->kv_page_bytes(pool->device->device, pool->kv);
     }
     return GR_OK;

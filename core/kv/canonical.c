@@ -101,7 +101,7 @@ gr_status gr_kv_seq_read(const gr_kv_seq *seq, uint32_t layer, uint32_t part, ui
         to += a.region.count * a.position_bytes;
     }
     free(a.converted);
-    return status;
+    return gr_abi_settle_error(status, error);
 }
 
 gr_status gr_kv_seq_write(gr_kv_seq *seq, uint32_t layer, uint32_t part, uint64_t begin, uint64_t count,
@@ -118,5 +118,5 @@ gr_status gr_kv_seq_write(gr_kv_seq *seq, uint32_t layer, uint32_t part, uint64_
         from += a.region.count * a.position_bytes;
     }
     free(a.converted);
-    return status;
+    return gr_abi_settle_error(status, error);
 }

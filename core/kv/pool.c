@@ -10,7 +10,7 @@ static gr_status resize_pools(gr_kv_cache *cache, gr_kv_group *group, uint32_t p
         gr_status status = pool->device->backend->kv_resize(pool->device->device, pool->kv, pages, error);
         if (status != GR_OK) {
             cache->culprit = pool->device;
-            return status; // pools that grew already stay larger: harmless
+            return gr_abi_settle_error(status, error); // pools that grew already stay larger: harmless
         }
     }
     return GR_OK;
@@ -118,7 +118,7 @@ gr_status gr_kv_group_copy(gr_kv_cache *cache, gr_kv_group *group, int32_t from,
                                                                (uint32_t)to, slots, error);
         if (status != GR_OK) {
             cache->culprit = pool->device;
-            return status;
+            return gr_abi_settle_error(status, error);
         }
     }
     return GR_OK;

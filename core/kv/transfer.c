@@ -78,7 +78,7 @@ static gr_status copy_part(gr_kv_transfer *t, uint32_t layer, uint32_t part, int
                                                         bytes, error);
     if (status != GR_OK) {
         t->from->culprit = source->device;
-        return status;
+        return gr_abi_settle_error(status, error);
     }
     region.layer = t->to->layers[layer].layer;
     region.page = (uint32_t)to;
@@ -88,7 +88,7 @@ static gr_status copy_part(gr_kv_transfer *t, uint32_t layer, uint32_t part, int
         t->stats.bytes += bytes;
     else
         t->to->culprit = target->device;
-    return status;
+    return gr_abi_settle_error(status, error);
 }
 
 // Takes a page of `to` and copies slots [0, slots) of all layers there.

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/internal.h"
 #include "suite.h"
 
 static uint64_t region_bytes(const gr_kv_desc *desc, gr_dtype dtype, uint32_t part,
@@ -44,7 +45,7 @@ static bool whole_pool(cf_rig *rig, uint8_t *bytes, bool write) {
                                               desc->dtype, bytes, size, &error)
                           : backend->kv_read(rig->suite->device, NULL, rig->cache.kv, &region,
                                              desc->dtype, bytes, size, &error);
-                if (status != GR_OK) {
+                if (gr_abi_settle_error(status, &error) != GR_OK) {
                     cf_fail(rig->suite, rig->name, "whole pool: %s", error.message);
                     return false;
                 }
@@ -236,8 +237,9 @@ bool cf_rig_cache(cf_rig *rig, const gr_kv_desc *desc, uint32_t window) {
                   *other = &rig->groups[1 - rig->cache_layer.group];
     uint32_t used = make_tables(rig, own, NULL);
     rig->cache.desc.pages = used + 2;
-    if (rig->suite->backend->kv_create(rig->suite->device, &rig->cache.desc, &rig->cache.kv,
-                                       &error)) {
+    gr_status status = rig->suite->backend->kv_create(rig->suite->device, &rig->cache.desc,
+                                                      &rig->cache.kv, &error);
+    if (gr_abi_settle_error(status, &error) != GR_OK) {
         cf_skip(rig->suite, rig->name, false, error.message);
         return false;
     }

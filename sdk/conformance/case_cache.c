@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "host/internal.h"
 #include "suite.h"
 
 enum {
@@ -179,7 +180,8 @@ static void pool_cases(cf_suite *suite, gr_dtype dtype) {
                        .pages = PAGES};
     gr_error error;
     gr_error_init(&error);
-    if (suite->backend->kv_create(suite->device, &desc, &p.kv, &error)) {
+    gr_status status = suite->backend->kv_create(suite->device, &desc, &p.kv, &error);
+    if (gr_abi_settle_error(status, &error) != GR_OK) {
         cf_skip(suite, gr_dtype_name(dtype), true, error.message);
         return;
     }

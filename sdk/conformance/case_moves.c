@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "host/internal.h"
 #include "suite.h"
 
 // ---- Caches that move ----
@@ -173,6 +174,7 @@ static bool reader_make(reader *r, cf_suite *suite, const char *name) {
     r->name = name;
     describe(r);
     b->node_support(device, &r->segment, 0, &support);
+    gr_abi_settle_support(&support);
     if (support.level == GR_SUPPORT_NO) {
         cf_skip(suite, name, true, support.reason);
         return false;

@@ -3,6 +3,7 @@
 // traces.
 #include <string.h>
 
+#include "host/internal.h"
 #include "suite.h"
 
 enum { ROWS = 4, WIDTH = 64 };
@@ -146,6 +147,9 @@ static bool compiles(program *p, const char *what) {
 static gr_support_level level(program *p, uint32_t node) {
     gr_support support = {.struct_size = sizeof support};
     p->suite->backend->node_support(p->suite->device, &p->segment, node, &support);
+    if (support.level > GR_SUPPORT_NATIVE)
+        check(p, "a level that exists", false);
+    gr_abi_settle_support(&support);
     if (support.level == GR_SUPPORT_NO && !support.reason[0])
         check(p, "a refusal gives a reason", false);
     return support.level;
@@ -157,6 +161,7 @@ static const char *refused(program *p) {
     for (uint32_t i = 0; i < 2; i++) {
         answer = (gr_support){.struct_size = sizeof answer};
         p->suite->backend->node_support(p->suite->device, &p->segment, i, &answer);
+        gr_abi_settle_support(&answer);
         if (answer.level == GR_SUPPORT_NO)
             return answer.reason;
     }

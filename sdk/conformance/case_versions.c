@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/internal.h"
 #include "suite.h"
 
 // A struct as a newer host may have it.
@@ -178,8 +179,10 @@ static void longer(cf_suite *suite, const char *what, size_t tail_offset, bool u
     set_program(&n);
     gr_support support[2] = {{.struct_size = sizeof support[0]},
                              {.struct_size = sizeof support[0]}};
-    for (uint32_t i = 0; i < 2; i++)
+    for (uint32_t i = 0; i < 2; i++) {
         suite->backend->node_support(suite->device, &n.segment.known, i, &support[i]);
+        gr_abi_settle_support(&support[i]);
+    }
     ((uint8_t *)&n)[tail_offset + 5] = used;
     if (!support[0].level || !support[1].level) {
         cf_skip(suite, name, true, support[0].level ? support[1].reason : support[0].reason);

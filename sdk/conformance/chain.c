@@ -3,6 +3,7 @@
 // order shows in the sum.
 #include <string.h>
 
+#include "host/internal.h"
 #include "suite.h"
 
 static const gr_attrs_none no_attrs = {.struct_size = sizeof no_attrs};
@@ -70,6 +71,7 @@ bool cf_chain_make(cf_chain *c, cf_suite *suite, gr_device *device, const char *
     describe(c);
     gr_support support = {.struct_size = sizeof support};
     b->node_support(device, &c->segments[0], 0, &support);
+    gr_abi_settle_support(&support);
     if (support.level == GR_SUPPORT_NO) {
         cf_skip(suite, name, true, support.reason);
         return false;

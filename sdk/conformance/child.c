@@ -177,7 +177,8 @@ static bool open_device(cf_suite *suite, const char *wanted, char *why, size_t c
     memset(facts, 0, sizeof facts);
     for (uint32_t i = 0; i < MOST; i++)
         facts[i].struct_size = sizeof facts[i];
-    if (backend->probe(&suite->host.table, facts, MOST, sizeof facts[0], &count, &error)) {
+    gr_status status = backend->probe(&suite->host.table, facts, MOST, sizeof facts[0], &count, &error);
+    if (gr_abi_settle_error(status, &error) != GR_OK) {
         snprintf(why, capacity, "probe: %s", error.message);
         return false;
     }
@@ -197,18 +198,23 @@ static bool open_device(cf_suite *suite, const char *wanted, char *why, size_t c
     }
     suite->facts = facts[ordinal];
     suite->ordinal = ordinal;
-    if (backend->open(&suite->host.table, ordinal, &suite->device, &error)) {
+    status = backend->open(&suite->host.table, ordinal, &suite->device, &error);
+    if (status == GR_OK && !suite->device)
+        status = gr_fail(&error, GR_ERROR_INTERNAL, "", "it answers OK and opens nothing");
+    if (gr_abi_settle_error(status, &error) != GR_OK) {
         snprintf(why, capacity, "open: %s", error.message);
         return false;
     }
     for (uint32_t i = 0; i < 2; i++) {
         suite->teams[i] = cf_team_create(i ? 3 : 1);
-        if (backend->queue_create(suite->device, suite->teams[i], &suite->queues[i], &error)) {
+        status = backend->queue_create(suite->device, suite->teams[i], &suite->queues[i], &error);
+        if (gr_abi_settle_error(status, &error) != GR_OK) {
             snprintf(why, capacity, "queue_create: %s", error.message);
             return false;
         }
     }
-    if (backend->fence_create(suite->device, &suite->fence, &error)) {
+    status = backend->fence_create(suite->device, &suite->fence, &error);
+    if (gr_abi_settle_error(status, &error) != GR_OK) {
         snprintf(why, capacity, "fence_create: %s", error.message);
         return false;
     }

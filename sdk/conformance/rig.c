@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/internal.h"
 #include "suite.h"
 
 const uint32_t cf_row_counts[CF_ROW_COUNTS] = {0, 1, 2, 3, 8, 17, 33};
@@ -185,12 +186,15 @@ static void lay_out(cf_rig *rig) {
     }
 }
 
-static bool failed(cf_rig *rig, const char *what, const gr_error *error) {
+// What a call of the plugin gave.
+static bool passed(cf_rig *rig, const char *what, gr_status status, gr_error *error) {
+    if (status == GR_OK)
+        return true;
+    const bool said = error->message[0];
     rig->refused = !strcmp(what, "submit");
-    if (rig->expect_refusal && error->message[0])
-        return false;
-    cf_fail(rig->suite, rig->name, "%s: %s", what,
-            error->message[0] ? error->message : gr_status_name(error->code));
+    gr_abi_settle_error(status, error);
+    if (!rig->expect_refusal || !said)
+        cf_fail(rig->suite, rig->name, "%s: %s", what, error->message);
     return false;
 }
 
@@ -216,6 +220,7 @@ static bool supported(cf_rig *rig) {
         }
         gr_support support = {.struct_size = sizeof support};
         backend->node_support(rig->suite->device, &rig->segment, i, &support);
+        gr_abi_settle_support(&support);
         if (support.level == GR_SUPPORT_NO) {
             cf_skip(rig->suite, rig->name, node->op < 64, support.reason);
             return false;
@@ -259,9 +264,10 @@ static bool import_weights(cf_rig *rig, gr_error *error) {
             }
         }
         gr_weight_info info = {.struct_size = sizeof info};
-        if (rig->suite->backend->weight_import(rig->suite->device, &desc, &rig->weights[v], &info,
-                                               error))
-            return failed(rig, "weight_import", error);
+        gr_status status = rig->suite->backend->weight_import(rig->suite->device, &desc,
+                                                              &rig->weights[v], &info, error);
+        if (!passed(rig, "weight_import", status, error))
+            return false;
     }
     return true;
 }
@@ -274,12 +280,12 @@ static bool submit(cf_rig *rig, gr_program *program, gr_buffer *scratch, gr_queu
                         .scratch = scratch,
                         .signal = suite->fence,
                         .signal_value = ++suite->fence_value};
-    if (suite->backend->submit(suite->device, queue, &submit, error))
-        return failed(rig, "submit", error);
-    if (suite->backend->fence_wait(suite->device, suite->fence, suite->fence_value,
-                                   UINT64_C(60000000000), error))
-        return failed(rig, "fence_wait", error);
-    return true;
+    return passed(rig, "submit", suite->backend->submit(suite->device, queue, &submit, error),
+                  error) &&
+           passed(rig, "fence_wait",
+                  suite->backend->fence_wait(suite->device, suite->fence, suite->fence_value,
+                                             UINT64_C(60000000000), error),
+                  error);
 }
 
 // Runs once on other pages than the step has, with the same program; then everything is as it was
@@ -322,12 +328,12 @@ static bool compile_and_submit(cf_rig *rig, gr_buffer *arena, gr_error *error) {
     gr_program *program = NULL;
     gr_program_info info = {.struct_size = sizeof info};
     gr_buffer *scratch = NULL;
-    if (backend->program_compile(suite->device, &desc, &program, &info, error))
-        return failed(rig, "program_compile", error);
+    if (!passed(rig, "program_compile",
+                backend->program_compile(suite->device, &desc, &program, &info, error), error))
+        return false;
     uint64_t bytes = info.scratch_shared_bytes + desc.threads * info.scratch_per_thread_bytes;
-    bool good = !backend->buffer_alloc(suite->device, bytes, &scratch, error);
-    if (!good)
-        failed(rig, "scratch", error);
+    bool good = passed(rig, "scratch", backend->buffer_alloc(suite->device, bytes, &scratch, error),
+                       error);
     if (good && rig->cache.kv && !rig->again && !rig->expect_refusal && cf_below(&rig->random, 2))
         good = submit_elsewhere(rig, program, arena, scratch, suite->queues[team], error);
     for (uint32_t i = 0; i <= rig->again && good; i++)
@@ -343,13 +349,12 @@ static bool make_arena(cf_rig *rig, gr_buffer **out_arena, uint8_t **out_shared,
     gr_device *device = rig->suite->device;
     if (rig->suite->facts.flags & GR_DEVICE_HOST_MEMORY && cf_below(&rig->random, 2)) {
         *out_shared = cf_rig_region(rig, rig->arena_bytes, true, 0);
-        if (backend->buffer_import(device, *out_shared, rig->arena_bytes, out_arena, error))
-            return failed(rig, "buffer_import", error);
-        return true;
+        return passed(rig, "buffer_import",
+                      backend->buffer_import(device, *out_shared, rig->arena_bytes, out_arena, error),
+                      error);
     }
-    if (backend->buffer_alloc(device, rig->arena_bytes, out_arena, error))
-        return failed(rig, "buffer_alloc", error);
-    return true;
+    return passed(rig, "buffer_alloc",
+                  backend->buffer_alloc(device, rig->arena_bytes, out_arena, error), error);
 }
 
 bool cf_rig_run(cf_rig *rig) {
@@ -376,13 +381,15 @@ bool cf_rig_run(cf_rig *rig) {
     uint8_t *shared = NULL;
     if (!make_arena(rig, &arena, &shared, &error))
         return false;
-    bool good = true;
-    if (backend->buffer_write(suite->device, NULL, arena, 0, rig->before, rig->arena_bytes, &error))
-        good = failed(rig, "buffer_write", &error);
-    good = good && compile_and_submit(rig, arena, &error);
-    if (good &&
-        backend->buffer_read(suite->device, NULL, arena, 0, rig->after, rig->arena_bytes, &error))
-        good = failed(rig, "buffer_read", &error);
+    bool good = passed(rig, "buffer_write",
+                       backend->buffer_write(suite->device, NULL, arena, 0, rig->before,
+                                             rig->arena_bytes, &error),
+                       &error) &&
+                compile_and_submit(rig, arena, &error) &&
+                passed(rig, "buffer_read",
+                       backend->buffer_read(suite->device, NULL, arena, 0, rig->after,
+                                            rig->arena_bytes, &error),
+                       &error);
     if (good && shared && suite->facts.flags & GR_DEVICE_COHERENT &&
         memcmp(shared, rig->after, rig->arena_bytes)) {
         cf_fail(suite, rig->name, "coherent memory does not show what buffer_read reads");

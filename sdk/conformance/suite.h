@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// suite.h: a conformance suite for backend plugins. Needs gregale/*.h, libc and pthread, nothing
-// else.
+// suite.h: a conformance suite for backend plugins. Needs gregale/*.h, libc, pthread and the host's own
+// checks of what plugins answer (host/internal.h).
 //
 // A case is a "rig": a segment of one or a few nodes with random values, a step, weights, perhaps a
 // cache. The rig runs on the backend and through an oracle (oracle.c: scalar, F64, written apart

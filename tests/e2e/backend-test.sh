@@ -3,7 +3,7 @@
 set -u
 build=$(cd "$1" && pwd)
 gregale=$build/bin/gregale
-mutants=$build/tests/mutants hostile=$build/tests/plugins/hostile
+mutants=$build/tests/mutants hostile=$build/tests/plugins/hostile careless=$build/tests/plugins/careless
 ref=$build/backends/gregale-backend-ref.so
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -99,6 +99,12 @@ said tail "fail  LOAD: its table is longer"
 said lacks "fail  LOAD: its table lacks the function kv_resize"
 said bad_name "fail  LOAD: its name is not"
 said flags "fail  LOAD: asks for something"
+hostile=$careless
+said mute "fail  LOAD: queue_create: out of memory"
+said mumbles "fail  LOAD: queue_create: A*"
+said drives "fail  LOAD: queue_create: odd?\[31m"
+said opens_nothing "fail  LOAD: open: it answers OK and opens nothing"
+hostile=$build/tests/plugins/hostile
 head -c 3000 "$ref" >"$work/cut.so"
 expect 1 "cut off" "$work/cut.so"
 contains out "fail  LOAD: the file is cut off"
@@ -119,4 +125,17 @@ PY
 [ $? -eq 2 ] || { echo "bench without a file: expected exit code 2"; bad=1; }
 "$gregale" backend bench "$hostile/gregale-backend-null.so" 2>"$work/err"
 [ $? -ne 0 ] && grep -q "cannot work with plugin interface" "$work/err" || { echo "bench of a plugin that refuses:"; cat "$work/err"; bad=1; }
+# A plugin that fails without a word, or with one that does not end.
+for way in mute mumbles drives opens_nothing; do
+  "$gregale" backend bench "$careless/gregale-backend-$way.so" >"$work/out" 2>"$work/err"
+  code=$?
+  case $way in
+    mute) expected=4 text="gregale: out of memory" ;;
+    mumbles) expected=4 text="^gregale: A*$" ;;
+    drives) expected=4 text="^gregale: odd?\[31m$" ;;
+    opens_nothing) expected=1 text="cannot be opened: it opened nothing" ;;
+  esac
+  [ $code -eq $expected ] || { echo "bench $way: exit code $code, expected $expected"; bad=1; }
+  contains err "$text"
+done
 exit $bad

@@ -13,6 +13,7 @@ void fault_lose(fault_device *device, gr_fault_point point, uint64_t number) {
 }
 
 gr_status fault_enter(fault_device *device, gr_fault_point point, gr_error *error) {
+    error = atomic_load(&device->ledger->silent) ? NULL : error;
     if (!atomic_load(&device->lost)) {
         gr_fault_event event = fault_ask(device->ledger, point);
         if (event.kind == GR_FAULT_NONE)

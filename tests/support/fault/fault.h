@@ -37,6 +37,7 @@ typedef struct fault_plan {
     double rate; // of calls that fail by draw; 0: none
     uint64_t late_ns; // longest delay drawn
     uint64_t limit;   // most faults in all
+    bool silent;      // faults leave the error as it was
 } fault_plan;
 
 // Reads a plan from text; INVALID_ARGUMENT names the item.
@@ -51,6 +52,7 @@ gr_fault_event fault_plan_at(const fault_plan *plan, gr_fault_point point, uint6
 typedef struct fault_ledger {
     _Atomic uint64_t calls[GR_FAULT_POINT_COUNT];
     atomic_bool active; // there is a plan
+    atomic_bool silent; // its faults leave the error as it was
     pthread_mutex_t lock; // of what follows
     fault_plan plan;
     gr_fault_event events[FAULT_EVENTS];

@@ -8,6 +8,7 @@ void fault_ledger_set(fault_ledger *ledger, const fault_plan *plan) {
     ledger->event_count = 0;
     for (gr_fault_point point = 0; point < GR_FAULT_POINT_COUNT; point++)
         atomic_store(&ledger->calls[point], 0);
+    atomic_store(&ledger->silent, plan->silent);
     atomic_store(&ledger->active, plan->rule_count || plan->rate > 0);
     pthread_mutex_unlock(&ledger->lock);
 }

@@ -143,6 +143,10 @@ static const char *read_item(const char **at, fault_plan *plan) {
         return read_rate(at, &plan->rate) ? NULL : "expected a number from 0 to 1";
     if (read_text(at, "late:"))
         return read_time(at, &plan->late_ns) ? NULL : "expected a time (20ms)";
+    if (read_text(at, "silent")) {
+        plan->silent = true;
+        return NULL;
+    }
     if (read_text(at, "limit:"))
         return read_number(at, &plan->limit) ? NULL : "expected a number";
     if (read_text(at, "only:"))

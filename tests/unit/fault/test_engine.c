@@ -93,6 +93,13 @@ static void loading_fails_clearly(void **state) {
     }
 }
 
+// The plugin says nothing: the host says what the status is called.
+static void loading_fails_clearly_without_their_words(void **state) {
+    (void)state;
+    load_in_spite_of(0, "silent,alloc:%u=oom", GR_ERROR_OUT_OF_MEMORY);
+    load_in_spite_of(2, "silent,alloc:%u=lost", GR_ERROR_DEVICE_LOST);
+}
+
 // ---- Steps ----
 
 typedef struct scene {
@@ -235,6 +242,8 @@ static void a_lost_device_is_told(void **state) {
         device_lost(w, "submit:%u=lost", right);
         device_lost(w, "fence:%u=lost", right);
         device_lost(w, "copy:%u=lost", right);
+        device_lost(w, "silent,copy:%u=lost", right);
+        device_lost(w, "silent,submit:%u=lost", right);
     }
     free(right);
 }
@@ -301,6 +310,7 @@ static void versions_may_differ(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loading_fails_clearly),
+        cmocka_unit_test(loading_fails_clearly_without_their_words),
         cmocka_unit_test(steps_without_memory_may_be_retried),
         cmocka_unit_test(a_lost_device_is_told),
         cmocka_unit_test(late_fences_are_waited_for),

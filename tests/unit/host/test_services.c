@@ -105,6 +105,31 @@ static void test_table_tells_its_version(void **state) {
     gr_topology_destroy(t);
 }
 
+// ---- What a failed call left behind ----
+
+static void test_errors_of_plugins_are_made_sound(void **state) {
+    (void)state;
+    gr_error error;
+    memset(&error, 'A', sizeof error); // nothing ends
+    assert_int_equal(gr_abi_settle_error(GR_ERROR_BUSY, &error), GR_ERROR_BUSY);
+    assert_int_equal(error.code, GR_ERROR_BUSY);
+    assert_int_equal(error.struct_size, sizeof error);
+    assert_int_equal(strnlen(error.message, sizeof error.message), sizeof error.message - 1);
+    assert_int_equal(strnlen(error.origin, sizeof error.origin), sizeof error.origin - 1);
+    gr_fail(&error, GR_OK, "\033", "%s", "a\033[31m\007b\xc3\xa9 \x80\xc2\x9b\xc3");
+    gr_abi_settle_error(-77, &error);
+    assert_int_equal(error.code, -77);
+    assert_string_equal(error.origin, "?");
+    assert_string_equal(error.message, "a?[31m?b\xc3\xa9 ????");
+    gr_error_init(&error);
+    gr_abi_settle_error(GR_ERROR_OUT_OF_MEMORY, &error);
+    assert_string_equal(error.message, "out of memory");
+    gr_error_init(&error);
+    assert_int_equal(gr_abi_settle_error(GR_OK, &error), GR_OK);
+    assert_string_equal(error.message, "");
+    assert_int_equal(gr_abi_settle_error(GR_ERROR_IO, NULL), GR_ERROR_IO);
+}
+
 // ---- A worker that hangs ----
 
 static gr_team *hung_team; // reachable on purpose: an abandoned team is never freed
@@ -147,6 +172,7 @@ int main(void) {
         cmocka_unit_test(test_log_lines_carry_the_name),
         cmocka_unit_test(test_trace_takes_shorter_events),
         cmocka_unit_test(test_table_tells_its_version),
+        cmocka_unit_test(test_errors_of_plugins_are_made_sound),
         cmocka_unit_test(test_a_hung_team_can_be_abandoned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
