@@ -239,15 +239,18 @@ typedef struct errand {
 } errand;
 
 static void help_load(const char *path, int pipe) {
-    const answer a = {.magic = magic};
+    answer a = {.magic = magic};
     gr_plugin_entry entry = NULL;
+    gr_error error;
+    gr_error_init(&error);
     isolate();
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library)
         *(void **)&entry = dlsym(library, GR_PLUGIN_SYMBOL);
     if (entry)
-        entry(GR_ABI_MAJOR, GR_ABI_MINOR);
-    send_all(pipe, &a, sizeof a); // what it would say is seen once it is loaded here
+        a.status = gr_abi_check(entry(GR_ABI_MAJOR, GR_ABI_MINOR), &error); // reads all that the host will
+    memcpy(a.message, error.message, sizeof a.message);
+    send_all(pipe, &a, sizeof a); // what the loader says is seen once it is loaded here
 }
 
 static gr_status run_apart(const errand *e, uint32_t timeout_ms, gr_probe_result *out_result, gr_error *error) {

@@ -21,6 +21,8 @@ contains text "refused   $work/plugins/gregale-backend-exit.so: its probe ended 
 contains text "refused   $work/plugins/gregale-backend-entry_abort.so: loading it crashed in the helper process (Aborted)"
 contains text "refused   $work/plugins/gregale-backend-entry_hang.so: loading it did not end within"
 contains text "refused   $work/plugins/gregale-backend-constructor.so: loading it crashed in the helper process (Segmentation fault)"
+contains text "refused   $work/plugins/gregale-backend-wild_table.so: loading it crashed in the helper process (Segmentation fault)"
+contains text "refused   $work/plugins/gregale-backend-wild_name.so: loading it crashed in the helper process (Segmentation fault)"
 contains text "refused   $work/plugins/gregale-backend-cut.so: the file is cut off"
 contains text "refused   $work/plugins/gregale-backend-text.so: not a shared object"
 contains text "^choice    cpu: the best score"
@@ -38,10 +40,14 @@ assert machine["cores"] >= 1 and machine["threads"] >= machine["cores"] and mach
 assert sum(machine["cores_by_kind"]) == machine["cores"] and machine["default_threads_on"]
 assert all(cache["bytes"] > 0 for cache in machine["caches"]) and machine["pci"] is None
 refused = {p["path"]: p["reason"] for p in why["plugins"] if not p["accepted"]}
-assert len(refused) == 6 and all(path.startswith(sys.argv[2]) and reason for path, reason in refused.items()), refused
+assert len(refused) == 8 and all(path.startswith(sys.argv[2]) and reason for path, reason in refused.items()), refused
 devices = {d["name"]: d for d in why["devices"]}
 assert devices["cpu"]["score"] > devices["ref"]["score"] and devices["ref"]["batch_invariant"], devices
 assert all(d["reason"] for d in devices.values())
 assert why["choice"]["device"] == "cpu" == why["devices"][0]["name"] and why["choice"]["reason"]
 PY
+echo "measuring one of them:"
+"$gregale" backend bench "$work/plugins/gregale-backend-wild_table.so" 2>"$work/text"
+[ $? -eq 5 ] || { echo "bench: expected exit code 5"; bad=1; }
+contains text "loading it crashed in the helper process"
 exit $bad

@@ -81,6 +81,11 @@ GR_PLUGIN_ENTRY(hostile) {
         pause();
 #endif
     whole.table = fake_table(HOSTILE_NAME, 0, probe);
+#if defined(HOSTILE_WILD_TABLE)
+    return (const gr_backend *)1;
+#elif defined(HOSTILE_WILD_NAME)
+    whole.table.name = (const char *)1;
+#endif
 #if defined(HOSTILE_NULL)
     return NULL;
 #elif defined(HOSTILE_MAJOR)
