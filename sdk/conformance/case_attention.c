@@ -201,6 +201,24 @@ static void geometries(cf_suite *suite) {
     }
 }
 
+// As models have them: a Mistral 7B's, Phi's 80, Gemma's 256, many query heads to one of keys.
+static void large(cf_suite *suite, gr_dtype dtype) {
+    static const uint32_t shapes[][3] = {{32, 8, 128}, {4, 2, 80}, {4, 2, 256}, {16, 1, 64}, {24, 1, 128}};
+    for (uint32_t i = 0; i < 5; i++) {
+        const shape s = {.heads = shapes[i][0],
+                         .kv_heads = shapes[i][1],
+                         .k_dim = shapes[i][2],
+                         .v_dim = shapes[i][2],
+                         .page = 16,
+                         .dtype = dtype,
+                         .seqs = 2,
+                         .rows = {1, 5},
+                         .past = {100, 0}};
+        if (s.k_dim % gr_dtype_block(dtype) == 0)
+            random_case(suite, &s);
+    }
+}
+
 // Row counts of the step, split over one to four sequences, some of them far past their window.
 static void ragged(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t window, uint32_t seqs) {
     shape s = {.heads = 6,
@@ -315,5 +333,7 @@ void cf_cases_attention(cf_suite *suite) {
     wide_needles(suite, GR_DTYPE_F16);
     wide_needles(suite, GR_DTYPE_Q8_0);
     geometries(suite);
+    large(suite, GR_DTYPE_F16);
+    large(suite, GR_DTYPE_Q8_0);
     variants(suite);
 }

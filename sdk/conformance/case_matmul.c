@@ -75,20 +75,22 @@ static void class_holds(cf_suite *suite, gr_dtype dtype, uint32_t rows, spread_k
 }
 
 // One-hot rows at the edges of blocks: each output row is one column of W, and a column lost,
-// doubled or swapped shows as a whole row wrong.
-static void needles(cf_suite *suite, gr_dtype dtype, uint32_t k, uint32_t n) {
+// doubled or swapped shows as a whole row wrong. `single`: the edges share one row, as decoding has.
+static void needles(cf_suite *suite, gr_dtype dtype, uint32_t k, uint32_t n, bool single) {
     cf_rig rig;
     char name[96];
-    uint32_t edges[] = {0, 1, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, k - 2, k - 1}, rows = 0;
-    snprintf(name, sizeof name, "MATMUL %s one-hot N=%u K=%u", gr_dtype_name(dtype), n, k);
+    const uint32_t edges[] = {0,   1,   15,  16,   31,   32,   63,   64,    127,
+                              128, 255, 256, 1023, 1024, 4095, 4096, k - 2, k - 1};
+    uint32_t rows = 0;
+    snprintf(name, sizeof name, "MATMUL %s one-hot%s N=%u K=%u", gr_dtype_name(dtype), single ? " M=1" : "", n, k);
     for (uint32_t i = 0; i < sizeof edges / sizeof edges[0]; i++)
         rows += edges[i] < k;
-    if (!cf_rig_begin(&rig, suite, "MATMUL", name, rows, 0))
+    if (!cf_rig_begin(&rig, suite, "MATMUL", name, single ? 1 : rows, 0))
         return;
     uint32_t x = cf_rig_input(&rig, GR_DIM_T, k, 0.0), row = 0;
     for (uint32_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
         if (edges[i] < k)
-            ((float *)rig.data[x])[row++ * k + edges[i]] = 1.0f;
+            ((float *)rig.data[x])[(single ? 0 : row++ * k) + edges[i]] = 1.0f;
     }
     uint32_t w = cf_rig_weight(&rig, dtype, n, k, CF_NONE);
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, n);
@@ -145,10 +147,18 @@ void cf_cases_matmul(cf_suite *suite) {
             class_holds(suite, dtype, 1, spread);
             class_holds(suite, dtype, 64, spread);
         }
-        needles(suite, dtype, 768, 33);
-        needles(suite, dtype, 256, 16);
+        needles(suite, dtype, 768, 33, false);
+        needles(suite, dtype, 256, 16, false);
         experts(suite, dtype, 1, false);
         experts(suite, dtype, 17, d % 2 == 0);
+    }
+    // Of a size as models have it: the other shapes would all fit a tile of a few hundred.
+    static const gr_dtype large[] = {GR_DTYPE_Q4_K, GR_DTYPE_F16};
+    for (uint32_t d = 0; d < 2; d++) {
+        for (uint32_t single = 0; single < 2; single++) {
+            needles(suite, large[d], 14336, 33, single);
+            needles(suite, large[d], 256, 4099, single);
+        }
     }
     head(suite, 0);
     head(suite, 1);

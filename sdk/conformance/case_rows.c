@@ -7,18 +7,17 @@
 
 static const gr_attrs_none no_attrs = {.struct_size = sizeof no_attrs};
 
-static void embed(cf_suite *suite, gr_dtype dtype, uint32_t rows) {
+static void embed(cf_suite *suite, gr_dtype dtype, uint32_t rows, uint32_t vocabulary, uint32_t d) {
     cf_rig rig;
     char name[96];
-    uint32_t d = gr_dtype_block(dtype) == 1 ? 37 : 512, vocabulary = 61;
-    snprintf(name, sizeof name, "EMBED %s T=%u", gr_dtype_name(dtype), rows);
+    snprintf(name, sizeof name, "EMBED %s V=%u T=%u", gr_dtype_name(dtype), vocabulary, rows);
     if (!cf_rig_begin(&rig, suite, "EMBED", name, rows, 0))
         return;
-    for (uint32_t t = 0; t < rows; t++) // the table's first and last rows among them
-        ((int32_t *)(uintptr_t)rig.step.tokens)[t] =
-            t == 0   ? (int32_t)vocabulary - 1
-            : t == 1 ? 0
-                     : (int32_t)cf_below(&rig.random, vocabulary);
+    const uint32_t edges[] = {vocabulary - 1, 0, 65535, 65536}; // those that the table has
+    for (uint32_t t = 0; t < rows; t++)
+        ((int32_t *)(uintptr_t)rig.step.tokens)[t] = t < 4 && edges[t] < vocabulary
+                                                         ? (int32_t)edges[t]
+                                                         : (int32_t)cf_below(&rig.random, vocabulary);
     uint32_t table = cf_rig_weight(&rig, dtype, vocabulary, d, CF_NONE);
     uint32_t tokens = cf_rig_field(&rig, GR_STEP_TOKENS, CF_NONE);
     uint32_t y = cf_rig_value(&rig, GR_DTYPE_F32, GR_DIM_T, d);
@@ -122,7 +121,7 @@ void cf_cases_rows(cf_suite *suite) {
     for (uint32_t r = 0; r < CF_ROW_COUNTS; r++) {
         uint32_t rows = cf_row_counts[r];
         for (uint32_t d = 0; d < CF_WEIGHT_DTYPES; d++)
-            embed(suite, cf_weight_dtypes[d], rows);
+            embed(suite, cf_weight_dtypes[d], rows, 61, gr_dtype_block(cf_weight_dtypes[d]) == 1 ? 37 : 512);
         gather(suite, rows, rows ? 1 : 0, 64);
         gather(suite, rows, rows / 2, 33);
         mask(suite, rows, 100);
@@ -136,4 +135,6 @@ void cf_cases_rows(cf_suite *suite) {
         copy(suite, rows, 1);
         copy(suite, rows, 65);
     }
+    embed(suite, GR_DTYPE_F16, 8, 70000, 32);
+    embed(suite, GR_DTYPE_Q8_0, 8, 70000, 32);
 }
