@@ -110,6 +110,12 @@ uint64_t cpu_build_shared(cpu_builder *b, uint64_t bytes) {
     return offset;
 }
 
+uint64_t cpu_build_region(cpu_builder *b, cpu_region *region, uint64_t bytes) {
+    if (bytes > region->capacity)
+        *region = (cpu_region){cpu_build_shared(b, bytes), bytes};
+    return region->offset;
+}
+
 void cpu_build_private(cpu_builder *b, uint64_t bytes) {
     bytes = (bytes + 63) / 64 * 64;
     if (bytes > b->program->scratch_work)
@@ -117,12 +123,7 @@ void cpu_build_private(cpu_builder *b, uint64_t bytes) {
 }
 
 void cpu_build_inner(cpu_builder *b, gr_value *value) {
-    uint64_t bytes = cpu_value_bytes(value, &b->maxima);
-    if (bytes > b->inner[value->index].capacity) {
-        b->inner[value->index].offset = cpu_build_shared(b, bytes);
-        b->inner[value->index].capacity = bytes;
-    }
-    value->offset = b->inner[value->index].offset;
+    value->offset = cpu_build_region(b, &b->inner[value->index], cpu_value_bytes(value, &b->maxima));
 }
 
 const void *cpu_build_keep(cpu_builder *b, const void *data, uint64_t bytes) {

@@ -309,6 +309,11 @@ typedef struct cpu_kept_value {
     uint32_t helper;           // place of the call that makes it
 } cpu_kept_value;
 
+// A region of the shared scratch that calls use in turn.
+typedef struct cpu_region {
+    uint64_t offset, capacity;
+} cpu_region;
+
 #define CPU_OPEN_MAX 64
 #define CPU_ROPE_TABLES 8
 
@@ -323,10 +328,8 @@ typedef struct cpu_builder {
     // Values whose quantised rows, rows rounded to BF16, or rows laid by chunks stand in the
     // scratch; whose quantised rows each worker has in its own.
     cpu_kept_value quantised, rounded, laid, own;
-    // Places of inner values, which the composites of a program use in turn.
-    struct {
-        uint64_t offset, capacity;
-    } inner[CPU_MAX_PARTS];
+    cpu_region inner[CPU_MAX_PARTS]; // of inner values
+    cpu_region attention;            // of results of chunks
     // The tables of cosines and sines made for the step's positions.
     uint32_t rope_count;
     struct {
@@ -347,6 +350,8 @@ cpu_call cpu_helper_of(const cpu_call *bound, cpu_call_function run);
 // `row_bytes`.
 gr_status cpu_build_form(cpu_builder *builder, const cpu_call *helper, uint64_t row_bytes,
                          cpu_kept_value *kept, cpu_access *out_access, gr_error *error);
+// Makes `region` hold `bytes`; returns the offset. Calls that write there say so, to wait for each other.
+uint64_t cpu_build_region(cpu_builder *builder, cpu_region *region, uint64_t bytes);
 // Reserves `bytes` of shared scratch for the whole step; returns the offset.
 uint64_t cpu_build_shared(cpu_builder *builder, uint64_t bytes);
 // Gives an inner value its place.

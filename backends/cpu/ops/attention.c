@@ -91,7 +91,7 @@ static gr_status emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
                          ? 0
                          : (split_width(attrs, b->program) + 1) *
                                slot_floats(attrs, b->program->rows_max) * sizeof(float);
-    call.scratch = cpu_build_shared(b, bytes);
+    call.scratch = cpu_build_region(b, &b->attention, bytes);
     cpu_access access = {.space = CPU_SPACE_SCRATCH,
                          .write = true,
                          .begin = call.scratch,

@@ -90,7 +90,7 @@ static void open_device(const char *path) {
     must(b.backend->kv_create(b.device, &desc, &b.kv, &error), &error);
     must(b.backend->queue_create(b.device, b.team, &b.queue, &error), &error);
     must(b.backend->fence_create(b.device, &b.fence, &error), &error);
-    must(b.backend->buffer_alloc(b.device, 2 * MOST_ROWS * HEADS * DIM * sizeof(float), &b.arena,
+    must(b.backend->buffer_alloc(b.device, 3 * MOST_ROWS * HEADS * DIM * sizeof(float), &b.arena,
                                  &error),
          &error);
 }
@@ -149,9 +149,10 @@ static void lay_step(uint32_t seqs, uint32_t rows, uint32_t past, uint32_t fork)
                        .groups = &b.group};
 }
 
-// Runs the step; the output follows the queries in the arena.
-static void attend(uint32_t window) {
-    static const uint32_t operands[] = {0, 1}, result = 2;
+// Runs the step with `count` nodes of the same operands, whose outputs follow the queries in the arena. Gives the shared
+// scratch; *out_barriers says how many nodes the next one waits for.
+static uint64_t attend_again(uint32_t window, uint32_t count, uint32_t *out_barriers) {
+    static const uint32_t operands[] = {0, 1}, results[] = {2, 3};
     const gr_attrs_attention attrs = {.struct_size = sizeof attrs,
                                       .heads = HEADS,
                                       .kv_heads = KV_HEADS,
@@ -164,30 +165,34 @@ static void attend(uint32_t window) {
                                  .dtype = GR_DTYPE_F32,
                                  .rank = 2,
                                  .dims = {GR_DIM_T, HEADS * DIM, 1, 1}};
-    gr_value values[3] = {activation,
+    gr_value values[4] = {activation,
                           {.struct_size = sizeof activation,
                            .kind = GR_VALUE_STATE,
                            .dtype = GR_DTYPE_F16,
                            .rank = 1,
                            .dims = {GR_DIM_T, 1, 1, 1},
                            .offset = GR_NO_OFFSET},
+                          activation,
                           activation};
-    values[2].offset = MOST_ROWS * HEADS * DIM * sizeof(float);
-    const gr_node node = {.struct_size = sizeof node,
-                          .op = GR_OP_ATTENTION,
-                          .flags = GR_NODE_RUN,
-                          .in_count = 2,
-                          .out_count = 1,
-                          .in = operands,
-                          .out = &result,
-                          .attrs = &attrs};
+    gr_node nodes[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        values[2 + i].offset = (1 + i) * MOST_ROWS * HEADS * DIM * sizeof(float);
+        nodes[i] = (gr_node){.struct_size = sizeof nodes[i],
+                             .op = GR_OP_ATTENTION,
+                             .flags = GR_NODE_RUN,
+                             .in_count = 2,
+                             .out_count = 1,
+                             .in = operands,
+                             .out = &results[i],
+                             .attrs = &attrs};
+    }
     const gr_segment segment = {.struct_size = sizeof segment,
-                                .value_count = 3,
+                                .value_count = 4,
                                 .value_stride = sizeof values[0],
-                                .node_count = 1,
-                                .node_stride = sizeof node,
+                                .node_count = count,
+                                .node_stride = sizeof nodes[0],
                                 .values = values,
-                                .nodes = &node};
+                                .nodes = nodes};
     const gr_cache_layer layer = {.struct_size = sizeof layer, .kv = b.kv};
     const gr_program_desc desc = {.struct_size = sizeof desc,
                                   .rows_max = MOST_ROWS,
@@ -217,12 +222,35 @@ static void attend(uint32_t window) {
                               .signal_value = ++b.submitted};
     must(b.backend->submit(b.device, b.queue, &submit, &error), &error);
     must(b.backend->fence_wait(b.device, b.fence, b.submitted, UINT64_MAX, &error), &error);
+    *out_barriers = 0;
+    for (uint32_t i = 0; i + 1 < program->call_count; i++)
+        *out_barriers += program->calls[i].barrier;
     b.backend->buffer_destroy(b.device, scratch);
     b.backend->program_destroy(b.device, program);
+    return info.scratch_shared_bytes;
+}
+
+static void attend(uint32_t window) {
+    uint32_t barriers;
+    attend_again(window, 1, &barriers);
 }
 
 static const float *output(void) {
     return (const float *)b.backend->buffer_map(b.device, b.arena) + MOST_ROWS * HEADS * DIM;
+}
+
+// ---- Many layers
+
+// Nodes use one place for the results of their chunks in turn, so the second waits for the first.
+static void in_turn(uint32_t past) {
+    uint32_t barriers;
+    lay_step(1, 1, past, 0);
+    const uint64_t one = attend_again(0, 1, &barriers);
+    const uint64_t two = attend_again(0, 2, &barriers);
+    expect(one > 0 && two == one, "the scratch of two nodes", two, one);
+    expect(barriers == 1, "nodes that are waited for", barriers, 1);
+    expect(!memcmp(output(), output() + MOST_ROWS * HEADS * DIM, HEADS * DIM * sizeof(float)),
+           "the same numbers twice", past, past);
 }
 
 // ---- Outside the window
@@ -317,6 +345,7 @@ int main(int argc, char **argv) {
         return 2;
     open_device(argv[1]);
     fill_cache();
+    in_turn(20000);
     outside_the_window(20000, 1, 4096);  // chunks spread over the workers
     outside_the_window(20000, 90, 4096); // whole tiles
     outside_the_window(6399, 1, 64);     // exactly a page
