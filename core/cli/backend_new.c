@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/embedded.h"
 #include "cli/backend.h"
@@ -23,11 +24,19 @@ static error_t parse_extra(int key, char *value, void *context) {
     return 0;
 }
 
-// The name becomes part of C identifiers and of file names.
-static bool name_good(const char *name) {
-    size_t length = strlen(name);
-    return length && length <= NAME_LIMIT && islower((unsigned char)name[0]) &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length && strncmp(name, "gr_", 3);
+// Why a backend cannot be called so; NULL: it can. The name becomes part of C identifiers and of file names, and that of
+// a device.
+static const char *name_refused(const char *name) {
+    static const char taken[] = " auto cpu ref split ";
+    const size_t length = strlen(name);
+    char word[NAME_LIMIT + 3];
+    if (!length || length > NAME_LIMIT || !islower((unsigned char)name[0]) ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != length)
+        return "expected up to 24 lower-case letters, digits and '_', a letter first";
+    if (!strcmp(name, "gr") || !strncmp(name, "gr_", 3) || !strncmp(name, "gregale", 7))
+        return "gr, gr_... and gregale... are the names of Gregale's own interface";
+    snprintf(word, sizeof word, " %s ", name);
+    return strstr(taken, word) ? "a device, or a way to choose one, is called so already" : NULL;
 }
 
 // Appends `text` with every word replaced.
@@ -64,38 +73,76 @@ static bool write_file(char *path, const gr_strbuf *text, bool executable) {
     if (!file)
         return false;
     bool good = fwrite(text->data, 1, text->size, file) == text->size;
-    good = fclose(file) == 0 && good;
-    return good && (!executable || chmod(path, 0755) == 0);
+    good = fclose(file) == 0 && good && (!executable || chmod(path, 0755) == 0);
+    const int why = errno;
+    if (!good)
+        unlink(path);
+    errno = why;
+    return good;
 }
 
-static bool is_empty(const char *folder) {
-    DIR *entries = opendir(folder);
+// Makes `folder`, or finds it empty; *out_made tells which.
+static int take_folder(const char *folder, bool *out_made) {
+    *out_made = mkdir(folder, 0777) == 0;
+    DIR *entries = *out_made || errno == EEXIST ? opendir(folder) : NULL;
     int count = 0;
-    while (entries && count <= 2 && readdir(entries))
+    if (!entries)
+        return gr_complain(GR_EXIT_INPUT, "backend new: %s: %s", folder, strerror(errno));
+    while (count <= 2 && readdir(entries))
         count++; // "." and ".." are two
-    if (entries)
-        closedir(entries);
-    return entries && count <= 2;
+    closedir(entries);
+    return count <= 2 ? GR_EXIT_OK : gr_complain(GR_EXIT_INPUT, "backend new: %s: is not an empty folder", folder);
+}
+
+typedef struct project {
+    const char *folder, *name;
+    char upper[NAME_LIMIT + 1];
+} project;
+
+static void path_of(const project *p, const gr_embedded *file, gr_strbuf *out_path) {
+    gr_strbuf_format(out_path, "%s/", p->folder);
+    replace(out_path, file->name, strlen(file->name), p->name, p->upper);
+}
+
+static int write_one(const project *p, const gr_embedded *file) {
+    gr_strbuf path = {0}, text = {0};
+    int code = GR_EXIT_OK;
+    path_of(p, file, &path);
+    replace(&text, (const char *)file->data, file->size, p->name, p->upper);
+    if (path.failed || text.failed)
+        code = gr_complain(GR_EXIT_RESOURCES, "backend new: no memory");
+    else if (!write_file(path.data, &text, file->executable))
+        code = gr_complain(GR_EXIT_INPUT, "backend new: %s: %s", path.data, strerror(errno));
+    gr_strbuf_deinit(&path);
+    gr_strbuf_deinit(&text);
+    return code;
+}
+
+// Takes away the files before `end`, and all folders within the project that are empty then.
+static void unwrite(const project *p, const gr_embedded *end) {
+    for (const gr_embedded *file = gr_embedded_template; file <= end; file++) {
+        gr_strbuf path = {0};
+        path_of(p, file, &path);
+        if (!path.failed && file < end)
+            unlink(path.data);
+        for (char *at; !path.failed && (at = strrchr(path.data, '/')) > path.data + strlen(p->folder);) {
+            *at = '\0';
+            rmdir(path.data);
+        }
+        gr_strbuf_deinit(&path);
+    }
 }
 
 static int write_all(const char *folder, const char *name) {
-    char upper[NAME_LIMIT + 1] = "";
+    project p = {.folder = folder, .name = name};
     for (size_t i = 0; name[i]; i++)
-        upper[i] = (char)toupper((unsigned char)name[i]);
+        p.upper[i] = (char)toupper((unsigned char)name[i]);
     for (const gr_embedded *file = gr_embedded_template; file->name; file++) {
-        gr_strbuf path = {0}, text = {0};
-        gr_strbuf_format(&path, "%s/", folder);
-        replace(&path, file->name, strlen(file->name), name, upper);
-        replace(&text, (const char *)file->data, file->size, name, upper);
-        int code = GR_EXIT_OK;
-        if (path.failed || text.failed)
-            code = gr_complain(GR_EXIT_RESOURCES, "backend new: no memory");
-        else if (!write_file(path.data, &text, file->executable))
-            code = gr_complain(GR_EXIT_INPUT, "backend new: %s: %s", path.data, strerror(errno));
-        gr_strbuf_deinit(&path);
-        gr_strbuf_deinit(&text);
-        if (code)
+        int code = write_one(&p, file);
+        if (code) {
+            unwrite(&p, file);
             return code;
+        }
     }
     return GR_EXIT_OK;
 }
@@ -111,19 +158,18 @@ int gr_backend_new(int argc, char **argv) {
     const char *name = options.positional[0];
     if (!name)
         return gr_complain(GR_EXIT_USAGE, "backend new: expected a name");
-    if (!name_good(name))
-        return gr_complain(
-            GR_EXIT_USAGE,
-            "backend new: '%s': expected up to %d lower-case letters, digits and '_', a letter first, "
-            "not beginning with gr_",
-            name, NAME_LIMIT);
+    const char *why = name_refused(name);
+    if (why)
+        return gr_complain(GR_EXIT_USAGE, "backend new: '%s': %s", name, why);
     folder = folder ? folder : name;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return gr_complain(GR_EXIT_INPUT, "backend new: %s: %s", folder, strerror(errno));
-    if (!is_empty(folder))
-        return gr_complain(GR_EXIT_INPUT, "backend new: %s: is not an empty folder", folder);
-    int code = write_all(folder, name);
+    bool made;
+    int code = take_folder(folder, &made);
+    if (code)
+        return code;
+    code = write_all(folder, name);
     if (!code)
         printf("%s: a backend called %s; its README.md tells how to build it\n", folder, name);
+    else if (made)
+        rmdir(folder);
     return code;
 }

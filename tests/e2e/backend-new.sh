@@ -67,7 +67,22 @@ refuse 3 "$gregale" backend new first_light
 refuse 2 "$gregale" backend new 2nd
 refuse 2 "$gregale" backend new Upper
 refuse 2 "$gregale" backend new gr_mine
+for name in gr gregale gregale_sdk cpu ref auto split; do
+  refuse 2 "$gregale" backend new $name
+  [ ! -e $name ] || { echo "$name was written"; exit 1; }
+done
 refuse 2 "$gregale" backend new
 refuse 2 "$gregale" backend
 refuse 2 "$gregale" backend nosuch
 refuse 3 "$gregale" backend new fine --dir /proc/nowhere
+touch file
+refuse 3 "$gregale" backend new fine --dir file
+grep -q "file: Not a directory" err
+
+echo "a disk that is full leaves nothing, and the next try works:"
+mkdir empty
+for folder in fine empty deep; do
+  (trap '' XFSZ; ulimit -f 2; refuse 3 "$gregale" backend new fine --dir $folder)
+done
+[ ! -e fine ] && [ ! -e deep ] && [ -z "$(ls -A empty)" ] || { echo "left behind:"; ls -R fine empty deep; exit 1; }
+"$gregale" backend new fine --dir empty
