@@ -21,7 +21,7 @@ enum { FAILURES_SHOWN = 40, SKIPS_SHOWN = 20 };
 
 static uint32_t levels_of(const char *text) {
     uint32_t levels = 0;
-    while (*text) {
+    do {
         size_t length = strcspn(text, ",");
         uint32_t found = 0;
         for (uint32_t level = 1; level < GR_LEVEL_ALL; level <<= 1) {
@@ -33,8 +33,8 @@ static uint32_t levels_of(const char *text) {
             exit(gr_complain(GR_EXIT_USAGE, "--level: expected abi, ops, model, live, separated by commas, found '%s'",
                              text));
         levels |= found;
-        text += length + (text[length] == ',');
-    }
+        text += length;
+    } while (*text && *text++ == ',');
     return levels;
 }
 
@@ -49,7 +49,11 @@ static error_t parse_extra(int key, char *value, void *context) {
     case 'O': j->options.only = value; return 0;
     case 'p': j->options.plant = value; return 0;
     case 'k': j->known_path = value; return 0;
-    case 't': j->options.timeout_s = (uint32_t)gr_parse_u64(value, 86400, "--timeout"); return 0;
+    case 't':
+        j->options.timeout_s = (uint32_t)gr_parse_u64(value, 86400, "--timeout");
+        if (!j->options.timeout_s)
+            exit(gr_complain(GR_EXIT_USAGE, "--timeout: expected 1 to 86400 seconds, found '%s'", value));
+        return 0;
     case 'b': j->options.batch = (uint32_t)gr_parse_u64(value, 1 << 20, "--batch"); return 0;
     case 'D': j->options.deep = true; return 0;
     case 'c': j->complete = true; return 0;
@@ -157,11 +161,22 @@ static bool is_good(const judging *j, const gr_conformance_tally *t) {
     return gr_conformance_good(t) && !incomplete(j, t);
 }
 
+// Whether the planted defect was found, and where it is a matter of degree, by a hundredfold of the tolerance.
+static bool plant_found(const judging *j, const gr_conformance_tally *t) {
+    static const char *const exact[] = {"ties", "mask", "guard", "unwritten", "fusion", "row-scale", NULL};
+    bool found = t->counts[GR_VERDICT_FAIL] > 0 && t->worst >= 100.0;
+    for (size_t i = 0; exact[i]; i++)
+        found |= t->counts[GR_VERDICT_FAIL] > 0 && !strcmp(exact[i], j->options.plant);
+    return found;
+}
+
 static void print_tally(const judging *j, const gr_conformance_tally *t) {
     if (j->json) {
         printf("{\"type\":\"done\",\"good\":%s,\"incomplete\":%u", is_good(j, t) ? "true" : "false", incomplete(j, t));
         for (gr_verdict v = 0; v < GR_VERDICT_COUNT; v++)
             printf(",\"%s\":%u", gr_verdict_name(v), t->counts[v]);
+        if (j->options.plant)
+            printf(",\"planted\":\"%s\",\"found\":%s", j->options.plant, plant_found(j, t) ? "true" : "false");
         if (t->worst <= 1e300)
             printf(",\"worst\":%.6g}\n", t->worst);
         else
@@ -180,14 +195,11 @@ static void print_tally(const judging *j, const gr_conformance_tally *t) {
     putchar('\n');
 }
 
-// A planted defect must be found, and where it is a matter of degree, by a hundredfold of the tolerance.
 static int judge_plant(const judging *j, const gr_conformance_tally *t) {
-    static const char *const exact[] = {"ties", "mask", "guard", "unwritten", "fusion", "row-scale", NULL};
-    bool found = t->counts[GR_VERDICT_FAIL] > 0 && t->worst >= 100.0;
-    for (size_t i = 0; exact[i]; i++)
-        found |= t->counts[GR_VERDICT_FAIL] > 0 && !strcmp(exact[i], j->options.plant);
-    printf("planted defect %s: %s, %.3g times its tolerance\n", j->options.plant, found ? "found" : "NOT FOUND",
-           t->worst);
+    const bool found = plant_found(j, t);
+    if (!j->json)
+        printf("planted defect %s: %s, %.3g times its tolerance\n", j->options.plant, found ? "found" : "NOT FOUND",
+               t->worst);
     return found ? GR_EXIT_OK : GR_EXIT_FAILURE;
 }
 

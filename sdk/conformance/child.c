@@ -4,6 +4,7 @@
 
 #include "host/internal.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -127,9 +128,12 @@ static void on_log(void *context, const char *line) {
 static bool choose_device(const gr_device_facts *facts, uint32_t count, const char *wanted,
                           uint32_t *out_index) {
     char *end = NULL;
-    *out_index = wanted ? (uint32_t)strtoul(wanted, &end, 10) : 0;
-    if (!wanted || (*wanted && !*end))
-        return *out_index < count;
+    const unsigned long number = wanted ? strtoul(wanted, &end, 10) : 0;
+    *out_index = 0;
+    if (!wanted || (isdigit((unsigned char)*wanted) && !*end)) {
+        *out_index = number < count ? (uint32_t)number : 0;
+        return number < count;
+    }
     for (uint32_t i = 0; i < count; i++) {
         if (!strncmp(facts[i].name, wanted, sizeof facts[i].name)) {
             *out_index = i;
@@ -189,7 +193,8 @@ static bool open_device(cf_suite *suite, const char *wanted, char *why, size_t c
     }
     count = count < MOST ? count : MOST;
     if (!choose_device(facts, count, wanted, &ordinal)) {
-        snprintf(why, capacity, "no device %s: it reports %u", wanted ? wanted : "at all", count);
+        suite->missing = wanted && count;
+        snprintf(why, capacity, "no device %s: it reports %u", wanted && *wanted ? wanted : "at all", count);
         return false;
     }
     if (gr_abi_check_facts(&facts[ordinal], &error) != GR_OK) {
@@ -288,7 +293,7 @@ _Noreturn void cf_child_main(const cf_order *order, int pipe) {
     suite.device_wanted = options->device;
     if (!load(&suite, options->plugin, why, sizeof why) ||
         !open_device(&suite, options->device, why, sizeof why)) {
-        tell(&suite, CF_UNLOADED, 0, why);
+        tell(&suite, suite.missing ? CF_NO_DEVICE : CF_UNLOADED, 0, why);
         exit(0);
     }
     snprintf(why, sizeof why, "%.31s\t%.63s\t%.191s", suite.backend->name, suite.facts.name,

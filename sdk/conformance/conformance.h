@@ -78,8 +78,8 @@ typedef struct gr_conformance_tally {
     double worst;
 } gr_conformance_tally;
 
-// Judges a plugin. A plugin that cannot be loaded, or has no such device, is a failed case called
-// LOAD. INVALID_ARGUMENT: no such defect to plant. NOT_FOUND: no case is called so.
+// Judges a plugin. A plugin that cannot be loaded, or has no device, is a failed case called LOAD.
+// INVALID_ARGUMENT: no such defect to plant. NOT_FOUND: no device or no case is called so.
 gr_status gr_conformance_run(const gr_conformance_options *options, gr_conformance_tally *out_tally,
                              gr_error *error);
 // Whether nothing is wrong: no failure, crash, hang or unexpected pass, and something was claimed.

@@ -244,6 +244,9 @@ static gr_status list(runner *r, bool *out_loaded, gr_error *error) {
         else if (message.word == CF_UNLOADED) {
             unloaded = true;
             load_case(r, GR_VERDICT_FAIL, message.text);
+        } else if (message.word == CF_NO_DEVICE) {
+            unloaded = true;
+            status = gr_fail(error, GR_ERROR_NOT_FOUND, "conformance", "%s", message.text);
         } else if (message.word == CF_LOG)
             log_line(r, message.text);
         closed |= message.word == CF_CLOSED;
@@ -255,7 +258,7 @@ static gr_status list(runner *r, bool *out_loaded, gr_error *error) {
         load_case(r, GR_VERDICT_CRASH, how);
     else
         *out_loaded = !unloaded;
-    return r->failed ? gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "conformance", "no memory") : GR_OK;
+    return r->failed ? gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "conformance", "no memory") : status;
 }
 
 static gr_status choose(runner *r, gr_error *error) {

@@ -89,7 +89,8 @@ enum {
     CF_SKIPPED,
     CF_ENDED,
     CF_CLOSED,
-    CF_LOG
+    CF_LOG,
+    CF_NO_DEVICE // the wanted one, of those there are
 };
 
 // Which cases a child process runs. Cases are counted in the order in which they begin.
@@ -111,6 +112,7 @@ typedef struct cf_suite {
     const char *scratch; // a folder for files; removed by the runner
     gr_device *device;
     uint32_t ordinal;
+    bool missing; // the plugin has devices, but none is `device_wanted`
     gr_device_facts facts;
     cf_host host;
     gr_team *teams[2]; // of 1 and of 3 workers

@@ -37,8 +37,19 @@ expect 2 "unknown level" "$ref" --level deep
 expect 2 "unknown defect" "$ref" --plant rust
 expect 2 "no such case" "$ref" --only "no such case"
 expect 3 "no such list" "$ref" --known "$work/none"
-expect 1 "no such device" "$ref" --device 7 --level abi
-contains out "fail  LOAD: no device 7"
+for device in 7 4294967296 -1 nope ""; do
+  expect 2 "no device '$device'" "$ref" --device "$device" --level abi
+  contains err "no device"
+done
+expect 0 "a device by number" "$ref" --device 0 --op COPY
+for levels in "" , abi, ,abi; do expect 2 "levels '$levels'" "$ref" --level "$levels"; done
+expect 2 "no time" "$ref" --timeout 0
+expect 0 "a defect, as JSON" "$ref" --op COPY --plant unwritten --json
+python3 - "$work/out" <<'PY' || bad=1
+import json, sys
+done = [json.loads(line) for line in open(sys.argv[1])][-1]
+assert done["type"] == "done" and done["planted"] == "unwritten" and done["found"] is True, done
+PY
 
 echo "a seed repeats a run"
 for seed in 5 5 6; do
