@@ -82,7 +82,7 @@ grep -q "file: Not a directory" err
 echo "a disk that is full leaves nothing, and the next try works:"
 mkdir empty
 for folder in fine empty deep; do
-  (trap '' XFSZ; ulimit -f 2; refuse 3 "$gregale" backend new fine --dir $folder)
+  refuse 3 bash -c "trap '' XFSZ; ulimit -f 2; exec \"\$0\" backend new fine --dir $folder" "$gregale"
 done
 [ ! -e fine ] && [ ! -e deep ] && [ -z "$(ls -A empty)" ] || { echo "left behind:"; ls -R fine empty deep; exit 1; }
 "$gregale" backend new fine --dir empty
