@@ -32,18 +32,19 @@ static bool fits(const gr_request *request, gr_token token) {
     char small[SHORT_PIECE];
     const gr_tokenizer *tokenizer = request->session->model->tokenizer;
     size_t count = gr_tokenizer_piece(tokenizer, token, false, small, sizeof small);
-    size_t common = count < request->heal.size ? count : request->heal.size;
+    size_t left = request->heal.size - request->healed, common = count < left ? count : left;
     common = common < sizeof small ? common : sizeof small; // a longer one may fit in what is looked at
-    return count && memcmp(small, request->heal.data, common) == 0 && !gr_tokenizer_is_end(tokenizer, token);
+    return count && memcmp(small, request->heal.data + request->healed, common) == 0 &&
+           !gr_tokenizer_is_end(tokenizer, token);
 }
 
 gr_status gr_request_mask(gr_request *request, uint64_t position, const uint32_t **out_mask, gr_error *error) {
     uint32_t vocab = request->session->model->source->hparams.vocab;
     gr_status status = gr_request_grammar_mask(request, position, out_mask, error);
-    bool bans = false;
+    bool bans = false, heals = request->healed < request->heal.size;
     for (uint32_t i = 0; i < request->ban_count; i++)
         bans |= request->bans[i].position == position;
-    if (status != GR_OK || (!bans && !request->heal.size))
+    if (status != GR_OK || (!bans && !heals))
         return status;
     if (!mask_all(request, vocab))
         return no_memory(error);
@@ -52,7 +53,7 @@ gr_status gr_request_mask(gr_request *request, uint64_t position, const uint32_t
     for (uint32_t i = 0; i < request->ban_count; i++)
         if (request->bans[i].position == position)
             forbid(request, request->bans[i].token);
-    for (uint32_t token = 0; request->heal.size && token < vocab; token++)
+    for (uint32_t token = 0; heals && token < vocab; token++)
         if (!fits(request, (gr_token)token))
             forbid(request, (gr_token)token);
     *out_mask = request->allowed;
@@ -77,11 +78,9 @@ gr_status gr_request_heal(gr_request *request, gr_error *error) {
     return bytes ? gr_session_set_length(session, count - 1, error) : GR_OK; // control tokens have no bytes
 }
 
-size_t gr_request_healed(gr_request *request, const char *bytes, size_t count) {
-    size_t known = count < request->heal.size ? count : request->heal.size;
-    (void)bytes;
-    memmove(request->heal.data, request->heal.data + known, request->heal.size - known);
-    request->heal.size -= known;
+size_t gr_request_healed(gr_request *request, size_t count) {
+    size_t left = request->heal.size - request->healed, known = count < left ? count : left;
+    request->healed += known;
     return known;
 }
 
@@ -102,7 +101,7 @@ static gr_status ban(gr_request *request, uint64_t position, gr_token token, gr_
 }
 
 gr_status gr_request_go_back(gr_request *request, size_t at, gr_error *error) {
-    size_t index = gr_output_token(request, at);
+    size_t index = gr_output_token(request, request->tokens.count, at);
     if (++request->rewinds > MOST_REWINDS)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "banned strings came back after %d rewinds", MOST_REWINDS);
     uint64_t position = request->prompt_tokens + index;
@@ -117,11 +116,6 @@ gr_status gr_request_go_back(gr_request *request, size_t at, gr_error *error) {
         return status;
     request->tokens.count = index;
     gr_speculation_end(request, NULL);
-    request->text.size = request->begins[index];
-    if (request->text.data)
-        request->text.data[request->text.size] = '\0';
-    gr_strbuf_clear(&request->pending);
-    if (request->shown > request->text.size)
-        request->shown = request->text.size;
+    gr_output_go_back(request, &request->places[index]);
     return GR_OK;
 }

@@ -115,6 +115,14 @@ typedef struct gr_ban {
     gr_token token;
 } gr_ban;
 
+// Where an answer's text stands before a token: what it takes to go back there.
+typedef struct gr_place {
+    size_t text;           // bytes of it, all whole characters
+    size_t healed;         // bytes of what it must begin with that have come
+    char pending[3];       // bytes of a character that goes on in the token
+    uint8_t pending_bytes;
+} gr_place;
+
 typedef struct gr_speculation gr_speculation; // speculate.c
 typedef enum gr_output { GR_OUTPUT_GOES_ON, GR_OUTPUT_STOPPED, GR_OUTPUT_BANNED } gr_output; // output.h
 
@@ -141,9 +149,9 @@ struct gr_request {
     char **banned;          // strings, ends with NULL
     gr_ban *bans;           // what led to one of them
     uint32_t ban_count, rewinds;
-    size_t *begins;         // [tokens]: where in the text each token's bytes begin
-    size_t begin_capacity;
+    gr_place *places;       // [tokens]: before each
     gr_strbuf heal;         // what the answer must begin with, and does not show
+    size_t healed;          // bytes of it that have come
     gr_token_choice *top;   // [tokens][options.top_tokens]
     uint32_t *allowed;      // mask of the vocabulary, while something is forbidden
     gr_grammar_state *grammar; // behind tokens [0, grammar_position) of the session; NULL: not begun
@@ -163,7 +171,7 @@ bool gr_requests_advance(gr_model *model);
 // A request that its session does not know yet. Release it.
 gr_status gr_request_create(gr_session *session, const gr_generate_options *options, gr_request **out_request,
                             gr_error *error);
-// Room for what is noted of the next token, and where its text begins; false without memory.
+// Room for what is noted of the next token, and the place before it; false without memory.
 bool gr_request_make_room(gr_request *request);
 // Adds the text of the token that was generated last; *out_at as gr_output_add tells it.
 gr_output gr_request_show(gr_request *request, gr_token token, size_t *out_at);
@@ -177,8 +185,8 @@ gr_status gr_request_choose(gr_request *request, const float *logits, uint64_t p
 gr_status gr_request_mask(gr_request *request, uint64_t position, const uint32_t **out_mask, gr_error *error);
 // Takes the last token of the prompt back: the answer has to begin with its bytes.
 gr_status gr_request_heal(gr_request *request, gr_error *error);
-// Bytes of a chosen token that the prompt had already.
-size_t gr_request_healed(gr_request *request, const char *bytes, size_t count);
+// How many of a chosen token's `count` bytes the prompt had already.
+size_t gr_request_healed(gr_request *request, size_t count);
 // The text holds a banned string from byte `at` on: goes back to where it began, and forbids that token there.
 gr_status gr_request_go_back(gr_request *request, size_t at, gr_error *error);
 // ---- grammar.c

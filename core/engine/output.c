@@ -10,7 +10,7 @@ static void settle(gr_request *request, size_t count) {
     size_t at = 0;
     while (at < count) {
         uint32_t code_point;
-        int length = gr_utf8_decode(request->pending.data + at, count - at, &code_point);
+        int length = gr_utf8_decode(request->pending.data + at, request->pending.size - at, &code_point);
         if (length > 0)
             gr_strbuf_add(&request->text, request->pending.data + at, (size_t)length);
         else
@@ -54,11 +54,44 @@ static void stop_at(gr_request *request, size_t at) {
     request->shown = at;
 }
 
-size_t gr_output_token(const gr_request *request, size_t at) {
-    size_t index = request->tokens.count - 1;
-    while (index && request->begins[index] > at)
+size_t gr_output_token(const gr_request *request, size_t count, size_t at) {
+    size_t index = count - 1;
+    for (const gr_place *place = &request->places[index];
+         index && (place->text > at || (place->text == at && place->pending_bytes)); place--)
         index--;
     return index;
+}
+
+gr_place gr_output_place(const gr_request *request) {
+    gr_place place = {.text = request->text.size, .healed = request->healed};
+    const size_t most = sizeof place.pending, pending = request->pending.size;
+    place.pending_bytes = (uint8_t)(pending < most ? pending : most); // more would be a whole character
+    if (place.pending_bytes)
+        memcpy(place.pending, request->pending.data, place.pending_bytes);
+    return place;
+}
+
+void gr_output_go_back(gr_request *request, const gr_place *place) {
+    request->text.size = place->text;
+    if (request->text.data)
+        request->text.data[place->text] = '\0';
+    request->healed = place->healed;
+    gr_strbuf_clear(&request->pending);
+    gr_strbuf_add(&request->pending, place->pending, place->pending_bytes);
+    request->shown = request->shown < place->text ? request->shown : place->text;
+    request->read = request->read < request->shown ? request->read : request->shown;
+}
+
+// The text that stays whatever comes. Whole tokens are taken back, so it then ends before them: perhaps within a
+// character, which may become another, perhaps again with the beginning of a banned string.
+static size_t lasting(const gr_request *request) {
+    size_t count = request->tokens.count, end = request->text.size, open = request->pending.size, bans = 0;
+    while (request->banned[0] && count && (open || (bans = held_back(request, request->banned, end)))) {
+        count = gr_output_token(request, count, open ? end : end - bans);
+        end = request->places[count].text;
+        open = request->places[count].pending_bytes;
+    }
+    return end;
 }
 
 gr_output gr_output_add(gr_request *request, const char *bytes, size_t count, size_t *out_at) {
@@ -75,13 +108,8 @@ gr_output gr_output_add(gr_request *request, const char *bytes, size_t count, si
         stop_at(request, stop);
         return GR_OUTPUT_STOPPED;
     }
-    request->shown = request->text.size - held_back(request, request->stop, request->text.size);
-    // Whole tokens: they are what is taken back. The text then ends before them, perhaps again with the beginning of
-    // a banned string.
-    for (size_t end = request->text.size, bans; (bans = held_back(request, request->banned, end));) {
-        end = request->begins[gr_output_token(request, end - bans)];
-        request->shown = end < request->shown ? end : request->shown;
-    }
+    size_t whole = request->text.size - held_back(request, request->stop, request->text.size), stays = lasting(request);
+    request->shown = whole < stays ? whole : stays;
     return GR_OUTPUT_GOES_ON;
 }
 

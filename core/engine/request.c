@@ -156,7 +156,7 @@ void gr_request_release(gr_request *request) {
     free_strings(request->stop);
     free_strings(request->banned);
     free(request->bans);
-    free(request->begins);
+    free(request->places);
     free(request->top);
     free(request->allowed);
     free(request->mixed);
@@ -229,13 +229,13 @@ static bool grow(gr_request *request, size_t capacity) {
     double *values = realloc(request->log_probabilities, capacity * sizeof *values);
     if (values)
         request->log_probabilities = values;
-    size_t *begins = realloc(request->begins, capacity * sizeof *begins);
-    if (begins)
-        request->begins = begins;
+    gr_place *places = realloc(request->places, capacity * sizeof *places);
+    if (places)
+        request->places = places;
     gr_token_choice *choices = top ? realloc(request->top, capacity * top * sizeof *choices) : NULL;
     if (choices)
         request->top = choices;
-    if (!values || !begins || (top && !choices))
+    if (!values || !places || (top && !choices))
         return false;
     request->log_probability_capacity = capacity;
     return true;
@@ -245,7 +245,7 @@ bool gr_request_make_room(gr_request *request) {
     size_t count = request->tokens.count;
     if (count >= request->log_probability_capacity && !grow(request, count * 2 + 64))
         return false;
-    request->begins[count] = request->text.size + request->pending.size;
+    request->places[count] = gr_output_place(request);
     return true;
 }
 
@@ -278,7 +278,7 @@ gr_output gr_request_show(gr_request *request, gr_token token, size_t *out_at) {
     }
     bool dummy = request->chat_turn && request->tokens.count == 1 && tokenizer->vocab.add_space_prefix && count &&
                  bytes[0] == ' ';
-    size_t known = request->heal.size ? gr_request_healed(request, bytes, count) : dummy;
+    size_t known = request->healed < request->heal.size ? gr_request_healed(request, count) : dummy;
     gr_output output = gr_output_add(request, bytes + known, count - known, out_at);
     if (bytes != small)
         free(bytes);
