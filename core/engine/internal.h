@@ -207,7 +207,7 @@ gr_status gr_speculate(gr_request *request, gr_error *error);
 // session's log has it already; else the log ends before it. On failure only *out_status and `error` count.
 bool gr_speculation_next(gr_request *request, gr_token *out_token, double *out_log_probability, bool *out_present,
                          gr_status *out_status, gr_error *error);
-// Forgets guesses that nobody took: the answer ends.
+// Forgets guesses that nobody took, and leaves the session as an answer without guesses does.
 gr_status gr_speculation_end(gr_request *request, gr_error *error);
 // Ends the session's request with an error.
 void gr_request_fail(gr_request *request, gr_status status, const gr_error *error);
@@ -216,8 +216,10 @@ size_t gr_session_waiting(const gr_session *session); // tokens not yet evaluate
 bool gr_session_works(const gr_session *session);     // some of them, and somebody asked for that
 // Appends, as gr_session_append_tokens, also while a request generates: the answer's own tokens.
 gr_status gr_session_log(gr_session *session, const int32_t *tokens, size_t count, gr_error *error);
-// Keeps `count` tokens and as much of the cache as stays valid.
+// Keeps `count` tokens and as much of the cache as stays valid. The logits behind the last come with the next step.
 gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *error);
+// The same before another token is appended: `count` is at most what there is, and no logits behind it are wanted.
+gr_status gr_session_cut(gr_session *session, uint64_t count, gr_error *error);
 // Steps the engine until the session has nothing waiting.
 gr_status gr_session_drain(gr_session *session, bool (*progress)(void *, double, const char *), void *context,
                            gr_error *error);

@@ -149,8 +149,10 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
 void gr_request_release(gr_request *request) {
     if (!request || --request->references)
         return;
-    if (request->session->request == request)
+    if (request->session->request == request) {
+        gr_speculation_end(request, NULL);
         request->session->request = NULL;
+    }
     gr_speculation_destroy(request);
     gr_request_grammar_end(request);
     free_strings(request->stop);

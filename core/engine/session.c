@@ -238,12 +238,8 @@ static gr_status rebuild_from(gr_session *session, int anchor, uint64_t length, 
     return GR_OK;
 }
 
-gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *error) {
-    if (count > session->tokens.count)
-        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "cannot rewind to %llu: the session has %zu tokens",
-                       (unsigned long long)count, session->tokens.count);
-    // The logits behind the last token kept need that token evaluated again.
-    uint64_t length = session->logits_behind == count || !count ? count : count - 1;
+// Keeps `count` tokens, and at most `length` positions of the cache.
+static gr_status cut(gr_session *session, uint64_t count, uint64_t length, gr_error *error) {
     if (session->pages.length > length) {
         gr_status status = GR_OK;
         if (gr_kv_seq_can_truncate(&session->pages, length))
@@ -263,6 +259,19 @@ gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *e
     session->asked |= session->logits_behind != count;
     session->generation++;
     return GR_OK;
+}
+
+gr_status gr_session_set_length(gr_session *session, uint64_t count, gr_error *error) {
+    if (count > session->tokens.count)
+        return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "cannot rewind to %llu: the session has %zu tokens",
+                       (unsigned long long)count, session->tokens.count);
+    // The logits behind the last token kept need that token evaluated again.
+    uint64_t length = session->logits_behind == count || !count ? count : count - 1;
+    return cut(session, count, length, error);
+}
+
+gr_status gr_session_cut(gr_session *session, uint64_t count, gr_error *error) {
+    return cut(session, count, count, error);
 }
 
 gr_status gr_session_rewind(gr_session *session, uint64_t count, gr_error *error) {

@@ -67,8 +67,6 @@ gr_status gr_speculation_create(gr_request *request, gr_error *error) {
 void gr_speculation_destroy(gr_request *request) {
     if (!request->speculation)
         return;
-    if (request->session->hook_context == request)
-        request->session->hook = NULL;
     gr_session_release(request->speculation->draft);
     free(request->speculation);
     request->speculation = NULL;
@@ -182,16 +180,6 @@ gr_status gr_speculate(gr_request *request, gr_error *error) {
     return GR_OK;
 }
 
-// Cuts the log and the cache behind `count` tokens, all evaluated, whose logits are not wanted again.
-static gr_status cut(gr_session *session, uint64_t count, gr_error *error) {
-    if (session->pages.length < count || !gr_kv_seq_can_truncate(&session->pages, count))
-        return gr_session_set_length(session, count, error);
-    gr_kv_seq_truncate(&session->pages, count);
-    session->tokens.count = (size_t)count;
-    session->generation++;
-    return GR_OK;
-}
-
 bool gr_speculation_next(gr_request *request, gr_token *out_token, double *out_log_probability, bool *out_present,
                          gr_status *out_status, gr_error *error) {
     gr_speculation *s = request->speculation;
@@ -210,7 +198,7 @@ bool gr_speculation_next(gr_request *request, gr_token *out_token, double *out_l
     *out_present = position < session->tokens.count && session->tokens.data[position] == *out_token;
     request->guessed_right += *out_present;
     if (!*out_present && position < session->tokens.count)
-        *out_status = cut(session, position, error);
+        *out_status = gr_session_cut(session, position, error);
     return true;
 }
 
@@ -222,5 +210,7 @@ gr_status gr_speculation_end(gr_request *request, gr_error *error) {
     if (session->hook_context == request)
         session->hook = NULL;
     request->speculation->count = request->speculation->taken = 0;
-    return kept < session->tokens.count ? gr_session_set_length(session, kept, error) : GR_OK;
+    // Where a guess was wrong the logits were another token's, and none came in its place.
+    bool whole = kept == session->tokens.count && (gr_session_waiting(session) || session->logits_behind == kept);
+    return whole ? GR_OK : gr_session_set_length(session, kept, error);
 }

@@ -100,6 +100,36 @@ static void guesses_end_at_limits(void **state) {
     gr_model_release(model);
 }
 
+// A stop token, in the middle of a step's guesses too, leaves logits behind the last token, and pages that others may
+// be appended to.
+static void guesses_end_at_stop_tokens(void **state) {
+    (void)state;
+    gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
+    const gr_generate_options greedy = {.max_tokens = 24, .sampler = "greedy", .ignore_end = 1, .raw = 1};
+    gr_session *session = begin_text(model, verse);
+    gr_request *whole = answer(session, greedy);
+    gr_request_info info = info_of(whole);
+    uint32_t right = 0;
+    for (uint32_t i = 0; i < info.generated_tokens; i++) {
+        gr_generate_options options = greedy;
+        options.stop_tokens = &info.tokens[i];
+        options.stop_token_count = 1;
+        guesses_change_nothing(model, verse, options, NULL, &right);
+        gr_session *guessing = begin_text(model, verse);
+        options.guesses = 7;
+        gr_request_release(answer(guessing, options));
+        OK(gr_session_append_tokens(guessing, info.tokens, i % 8, error));
+        gr_generate_options next = greedy;
+        next.max_tokens = 1;
+        gr_request_release(answer(guessing, next));
+        same_as_fresh(guessing);
+        gr_session_release(guessing);
+    }
+    gr_request_release(whole);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
 static void banned_strings_never_come(void **state) {
     (void)state;
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
@@ -253,7 +283,8 @@ static void the_likeliest_come_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(guesses_from_the_text),   cmocka_unit_test(guesses_of_another_model),
-        cmocka_unit_test(guesses_end_at_limits),   cmocka_unit_test(banned_strings_never_come),
+        cmocka_unit_test(guesses_end_at_limits),   cmocka_unit_test(guesses_end_at_stop_tokens),
+         cmocka_unit_test(banned_strings_never_come),
         cmocka_unit_test(nothing_banned_is_shown), cmocka_unit_test(a_healed_prompt_goes_on),
         cmocka_unit_test(guidance_is_what_it_says), cmocka_unit_test(likely_tokens_are_noted),
         cmocka_unit_test(the_likeliest_come_in_order)};

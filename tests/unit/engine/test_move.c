@@ -232,8 +232,9 @@ static void a_wrong_device_is_refused(void **state) {
 }
 
 // Both devices evaluate every token of an answer; then the session moves, or not, as was asked.
-static gr_move_info shadowed(gr_model *model, gr_move_policy policy, double bound, gr_status expected) {
-    const gr_generate_options wanted = {.struct_size = sizeof wanted, .max_tokens = 40, .seed = 5, .ignore_end = 1};
+static gr_move_info shadowed(gr_model *model, gr_move_policy policy, double bound, uint32_t guesses, gr_status expected) {
+    const char *prompt = "In the beginning God created the heaven and the earth. In the beginning God created";
+    const gr_generate_options wanted = {.struct_size = sizeof wanted, .max_tokens = 60, .seed = 5, .ignore_end = 1, .guesses = guesses};
     const gr_move_options options = {
         .struct_size = sizeof options, .shadow_tokens = 12, .policy = policy, .bound = bound};
     gr_move_info info = {.struct_size = sizeof info};
@@ -241,7 +242,7 @@ static gr_move_info shadowed(gr_model *model, gr_move_policy policy, double boun
     gr_move *going = NULL;
     gr_request *request = NULL;
     OK(gr_session_create(model, NULL, &session, error));
-    OK(gr_session_append_text(session, "In the beginning", 16, error));
+    OK(gr_session_append_text(session, prompt, strlen(prompt), error));
     OK(gr_session_evaluate(session, NULL, NULL, error));
     OK(gr_session_move_start(session, other_device(), &options, &going, error));
     bool worked = true;
@@ -255,6 +256,7 @@ static gr_move_info shadowed(gr_model *model, gr_move_policy policy, double boun
     assert_int_equal(gr_move_info_get(going, &info, error), expected);
     assert_string_equal(gr_session_device(session),
                         expected == GR_OK && policy != GR_MOVE_NEVER ? other_device() : test_device());
+    assert_true(!guesses || info_of(request).guessed > info_of(request).guessed_right + 4); // wrong ones come back
     gr_request_release(request);
     gr_move_release(going);
     gr_session_release(session);
@@ -264,13 +266,15 @@ static gr_move_info shadowed(gr_model *model, gr_move_policy policy, double boun
 static void a_shadow_compares(void **state) {
     (void)state;
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
-    gr_move_info info = shadowed(model, GR_MOVE_IF_EQUAL, 0, GR_OK);
+    gr_move_info info = shadowed(model, GR_MOVE_IF_EQUAL, 0, 0, GR_OK);
     assert_int_equal(info.compared, 12);
     assert_int_equal(info.agreed, 12);
     assert_int_equal(info.first_divergence, 0);
     assert_true(info.difference <= info.bound);
-    info = shadowed(model, GR_MOVE_NEVER, 0, GR_OK);
+    info = shadowed(model, GR_MOVE_NEVER, 0, 0, GR_OK);
     assert_int_equal(info.compared, 12);
+    info = shadowed(model, GR_MOVE_IF_EQUAL, 0, 5, GR_OK);
+    assert_int_equal(info.agreed, 12);
     gr_model_release(model);
 }
 
