@@ -142,6 +142,15 @@ static gr_status take_answer(gr_snapshot_block *block, gr_request *request, gr_e
     return gr_snapshot_block_end(block, error);
 }
 
+// What is answered stands behind the prompt, at the end of the log.
+static bool is_logged(const gr_request *request) {
+    const gr_tokens *log = &request->session->tokens, *answer = &request->tokens;
+    return request->prompt_tokens && request->prompt_tokens <= log->count &&
+           answer->count == log->count - request->prompt_tokens &&
+           (!answer->count ||
+            memcmp(log->data + request->prompt_tokens, answer->data, answer->count * sizeof *answer->data) == 0);
+}
+
 gr_status gr_snapshot_take_request(gr_snapshot_file *file, gr_session *session, gr_request **out_request, gr_error *error) {
     gr_snapshot_block *block = &file->blocks[GR_SNAPSHOT_REQUEST];
     gr_request *request = NULL;
@@ -161,12 +170,13 @@ gr_status gr_snapshot_take_request(gr_snapshot_file *file, gr_session *session, 
         return status;
     request->chat_turn = (saved.flags & CHAT_TURN) != 0;
     status = take_answer(block, request, error);
-    if (status == GR_OK && (!saved.prompt_tokens || saved.prompt_tokens > session->tokens.count || saved.read > request->shown))
-        status = gr_snapshot_damaged(block, error, "a prompt of %llu tokens, %llu bytes handed out",
-                                     (unsigned long long)saved.prompt_tokens, (unsigned long long)saved.read);
+    request->prompt_tokens = saved.prompt_tokens;
+    if (status == GR_OK && (!is_logged(request) || saved.read > request->shown))
+        status = gr_snapshot_damaged(block, error, "a prompt of %llu tokens, an answer of %zu, %llu bytes handed out",
+                                     (unsigned long long)saved.prompt_tokens, request->tokens.count,
+                                     (unsigned long long)saved.read);
     if (status == GR_OK && (request->text.failed || request->pending.failed))
         status = gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "snapshot", "%s: no memory for an answer", file->path);
-    request->prompt_tokens = saved.prompt_tokens;
     request->read = (size_t)saved.read;
     if (status == GR_OK)
         status = check_grammar(file, request, error);

@@ -231,6 +231,18 @@ static void blocks_that_nobody_knows(void **state) {
     gr_strbuf_deinit(&head);
 }
 
+// Where the first token of the answer lies in the block "request".
+static size_t answer_at(void) {
+    uint64_t chain, stops, stop;
+    size_t body = find_block(&good, "request") + GR_SNAPSHOT_HEAD, at = body + 32;
+    memcpy(&chain, good.data + at, 8);
+    at += 8 + (size_t)chain;
+    memcpy(&stops, good.data + at, 8);
+    assert_int_equal(stops, 1);
+    memcpy(&stop, good.data + at + 8, 8);
+    return at + 16 + (size_t)stop + 8 - body + GR_SNAPSHOT_HEAD;
+}
+
 static void fields_that_deceive(void **state) {
     (void)state;
     enum { BODY = GR_SNAPSHOT_HEAD };
@@ -254,6 +266,8 @@ static void fields_that_deceive(void **state) {
     change("cache", BODY + 32, 0, 8, GR_ERROR_CORRUPT, "layers of one window begin");
     change("request", BODY, 16, 4, GR_ERROR_CORRUPT, "flags 0x10");
     change("request", BODY + 16, 10000, 8, GR_ERROR_CORRUPT, "a prompt of 10000");
+    change("request", BODY + 16, 5, 8, GR_ERROR_CORRUPT, "a prompt of 5"); // the log has more behind it
+    change("request", answer_at(), 1, 4, GR_ERROR_CORRUPT, "an answer of"); // of another token than the log
     change("request", BODY + 24, 10000, 8, GR_ERROR_CORRUPT, "10000 bytes handed out");
     change("request", BODY + 40, 'z', 1, GR_ERROR_CORRUPT, "no sampler is called 'zirostat'");
     change("request", BODY + 40, 0, 1, GR_ERROR_CORRUPT, "a NUL inside");
