@@ -141,11 +141,14 @@ gr_status gr_engine_trace_write(gr_engine *engine, const char *path, gr_error *e
 }
 
 // A failed step ends the requests of whoever is to blame (everybody, without a culprit) and leaves those
-// sessions alone, tokens waiting, until somebody asks again.
+// sessions alone, tokens waiting, until somebody asks again. An answer ends with its guide.
 static void fail_session(gr_session *session, gr_status status, const gr_error *error) {
+    gr_request *guided = gr_request_guided_by(session);
     session->paused = true;
     if (session->request)
         gr_request_fail(session->request, status, error);
+    if (guided)
+        gr_request_fail(guided, status, error);
 }
 
 static void fail_batch(const gr_batch *batch, gr_session *culprit, gr_status status, const gr_error *error) {

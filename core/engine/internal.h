@@ -171,6 +171,8 @@ bool gr_requests_advance(gr_model *model);
 // A request that its session does not know yet. Release it.
 gr_status gr_request_create(gr_session *session, const gr_generate_options *options, gr_request **out_request,
                             gr_error *error);
+// The answer in progress that has this guide, or NULL.
+gr_request *gr_request_guided_by(const gr_session *guide);
 // Room for what is noted of the next token, and the place before it; false without memory.
 bool gr_request_make_room(gr_request *request);
 // Adds the text of the token that was generated last; *out_at as gr_output_add tells it.

@@ -64,12 +64,26 @@ static gr_status ready_prompt(gr_request *request, gr_error *error) {
     return status;
 }
 
+gr_request *gr_request_guided_by(const gr_session *guide) {
+    const gr_engine *engine = guide->model->engine;
+    for (uint32_t m = 0; m < engine->model_count; m++)
+        for (uint32_t i = 0; i < engine->models[m]->session_count; i++) {
+            gr_request *request = engine->models[m]->sessions[i]->request;
+            if (request && request->options.guide == guide)
+                return request;
+        }
+    return NULL;
+}
+
 static gr_status check_guide(const gr_request *request, gr_error *error) {
     const gr_session *guide = request->options.guide;
     if (!guide)
         return GR_OK;
     if (guide == request->session || guide->model->source->hparams.vocab != request->session->model->source->hparams.vocab)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a guide is another session, of the same vocabulary");
+    if (guide->request || gr_request_guided_by(guide))
+        return gr_fail(error, GR_ERROR_BUSY, "engine", "the guide %s",
+                       guide->request ? "is generating" : "guides another answer");
     return guide->tokens.count ? GR_OK
                                : gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "the guide is empty: append something to it");
 }
@@ -125,6 +139,8 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
     *out_request = NULL;
     if (session->request)
         return gr_fail(error, GR_ERROR_BUSY, "engine", "the session is generating already");
+    if (gr_request_guided_by(session))
+        return gr_fail(error, GR_ERROR_BUSY, "engine", "the session guides another's answer");
     gr_status status = gr_request_create(session, options, &request, error);
     if (status != GR_OK)
         return status;
@@ -141,6 +157,8 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
         return status;
     }
     gr_session_ask(session);
+    if (request->options.guide)
+        gr_session_ask(request->options.guide);
     session->request = request;
     *out_request = request;
     return GR_OK;
@@ -462,10 +480,16 @@ static gr_status run(gr_request *request, bool (*on_text)(void *, const char *, 
         const char *text;
         size_t bytes;
         bool worked;
-        gr_engine_step(engine, &worked, NULL); // a failure that concerns us is in the request
+        gr_status stepped = gr_engine_step(engine, &worked, NULL); // a failure that concerns us is in the request
         if (atomic_exchange(&engine->interrupted, false)) {
             interrupted = true;
             gr_request_cancel(request);
+        }
+        if (stepped == GR_OK && !worked && request->reason == GR_STOP_NONE) { // nor will the next step
+            gr_error idle;
+            gr_error_init(&idle);
+            gr_fail(&idle, GR_ERROR_INTERNAL, "engine", "nothing is left to do, and the answer has not ended");
+            gr_request_fail(request, idle.code, &idle);
         }
         gr_status status = gr_request_read(request, &text, &bytes, &done, error);
         if (bytes && on_text && !on_text(context, text, bytes))

@@ -236,6 +236,76 @@ static void guidance_is_what_it_says(void **state) {
     gr_model_release(model);
 }
 
+static gr_request *guided(gr_session *session, gr_session *guide, gr_status expected) {
+    const gr_generate_options options = {
+        .struct_size = sizeof options, .max_tokens = 4, .raw = 1, .guide = guide, .guidance = 1.5};
+    gr_request *request = NULL;
+    gr_error_init(error);
+    if (gr_request_start(session, &options, &request, error) != expected)
+        fail_msg("%s", error->message);
+    return request;
+}
+
+// The guide's text does not fit the cache: its answer ends, and says why; asked again it does so again.
+static void an_answer_ends_with_its_guide(void **state) {
+    (void)state;
+    gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16, .cache_bytes = 512 << 10});
+    gr_session *session = begin_text(model, verse), *guide = begin_text(model, verse);
+    int32_t tokens[3000];
+    fill_tokens(tokens, 3000, 1, vocab_of(model));
+    OK(gr_session_append_tokens(guide, tokens, 3000, error));
+    for (int i = 0; i < 2; i++) {
+        gr_request *request = guided(session, guide, GR_OK);
+        const char *text;
+        size_t bytes;
+        bool worked, done;
+        for (uint32_t s = 0; s < 1000 && info_of(request).stop_reason == GR_STOP_NONE; s++)
+            gr_engine_step(model->engine, &worked, NULL);
+        assert_int_equal(info_of(request).stop_reason, GR_STOP_ERROR);
+        assert_int_equal(gr_request_read(request, &text, &bytes, &done, error), GR_ERROR_OUT_OF_MEMORY);
+        assert_null(session->request);
+        gr_request_release(request);
+    }
+    gr_session_release(guide);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
+// Nor does an answer wait for ever for a guide that an engine of its own would step.
+static void an_answer_does_not_wait_for_nothing(void **state) {
+    (void)state;
+    gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
+    gr_model *elsewhere = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
+    gr_session *session = begin_text(model, verse), *guide = begin_text(elsewhere, "And");
+    gr_request *request = NULL;
+    const gr_generate_options options = {.struct_size = sizeof options, .max_tokens = 4, .guide = guide, .guidance = 1.5};
+    assert_int_equal(gr_session_generate(session, &options, NULL, NULL, &request, error), GR_ERROR_INTERNAL);
+    assert_non_null(strstr(error->message, "nothing is left to do"));
+    gr_request_release(request);
+    gr_session_release(guide);
+    gr_session_release(session);
+    gr_model_release(model);
+    gr_model_release(elsewhere);
+}
+
+static void a_guide_has_one_answer(void **state) {
+    (void)state;
+    gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
+    gr_session *session = begin_text(model, verse), *other = begin_text(model, "Then"), *guide = begin_text(model, "And");
+    gr_request *request = guided(session, guide, GR_OK);
+    assert_null(guided(other, guide, GR_ERROR_BUSY));
+    assert_null(guided(guide, other, GR_ERROR_BUSY));
+    gr_request_release(request);
+    request = guided(guide, other, GR_OK);
+    assert_null(guided(session, guide, GR_ERROR_BUSY)); // it is generating
+    gr_request_release(request);
+    gr_request_release(guided(session, guide, GR_OK));
+    gr_session_release(guide);
+    gr_session_release(other);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
 static void likely_tokens_are_noted(void **state) {
     (void)state;
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
@@ -286,6 +356,8 @@ int main(void) {
         cmocka_unit_test(guesses_end_at_limits),   cmocka_unit_test(guesses_end_at_stop_tokens),
          cmocka_unit_test(banned_strings_never_come),
         cmocka_unit_test(nothing_banned_is_shown), cmocka_unit_test(a_healed_prompt_goes_on),
+        cmocka_unit_test(an_answer_ends_with_its_guide), cmocka_unit_test(an_answer_does_not_wait_for_nothing),
+        cmocka_unit_test(a_guide_has_one_answer),
         cmocka_unit_test(guidance_is_what_it_says), cmocka_unit_test(likely_tokens_are_noted),
         cmocka_unit_test(the_likeliest_come_in_order)};
     return cmocka_run_group_tests(tests, NULL, NULL);
