@@ -216,6 +216,8 @@ void gr_request_fail(gr_request *request, gr_status status, const gr_error *erro
 // ---- session.c ----
 size_t gr_session_waiting(const gr_session *session); // tokens not yet evaluated
 bool gr_session_works(const gr_session *session);     // some of them, and somebody asked for that
+// Tokens that are the session's, not guesses of its answer, which stand behind them.
+uint64_t gr_session_own(const gr_session *session);
 // Appends, as gr_session_append_tokens, also while a request generates: the answer's own tokens.
 gr_status gr_session_log(gr_session *session, const int32_t *tokens, size_t count, gr_error *error);
 // Keeps `count` tokens and as much of the cache as stays valid. The logits behind the last come with the next step.

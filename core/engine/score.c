@@ -11,6 +11,8 @@ gr_status gr_session_logits(gr_session *session, const float **out_logits, uint3
     if (!session->tokens.count)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "an empty session has no logits: append something first");
     gr_status status = gr_session_drain(session, NULL, NULL, error);
+    if (status == GR_OK && gr_session_own(session) < session->tokens.count)
+        status = gr_fail(error, GR_ERROR_BUSY, "engine", "tokens are being guessed: the logits are not the answer's");
     if (status != GR_OK)
         return status;
     *out_logits = session->logits;

@@ -174,13 +174,20 @@ gr_status gr_session_append_text(gr_session *session, const char *text, size_t b
     return status;
 }
 
+uint64_t gr_session_own(const gr_session *session) {
+    const gr_request *request = session->request;
+    uint64_t taken = request && request->speculation ? request->prompt_tokens + request->tokens.count : session->tokens.count;
+    return taken < session->tokens.count ? taken : session->tokens.count;
+}
+
 const int32_t *gr_session_tokens(const gr_session *session, size_t *out_count) {
-    *out_count = session->tokens.count;
+    *out_count = (size_t)gr_session_own(session);
     return session->tokens.data;
 }
 
 uint64_t gr_session_evaluated(const gr_session *session) {
-    return session->pages.length;
+    uint64_t own = gr_session_own(session);
+    return session->pages.length < own ? session->pages.length : own;
 }
 
 gr_status gr_session_drain(gr_session *session, bool (*progress)(void *, double, const char *), void *context,
@@ -301,7 +308,10 @@ gr_status gr_session_anchor(gr_session *session, uint64_t *out_position, gr_erro
     status = gr_kv_seq_fork(&session->pages, &anchors[session->anchor_count].pages, error);
     if (status != GR_OK)
         return status;
-    *out_position = anchors[session->anchor_count++].position = session->pages.length;
+    gr_kv_seq *pages = &anchors[session->anchor_count].pages;
+    if (pages->length > gr_session_own(session))
+        gr_kv_seq_truncate(pages, gr_session_own(session)); // guesses lie within the reserve
+    *out_position = anchors[session->anchor_count++].position = pages->length;
     return GR_OK;
 }
 
@@ -358,6 +368,8 @@ gr_status gr_session_fork(gr_session *session, gr_session **out_session, gr_erro
     if (status != GR_OK)
         return status;
     status = copy_state(session, *out_session, error);
+    if (status == GR_OK && gr_session_own(session) < session->tokens.count)
+        status = gr_session_set_length(*out_session, gr_session_own(session), error); // guesses are nobody's
     if (status != GR_OK) {
         gr_session_release(*out_session);
         *out_session = NULL;

@@ -202,7 +202,7 @@ gr_model *gr_session_model(gr_session *session); // borrowed
 // appended.
 gr_status gr_session_append_tokens(gr_session *session, const int32_t *tokens, size_t count, gr_error *error);
 gr_status gr_session_append_text(gr_session *session, const char *text, size_t bytes, gr_error *error);
-// Tokens so far, evaluated or waiting; borrowed until the session changes.
+// Tokens so far, evaluated or waiting, without guesses; borrowed until the session changes.
 const int32_t *gr_session_tokens(const gr_session *session, size_t *out_count);
 // Positions whose keys and values are in the cache.
 uint64_t gr_session_evaluated(const gr_session *session);
@@ -281,6 +281,7 @@ gr_status gr_session_restore(gr_model *model, const char *path, const gr_session
 
 // Logits behind the last token, F32[vocab], evaluating what is waiting. Borrowed until the session's next
 // step; `out_generation` (may be NULL) changes then, so a view can tell that it is stale.
+// BUSY while an answer's guesses are being checked.
 gr_status gr_session_logits(gr_session *session, const float **out_logits, uint32_t *out_vocab,
                             uint64_t *out_generation, gr_error *error);
 uint64_t gr_session_generation(const gr_session *session);

@@ -130,6 +130,51 @@ static void guesses_end_at_stop_tokens(void **state) {
     gr_model_release(model);
 }
 
+// In the middle of an answer nobody sees what is guessed: not those who read the log, nor forks, nor anchors.
+static void guesses_are_nobodys_tokens(void **state) {
+    (void)state;
+    gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16, .rewind_reserve = 16});
+    const gr_generate_options options = {
+        .struct_size = sizeof options, .max_tokens = 24, .sampler = "greedy", .ignore_end = 1, .raw = 1, .guesses = 6};
+    gr_session *session = begin_text(model, verse);
+    gr_request *request = NULL;
+    uint64_t anchors[2];
+    uint32_t guessed = 0, count = 0;
+    size_t before, now;
+    bool worked = true;
+    gr_session_tokens(session, &before);
+    OK(gr_request_start(session, &options, &request, error));
+    while (worked) {
+        OK(gr_engine_step(model->engine, &worked, error));
+        gr_request_info info = info_of(request);
+        const int32_t *tokens = gr_session_tokens(session, &now);
+        assert_int_equal(now, before + info.generated_tokens);
+        assert_memory_equal(tokens + before, info.tokens, info.generated_tokens * sizeof *tokens);
+        assert_true(gr_session_evaluated(session) <= now);
+        if (info.guessed == guessed)
+            continue;
+        guessed = info.guessed;
+        gr_session *fork = NULL;
+        OK(gr_session_fork(session, &fork, error));
+        gr_session_tokens(fork, &now);
+        assert_int_equal(now, before + info.generated_tokens);
+        same_as_fresh(fork);
+        gr_session_release(fork);
+        if (count < 2)
+            OK(gr_session_anchor(session, &anchors[count++], error));
+    }
+    assert_int_equal(count, 2);
+    while (count--) {
+        gr_session_tokens(session, &now);
+        assert_true(anchors[count] < now);
+        OK(gr_session_rewind(session, anchors[count], error));
+        same_as_fresh(session);
+    }
+    gr_request_release(request);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
 static void banned_strings_never_come(void **state) {
     (void)state;
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
@@ -352,6 +397,7 @@ static void the_likeliest_come_in_order(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(guesses_are_nobodys_tokens),
         cmocka_unit_test(guesses_from_the_text),   cmocka_unit_test(guesses_of_another_model),
         cmocka_unit_test(guesses_end_at_limits),   cmocka_unit_test(guesses_end_at_stop_tokens),
          cmocka_unit_test(banned_strings_never_come),
