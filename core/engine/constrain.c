@@ -75,7 +75,12 @@ gr_status gr_request_heal(gr_request *request, gr_error *error) {
     gr_tokenizer_piece(session->model->tokenizer, last, false, piece, bytes);
     gr_strbuf_add(&request->heal, piece, bytes);
     free(piece);
-    return bytes ? gr_session_set_length(session, count - 1, error) : GR_OK; // control tokens have no bytes
+    if (request->heal.failed)
+        return no_memory(error);
+    gr_status status = bytes ? gr_session_set_length(session, count - 1, error) : GR_OK; // control tokens have no bytes
+    request->healing = last;
+    request->prompt_tokens = session->tokens.count;
+    return status;
 }
 
 size_t gr_request_healed(gr_request *request, size_t count) {
@@ -85,6 +90,31 @@ size_t gr_request_healed(gr_request *request, size_t count) {
 }
 
 // ---- Going back
+
+// Takes tokens [index, count) of the answer back.
+static gr_status take_back(gr_request *request, size_t index, gr_error *error) {
+    gr_session *guide = request->options.guide;
+    size_t dropped = request->tokens.count - index;
+    gr_status status = gr_session_set_length(request->session, request->prompt_tokens + index, error);
+    if (status == GR_OK && guide)
+        status = gr_session_set_length(guide, guide->tokens.count > dropped ? guide->tokens.count - dropped : 0, error);
+    if (status != GR_OK)
+        return status;
+    request->tokens.count = index;
+    gr_speculation_end(request, NULL);
+    if (dropped)
+        gr_output_go_back(request, &request->places[index]);
+    return GR_OK;
+}
+
+void gr_request_unheal(gr_request *request) {
+    if (request->healed == request->heal.size || take_back(request, 0, NULL) != GR_OK)
+        return;
+    if (gr_session_log(request->session, &request->healing, 1, NULL) == GR_OK)
+        request->prompt_tokens++;
+    gr_strbuf_clear(&request->heal);
+    request->healed = 0;
+}
 
 static gr_status ban(gr_request *request, uint64_t position, gr_token token, gr_error *error) {
     uint32_t kept = 0;
@@ -105,17 +135,6 @@ gr_status gr_request_go_back(gr_request *request, size_t at, gr_error *error) {
     if (++request->rewinds > MOST_REWINDS)
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "banned strings came back after %d rewinds", MOST_REWINDS);
     uint64_t position = request->prompt_tokens + index;
-    gr_session *guide = request->options.guide;
-    size_t dropped = request->tokens.count - index;
     gr_status status = ban(request, position, request->tokens.data[index], error);
-    if (status == GR_OK)
-        status = gr_session_set_length(request->session, position, error);
-    if (status == GR_OK && guide)
-        status = gr_session_set_length(guide, guide->tokens.count > dropped ? guide->tokens.count - dropped : 0, error);
-    if (status != GR_OK)
-        return status;
-    request->tokens.count = index;
-    gr_speculation_end(request, NULL);
-    gr_output_go_back(request, &request->places[index]);
-    return GR_OK;
+    return status == GR_OK ? take_back(request, index, error) : status;
 }

@@ -152,6 +152,7 @@ struct gr_request {
     gr_place *places;       // [tokens]: before each
     gr_strbuf heal;         // what the answer must begin with, and does not show
     size_t healed;          // bytes of it that have come
+    gr_token healing;       // the prompt's token that was taken back for it
     gr_token_choice *top;   // [tokens][options.top_tokens]
     uint32_t *allowed;      // mask of the vocabulary, while something is forbidden
     gr_grammar_state *grammar; // behind tokens [0, grammar_position) of the session; NULL: not begun
@@ -187,6 +188,8 @@ gr_status gr_request_choose(gr_request *request, const float *logits, uint64_t p
 gr_status gr_request_mask(gr_request *request, uint64_t position, const uint32_t **out_mask, gr_error *error);
 // Takes the last token of the prompt back: the answer has to begin with its bytes.
 gr_status gr_request_heal(gr_request *request, gr_error *error);
+// Gives the prompt its token back when the answer ends before all of its bytes have come: it is none then.
+void gr_request_unheal(gr_request *request);
 // How many of a chosen token's `count` bytes the prompt had already.
 size_t gr_request_healed(gr_request *request, size_t count);
 // The text holds a banned string from byte `at` on: goes back to where it began, and forbids that token there.

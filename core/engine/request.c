@@ -58,8 +58,6 @@ static gr_status ready_prompt(gr_request *request, gr_error *error) {
         status = gr_session_append_text(session, "", 0, error);
     if (status == GR_OK && !session->tokens.count)
         status = gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "nothing to continue: append a prompt first");
-    if (status == GR_OK && request->options.heal)
-        status = gr_request_heal(request, error);
     request->prompt_tokens = session->tokens.count;
     return status;
 }
@@ -152,6 +150,8 @@ gr_status gr_request_start(gr_session *session, const gr_generate_options *optio
         status = ready_prompt(request, error);
     if (status == GR_OK)
         status = gr_request_grammar_begin(request, error);
+    if (status == GR_OK && request->options.heal) // the last that may fail: who is refused keeps the prompt
+        status = gr_request_heal(request, error);
     if (status != GR_OK) {
         gr_request_release(request);
         return status;
@@ -169,6 +169,7 @@ void gr_request_release(gr_request *request) {
         return;
     if (request->session->request == request) {
         gr_speculation_end(request, NULL);
+        gr_request_unheal(request);
         request->session->request = NULL;
     }
     gr_speculation_destroy(request);
@@ -217,6 +218,7 @@ void gr_request_end(gr_request *request, gr_stop_reason reason) {
     request->reason = reason;
     request->end_ns = gr_os_now_ns();
     gr_speculation_end(request, NULL);
+    gr_request_unheal(request);
     gr_output_end(request);
     if (request->chat_turn && reason != GR_STOP_ERROR)
         record_turn(request);

@@ -159,6 +159,8 @@ gr_status gr_speculate(gr_request *request, gr_error *error) {
     if (request->options.max_tokens && request->options.max_tokens - request->tokens.count <= most)
         most = request->options.max_tokens - (uint32_t)request->tokens.count - 1;
     gr_status status = GR_OK;
+    if (request->healed < request->heal.size) // what may follow depends on what is taken
+        return GR_OK;
     if (most && s->draft)
         status = ask_draft(s, &session->tokens, guesses, most, &count, error);
     else if (most)

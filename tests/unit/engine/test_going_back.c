@@ -136,14 +136,46 @@ static void any_tokens(void **state) {
     gr_model_release(model);
 }
 
-// The prompt stays whole when the token that healed it is taken back.
+// Who is refused, ends at once or is let go of leaves the prompt as it was.
+static void a_prompt_keeps_its_token(void **state) {
+    (void)state;
+    gr_model *model = load_alone(path, (gr_model_options){.chunk = 8});
+    gr_generate_options options = {.struct_size = sizeof options, .seed = 1, .heal = 1};
+    gr_session *session = NULL;
+    gr_request *request = NULL;
+    bool worked;
+    OK(gr_session_create(model, NULL, &session, error));
+    OK(gr_session_append_text(session, "the th", 6, error));
+    const size_t count = session->tokens.count;
+    OK(gr_model_grammar(model, "regex", "[a-z]+", 6, &options.grammar, error));
+    assert_int_equal(gr_request_start(session, &options, &request, NULL), GR_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(session->tokens.count, count);
+    gr_grammar_release(options.grammar);
+    options.grammar = NULL;
+    for (int cancelled = 0; cancelled < 2; cancelled++) {
+        OK(gr_request_start(session, &options, &request, error));
+        assert_int_equal(session->tokens.count, count - 1);
+        if (cancelled) {
+            gr_request_cancel(request);
+            OK(gr_engine_step(model->engine, &worked, error));
+            assert_int_equal(info_of(request).prompt_tokens, count);
+        }
+        gr_request_release(request);
+        assert_int_equal(session->tokens.count, count);
+        same_as_fresh(session);
+    }
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
+// The prompt stays whole when the token that healed it is taken back, and when the answer ends before it is healed.
 static void what_was_healed_is_healed_again(void **state) {
     (void)state;
     static const char *const banned[] = {"e", NULL}, prompt[] = "the th";
     gr_model *model = load_alone(path, (gr_model_options){.chunk = 8});
     uint32_t rewinds = 0;
     for (uint64_t seed = 1; seed <= 40; seed++) {
-        const gr_generate_options options = {.struct_size = sizeof options, .max_tokens = 4, .seed = seed, .banned = banned,
+        const gr_generate_options options = {.struct_size = sizeof options, .max_tokens = 1 + seed % 4, .seed = seed, .banned = banned,
                                              .heal = 1, .ignore_end = 1, .sampler = "temperature(1.5)"};
         gr_session *session = NULL;
         gr_request *request = NULL;
@@ -166,7 +198,7 @@ static void what_was_healed_is_healed_again(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_token_that_ends_within_a_character),
-                                       cmocka_unit_test(bytes_that_make_no_character), cmocka_unit_test(any_tokens),
+                                       cmocka_unit_test(bytes_that_make_no_character), cmocka_unit_test(any_tokens), cmocka_unit_test(a_prompt_keeps_its_token),
                                        cmocka_unit_test(what_was_healed_is_healed_again)};
     return cmocka_run_group_tests(tests, make_model, drop_model);
 }
