@@ -112,14 +112,20 @@ static gr_status create(gr_engine *engine, const gr_model_options *options, gr_m
     return GR_OK;
 }
 
-static const gr_model_options defaults = {.struct_size = sizeof defaults};
+// Of a caller that may know fewer of them, or give none.
+static gr_model_options copy_options(const gr_model_options *options) {
+    gr_model_options copy = {.struct_size = sizeof copy};
+    if (options)
+        memcpy(&copy, options, options->struct_size < sizeof copy ? options->struct_size : sizeof copy);
+    return copy;
+}
 
 gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_options *options, gr_model **out_model,
                         gr_error *error) {
-    options = options ? options : &defaults;
-    gr_status status = create(engine, options, out_model, error);
+    const gr_model_options wanted = copy_options(options);
+    gr_status status = create(engine, &wanted, out_model, error);
     if (status == GR_OK)
-        status = load(*out_model, path, options, error);
+        status = load(*out_model, path, &wanted, error);
     if (status != GR_OK) {
         gr_model_release(*out_model);
         *out_model = NULL;
@@ -132,13 +138,13 @@ gr_status gr_model_place(gr_engine *engine, const char *path, const gr_model_opt
     gr_model *model;
     gr_split split;
     gr_strbuf text = {0};
-    options = options ? options : &defaults;
+    const gr_model_options wanted = copy_options(options);
     *out_devices = NULL;
-    gr_status status = create(engine, options, &model, error);
+    gr_status status = create(engine, &wanted, &model, error);
     if (status == GR_OK)
-        status = open_source(model, path, options, error);
+        status = open_source(model, path, &wanted, error);
     if (status == GR_OK)
-        status = gr_split_parse(model, options->device, &split, error);
+        status = gr_split_parse(model, wanted.device, &split, error);
     if (status == GR_OK)
         gr_split_describe(model, &split, &text);
     if (status == GR_OK && text.failed)

@@ -353,18 +353,21 @@ void gr_move_release(gr_move *move) {
 static gr_status finish(gr_move *move, gr_move_info *out_info, gr_error *error) {
     gr_engine *engine = move->model->engine;
     gr_move_info info = {.struct_size = sizeof info};
-    bool worked;
+    bool worked, interrupted = false;
     gr_status status = GR_OK;
     while (status == GR_OK && !is_over(move)) {
         gr_engine_step(engine, &worked, NULL); // failures of others' steps are in their requests
-        if (atomic_exchange(&engine->interrupted, false))
+        if (atomic_exchange(&engine->interrupted, false)) {
+            interrupted = true;
             gr_move_cancel(move);
-        else if (!worked && !is_over(move))
+        } else if (!worked && !is_over(move))
             status = gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine",
                              "nothing is generated on the session, so there is nothing to compare");
     }
     gr_status ended = gr_move_info_get(move, out_info ? out_info : &info, status == GR_OK ? error : NULL);
     status = status == GR_OK ? ended : status;
+    if (status == GR_OK && interrupted) // too late to stop the move
+        status = gr_fail(error, GR_ERROR_CANCELLED, "engine", "interrupted when the move had ended");
     gr_move_release(move);
     return status;
 }

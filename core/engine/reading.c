@@ -169,7 +169,7 @@ gr_status gr_session_score(gr_session *session, const int32_t *tokens, size_t co
     const gr_reading_options options = {.struct_size = sizeof options, .kind = GR_READ_SCORE, .tokens = tokens, .token_count = count};
     gr_reading *reading;
     gr_status status = read_now(session, &options, &reading, error);
-    if (status == GR_OK)
+    if (status == GR_OK && count)
         memcpy(out_log_probabilities, reading->log_probabilities, count * sizeof *out_log_probabilities);
     gr_reading_release(reading);
     return status;

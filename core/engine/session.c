@@ -100,12 +100,15 @@ static gr_status create(gr_site *site, uint32_t context, int32_t priority, const
 
 gr_status gr_session_create(gr_model *model, const gr_session_options *options, gr_session **out_session,
                             gr_error *error) {
-    uint32_t context = options && options->context ? options->context : default_context(model);
+    gr_session_options wanted = {.struct_size = sizeof wanted};
+    if (options) // of a caller that may know less
+        memcpy(&wanted, options, options->struct_size < sizeof wanted ? options->struct_size : sizeof wanted);
+    uint32_t context = wanted.context ? wanted.context : default_context(model);
     if (context > INT32_MAX / 2) {
         *out_session = NULL;
         return gr_fail(error, GR_ERROR_OUT_OF_RANGE, "engine", "a context of %u positions: at most %d", context, INT32_MAX / 2);
     }
-    return create(model->site, context, options ? options->priority : 0, NULL, out_session, error);
+    return create(model->site, context, wanted.priority, NULL, out_session, error);
 }
 
 gr_session *gr_session_retain(gr_session *session) {
@@ -201,8 +204,9 @@ gr_status gr_session_drain(gr_session *session, bool (*progress)(void *, double,
         if (session->paused)
             return status;
         double fraction = fmax(0, 1.0 - (double)gr_session_waiting(session) / (double)total); // more waits once pages are gone
-        bool stop = atomic_exchange(&engine->interrupted, false) || (progress && !progress(context, fraction, "prompt"));
-        if (stop && gr_session_waiting(session))
+        bool interrupted = atomic_exchange(&engine->interrupted, false);
+        bool stop = !interrupted && progress && !progress(context, fraction, "prompt");
+        if (interrupted || (stop && gr_session_waiting(session)))
             return gr_fail(error, GR_ERROR_CANCELLED, "engine", "evaluation was interrupted");
     }
     return GR_OK;

@@ -329,6 +329,47 @@ static void an_interrupt_ends_a_blocking_call(void **state) {
     gr_model_release(model);
 }
 
+static bool interrupt_the_last(void *context, double fraction, const char *what) {
+    (void)what;
+    if (fraction >= 1)
+        gr_engine_interrupt(context);
+    return true;
+}
+
+// Nor is one lost that comes when all is done but to return.
+static void an_interrupt_in_the_last_step_is_heard(void **state) {
+    (void)state;
+    gr_model *model = text_model();
+    gr_session *session = begin(model, 512, (int32_t[]){1}, 1);
+    gr_engine_interrupt(model->engine);
+    assert_int_equal(gr_session_evaluate(session, NULL, NULL, NULL), GR_ERROR_CANCELLED);
+    assert_int_equal(gr_session_evaluated(session), 1);
+    OK(gr_session_append_tokens(session, (int32_t[]){5, 6}, 2, error));
+    OK(gr_session_evaluate(session, interrupt_the_last, model->engine, error));
+    assert_true(gr_engine_interrupt_take(model->engine)); // it came later: the next call's
+    same_as_fresh(session);
+    gr_session_release(session);
+    gr_model_release(model);
+}
+
+// A caller that knows fewer options gives memory that ends before the others.
+static void fewer_options_are_enough(void **state) {
+    (void)state;
+    gr_model *model = NULL, *full = text_model();
+    gr_session *session = NULL;
+    const gr_model_options few = {.struct_size = offsetof(gr_model_options, chunk), .device = test_device(), .chunk = 7};
+    const gr_session_options fewer = {.struct_size = offsetof(gr_session_options, priority), .context = 20, .priority = 3};
+    OK(gr_model_load(full->engine, text_path, &few, &model, error));
+    assert_int_equal(model->chunk, 512);
+    OK(gr_session_create(model, &fewer, &session, error));
+    assert_int_equal(session->context, 20);
+    assert_int_equal(session->priority, 0);
+    OK(gr_session_score(session, NULL, 0, NULL, error));
+    gr_session_release(session);
+    gr_model_release(model);
+    gr_model_release(full);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stop_strings_never_leak),
@@ -337,6 +378,8 @@ int main(void) {
         cmocka_unit_test(ends_for_the_reason_it_says),
         cmocka_unit_test(tokens_and_time_end_an_answer),
         cmocka_unit_test(an_interrupt_ends_a_blocking_call),
+        cmocka_unit_test(an_interrupt_in_the_last_step_is_heard),
+        cmocka_unit_test(fewer_options_are_enough),
     };
     return cmocka_run_group_tests(tests, make_text_model, remove_text_model);
 }
