@@ -303,11 +303,11 @@ static void a_late_fence_comes(void **state) {
     }
 }
 
-static gr_status submit_to(bench *b, gr_queue *queue, gr_fence *signal, gr_fence *wait_for) {
+static gr_status submit_to(bench *b, gr_program *program, gr_queue *queue, gr_fence *signal, gr_fence *wait_for) {
     const uint64_t one = 1;
     const gr_submit step = {.struct_size = sizeof step,
                             .wait_count = wait_for ? 1 : 0,
-                            .program = b->program,
+                            .program = program,
                             .scratch = b->scratch,
                             .waits = &wait_for,
                             .wait_values = &one,
@@ -322,21 +322,28 @@ static void a_queue_hangs(void **state) {
         bench b;
         gr_queue *other = NULL;
         gr_fence *fences[3] = {NULL};
+        gr_buffer *arena = NULL; // of the other queue, whose steps are in no order with those that hang
+        gr_program *beside = NULL;
+        gr_program_info made = {.struct_size = sizeof made};
         float row[WIDTH];
         const uint64_t soon = 5000000;
         open_wrapped(&b, w, "fence:1=never");
         const gr_backend *k = b.backend;
+        assert_int_equal(k->buffer_alloc(b.device, BYTES, &arena, NULL), GR_OK);
+        gr_program_desc desc = b.desc;
+        desc.arena = arena;
+        assert_int_equal(k->program_compile(b.device, &desc, &beside, &made, NULL), GR_OK);
         assert_int_equal(k->queue_create(b.device, b.team, &other, NULL), GR_OK);
         for (uint32_t f = 0; f < 3; f++)
             assert_int_equal(k->fence_create(b.device, &fences[f], NULL), GR_OK);
         assert_int_equal(submit(&b, 1), GR_OK);
         assert_int_equal(wait(&b, 1, soon), GR_ERROR_TIMEOUT);
-        assert_int_equal(submit_to(&b, b.queue, fences[0], NULL), GR_OK); // behind it
+        assert_int_equal(submit_to(&b, b.program, b.queue, fences[0], NULL), GR_OK); // behind it
         assert_int_equal(k->fence_wait(b.device, fences[0], 1, soon, NULL), GR_ERROR_TIMEOUT);
-        assert_int_equal(submit_to(&b, other, fences[1], NULL), GR_OK); // beside it
+        assert_int_equal(submit_to(&b, beside, other, fences[1], NULL), GR_OK); // beside it
         assert_int_equal(k->fence_wait(b.device, fences[1], 1, UINT64_MAX, NULL), GR_OK);
-        assert_int_equal(k->buffer_read(b.device, other, b.arena, 0, row, sizeof row, NULL), GR_OK);
-        assert_int_equal(submit_to(&b, other, fences[2], fences[0]), GR_OK); // waits for it
+        assert_int_equal(k->buffer_read(b.device, other, arena, 0, row, sizeof row, NULL), GR_OK);
+        assert_int_equal(submit_to(&b, beside, other, fences[2], fences[0]), GR_OK); // waits for it
         assert_int_equal(k->fence_wait(b.device, fences[2], 1, soon, NULL), GR_ERROR_TIMEOUT);
         assert_int_equal(k->buffer_read(b.device, b.queue, b.arena, 0, row, sizeof row, NULL),
                          GR_ERROR_TIMEOUT);
@@ -346,11 +353,13 @@ static void a_queue_hangs(void **state) {
         assert_int_equal(k->fence_create(b.device, &fences[0], NULL), GR_OK);
         k->queue_destroy(b.device, b.queue);
         assert_int_equal(k->queue_create(b.device, b.team, &b.queue, NULL), GR_OK);
-        assert_int_equal(submit_to(&b, b.queue, fences[0], NULL), GR_OK);
+        assert_int_equal(submit_to(&b, b.program, b.queue, fences[0], NULL), GR_OK);
         assert_int_equal(k->fence_wait(b.device, fences[0], 1, UINT64_MAX, NULL), GR_OK);
         for (uint32_t f = 0; f < 3; f++)
             k->fence_destroy(b.device, fences[f]);
         k->queue_destroy(b.device, other);
+        k->program_destroy(b.device, beside);
+        k->buffer_destroy(b.device, arena);
         bench_close(&b);
     }
 }
