@@ -121,8 +121,9 @@ static double difference(trial *t, uint32_t value, gr_dtype dtype, const char *n
     for (int64_t i = 0; i < expected->dims[0] * expected->dims[1]; i++) {
         double want = dtype == GR_DTYPE_I32 ? ((const int32_t *)expected->data)[i]
                                             : (double)((const float *)expected->data)[i];
-        largest = fmax(largest, fabs(want));
-        off = fmax(off, fabs(t->rig.exact[value][i] - want));
+        const double error = fabs(t->rig.exact[value][i] - want);
+        largest = fabs(want) > largest ? fabs(want) : largest;
+        off = error > off || isnan(error) ? error : off; // a NaN stays
     }
     return off / largest;
 }
