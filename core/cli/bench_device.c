@@ -15,12 +15,8 @@ static double seconds_now(void) {
 
 // ---- The device ----
 
-enum { LOAD_TIMEOUT_MS = 10000 };
-
 static gr_status load(const char *path, gr_bench_device *d, gr_plugin_entry *out_entry, gr_error *error) {
-    gr_status status = gr_library_check(path, error);
-    if (status == GR_OK && gr_os_single_threaded())
-        status = gr_probe_load(path, LOAD_TIMEOUT_MS, error);
+    gr_status status = gr_probe_load(path, GR_PROBE_TIMEOUT_MS, error);
     if (status != GR_OK)
         return status;
     d->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);

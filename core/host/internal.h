@@ -121,7 +121,9 @@ gr_status gr_probe_run(const gr_backend *backend, const gr_host *host, gr_probe_
 gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_t timeout_ms,
                          gr_probe_result *out_result, gr_error *error);
 
-// Loads a library in such a process, calls its entry and checks the table: fails when that crashes, hangs or is refused.
+enum { GR_PROBE_TIMEOUT_MS = 10000 }; // where nobody says otherwise
+// Checks a file that is to be loaded (gr_library_check), and where the program has one thread loads it in such a process,
+// calls its entry and checks the table: fails when that crashes, hangs or is refused.
 // That the library cannot be loaded or has no entry is no failure yet: who loads it sees why.
 gr_status gr_probe_load(const char *path, uint32_t timeout_ms, gr_error *error);
 

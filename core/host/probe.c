@@ -296,7 +296,10 @@ gr_status gr_probe_apart(const gr_backend *backend, const gr_host *host, uint32_
 
 gr_status gr_probe_load(const char *path, uint32_t timeout_ms, gr_error *error) {
     gr_probe_result none;
-    gr_status status = run_apart(&(errand){.what = "loading it", .path = path}, timeout_ms, &none, error);
+    gr_status status = gr_library_check(path, error);
+    if (status != GR_OK || !gr_os_single_threaded())
+        return status;
+    status = run_apart(&(errand){.what = "loading it", .path = path}, timeout_ms, &none, error);
     free(none.facts);
     return status;
 }

@@ -10,8 +10,6 @@
 #include "base/os.h"
 #include "host/internal.h"
 
-enum { DEFAULT_PROBE_TIMEOUT_MS = 10000 };
-
 static gr_status no_memory(gr_error *error) {
     return gr_fail(error, GR_ERROR_OUT_OF_MEMORY, "host", "no memory for the list of devices");
 }
@@ -119,8 +117,7 @@ static gr_status load_file(gr_registry *r, const char *path, gr_error *error) {
     if (!plugin)
         return no_memory(error);
     gr_error_init(&theirs);
-    if (gr_library_check(path, &theirs) != GR_OK ||
-        (gr_os_single_threaded() && gr_probe_load(path, r->probe_timeout_ms, &theirs) != GR_OK)) {
+    if (gr_probe_load(path, r->probe_timeout_ms, &theirs) != GR_OK) {
         refuse(r, plugin, theirs.message);
         return GR_OK;
     }
@@ -291,7 +288,7 @@ gr_status gr_registry_create(const gr_registry_options *options, gr_registry **o
     pthread_mutex_init(&r->lock, NULL);
     r->started_ns = gr_os_now_ns();
     r->probe_timeout_ms =
-        options->probe_timeout_ms ? options->probe_timeout_ms : DEFAULT_PROBE_TIMEOUT_MS;
+        options->probe_timeout_ms ? options->probe_timeout_ms : GR_PROBE_TIMEOUT_MS;
     gr_status status = gr_topology_create(&options->topology, &r->topology, error);
     gr_services_init(&r->services, "host", options->log, options->trace, r->topology);
     r->services.table.flags = options->flags;

@@ -401,7 +401,7 @@ int main(void) {
         cmocka_unit_test(guesses_are_nobodys_tokens),
         cmocka_unit_test(guesses_from_the_text),   cmocka_unit_test(guesses_of_another_model),
         cmocka_unit_test(guesses_end_at_limits),   cmocka_unit_test(guesses_end_at_stop_tokens),
-         cmocka_unit_test(banned_strings_never_come),
+        cmocka_unit_test(banned_strings_never_come),
         cmocka_unit_test(nothing_banned_is_shown), cmocka_unit_test(a_healed_prompt_goes_on),
         cmocka_unit_test(an_answer_ends_with_its_guide), cmocka_unit_test(an_answer_does_not_wait_for_nothing),
         cmocka_unit_test(a_guide_has_one_answer),
