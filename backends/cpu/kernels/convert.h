@@ -14,6 +14,13 @@ CPU_INLINE void cpu_f16_to_f32(const uint16_t *from, uint64_t n, float *to) {
         to[i] = f32_of_f16(from[i]);
 }
 
+CPU_INLINE void cpu_bf16_to_f32(const uint16_t *from, uint64_t n, float *to) {
+    uint64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        f32x8_store(to + i, f32x8_load_bf16(from + i));
+    bf16_to_f32_baseline(from + i, n - i, to + i);
+}
+
 CPU_INLINE void cpu_f32_to_f16(const float *from, uint64_t n, uint16_t *to) {
     uint64_t i = 0;
     for (; i + 8 <= n; i += 8)

@@ -7,6 +7,10 @@ void f16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to) {
     cpu_f16_to_f32(from, n, to);
 }
 
+void bf16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to) {
+    cpu_bf16_to_f32(from, n, to);
+}
+
 void f32_to_f16_avx2(const float *from, uint64_t n, uint16_t *to) {
     cpu_f32_to_f16(from, n, to);
 }

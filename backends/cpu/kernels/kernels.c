@@ -61,9 +61,12 @@ static void fill_avx2(cpu_kernels *k) {
     k->dot_f32 = dot_f32_avx2;
     k->dot_f16 = dot_f16_avx2;
     k->dot_bf16 = dot_bf16_avx2;
-    k->mul_float = mul_float_avx2;
+    k->mul_f32 = mul_f32_avx2;
+    k->mul_f16 = mul_f16_avx2;
+    k->mul_bf16 = mul_bf16_avx2;
     k->add_lanes = add_lanes_avx2;
     k->f16_to_f32 = f16_to_f32_avx2;
+    k->bf16_to_f32 = bf16_to_f32_avx2;
     k->i8_to_f32 = i8_to_f32_avx2;
     k->f32_to_f16 = f32_to_f16_avx2;
     k->rms_norm = rms_norm_f32_avx2;
@@ -77,7 +80,8 @@ static void fill_avx2(cpu_kernels *k) {
 
 static void fill_avx512(cpu_kernels *k) {
     k->isa = "avx512";
-    k->mul_float = NULL; // its sums would have other lanes; oneDNN serves many rows
+    // Sums of theirs would have other lanes than the dots below; oneDNN serves many rows.
+    k->mul_f32 = k->mul_f16 = k->mul_bf16 = NULL;
     k->dot_f32 = dot_f32_avx512;
     k->dot_f16 = dot_f16_avx512;
     k->dot_bf16 = dot_bf16_avx512;
@@ -97,9 +101,12 @@ static void fill_neon(cpu_kernels *k) {
     k->dot_f32 = dot_f32_neon;
     k->dot_f16 = dot_f16_neon;
     k->dot_bf16 = dot_bf16_neon;
-    k->mul_float = mul_float_neon;
+    k->mul_f32 = mul_f32_neon;
+    k->mul_f16 = mul_f16_neon;
+    k->mul_bf16 = mul_bf16_neon;
     k->add_lanes = add_lanes_neon;
     k->f16_to_f32 = f16_to_f32_neon;
+    k->bf16_to_f32 = bf16_to_f32_neon;
     k->i8_to_f32 = i8_to_f32_neon;
     k->f32_to_f16 = f32_to_f16_neon;
     k->rms_norm = rms_norm_f32_neon;

@@ -159,14 +159,19 @@ typedef struct cpu_dot_float_args {
     uint64_t out_stride; // values
 } cpu_dot_float_args;
 
-// A panel's weights at one chunk of K, as F32, against many activation rows.
+// A panel's weights at one chunk of K against many activation rows.
 typedef struct cpu_mul_float_args {
-    const float *w; // [16][256]
-    uint32_t n;     // values of the chunk, a multiple of 8
-    uint32_t tokens;
-    const float *x; // at the chunk
+    const uint8_t *weights; // at the chunk
+    uint64_t weight_stride; // bytes
+    uint32_t rows;          // of weights, 1 to 16
+    uint32_t n;             // values of the chunk, a multiple of 8
+    float *w;               // [16][256], written: the weights as F32
+    const float *x;         // [tokens][x_stride], at the chunk
     uint64_t x_stride;
-    float *sums; // [tokens][16][8], added to
+    uint32_t tokens;
+    uint32_t ahead_rows, ahead_bytes; // `ahead_bytes` of each of `ahead_rows` weight rows that
+    const uint8_t *ahead;             // come next are asked for meanwhile
+    float *sums;                      // [tokens][16][8], added to
 } cpu_mul_float_args;
 
 // A panel of the cache (../page.c) and what it is multiplied with. Its sixteen columns are positions
@@ -204,9 +209,11 @@ typedef struct cpu_kernels {
     void (*dot_f32)(const cpu_dot_float_args *args);
     void (*dot_f16)(const cpu_dot_float_args *args);
     void (*dot_bf16)(const cpu_dot_float_args *args);
-    // For many activation rows; the same bits as dot_float gives. NULL: none.
-    void (*mul_float)(const cpu_mul_float_args *args);
-    // out[i] = the sum of eight lanes, in dot_float's order; count a multiple of 4
+    // For many activation rows; the same bits as the dots give. NULL: none.
+    void (*mul_f32)(const cpu_mul_float_args *args);
+    void (*mul_f16)(const cpu_mul_float_args *args);
+    void (*mul_bf16)(const cpu_mul_float_args *args);
+    // out[i] = the sum of eight lanes, in the order of the dots; count a multiple of 4
     void (*add_lanes)(const float *sums, uint32_t count, float *out);
 
     void (*f16_to_f32)(const uint16_t *from, uint64_t n, float *to);
@@ -292,8 +299,12 @@ void dot_f16_avx2(const cpu_dot_float_args *args);
 void dot_f16_neon(const cpu_dot_float_args *args);
 void dot_bf16_avx2(const cpu_dot_float_args *args);
 void dot_bf16_neon(const cpu_dot_float_args *args);
-void mul_float_avx2(const cpu_mul_float_args *args);
-void mul_float_neon(const cpu_mul_float_args *args);
+void mul_f32_avx2(const cpu_mul_float_args *args);
+void mul_f16_avx2(const cpu_mul_float_args *args);
+void mul_bf16_avx2(const cpu_mul_float_args *args);
+void mul_f32_neon(const cpu_mul_float_args *args);
+void mul_f16_neon(const cpu_mul_float_args *args);
+void mul_bf16_neon(const cpu_mul_float_args *args);
 void add_lanes_avx2(const float *sums, uint32_t count, float *out);
 void add_lanes_neon(const float *sums, uint32_t count, float *out);
 void dot_f32_avx512(const cpu_dot_float_args *args);
@@ -304,6 +315,8 @@ void f16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_neon(const uint16_t *from, uint64_t n, float *to);
 void f16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_avx512(const uint16_t *from, uint64_t n, float *to);
+void bf16_to_f32_avx2(const uint16_t *from, uint64_t n, float *to);
+void bf16_to_f32_neon(const uint16_t *from, uint64_t n, float *to);
 void bf16_to_f32_baseline(const uint16_t *from, uint64_t n, float *to);
 void i8_to_f32_baseline(const int8_t *from, uint32_t n, float s, float c, float *to);
 void i8_to_f32_avx2(const int8_t *from, uint32_t n, float s, float c, float *to);

@@ -5,60 +5,97 @@
 #ifndef GREGALE_BACKENDS_CPU_MUL_FLOAT_H
 #define GREGALE_BACKENDS_CPU_MUL_FLOAT_H
 
-#include "kernels/kernels.h"
+#include "kernels/load_float.h"
 
-// Four weight rows and a few activation rows, whose sums stay in registers.
-CPU_INLINE void cpu_mul_block(const float *w, const float *x, uint64_t x_stride,
-                              const uint32_t tokens, uint32_t n, float *sums) {
+// Four weight rows and a few activation rows, whose sums stay in registers. With `load` the weights
+// are read as they stand in the file, and laid in the panel for the activation rows that follow.
+CPU_INLINE void cpu_mul_block(const cpu_mul_float_args *a, uint32_t r, uint32_t t,
+                              const uint32_t tokens, cpu_load_float load) {
+    float *sums = a->sums + (t * CPU_PANEL + r) * 8, *w = a->w + r * CPU_CHUNK;
+    const float *x[CPU_FLOAT_TILE_TOKENS];
+    const uint8_t *rows[4];
     cpu_f32x8 acc[CPU_FLOAT_TILE_TOKENS][4];
     CPU_UNROLL
-    for (uint32_t t = 0; t < tokens; t++) {
+    for (uint32_t i = 0; i < 4; i++) // rows that do not exist repeat the last one
+        rows[i] = a->weights + (r + i < a->rows ? r + i : a->rows - 1) * a->weight_stride;
+    CPU_UNROLL
+    for (uint32_t i = 0; i < tokens; i++) {
+        x[i] = a->x + (t + i) * a->x_stride;
         CPU_UNROLL
-        for (uint32_t r = 0; r < 4; r++)
-            acc[t][r] = f32x8_load(sums + (t * CPU_PANEL + r) * 8);
+        for (uint32_t j = 0; j < 4; j++)
+            acc[i][j] = f32x8_load(sums + (i * CPU_PANEL + j) * 8);
     }
-    for (uint32_t i = 0; i < n; i += 8) {
+    for (uint64_t k = 0; k < a->n; k += 8) {
         cpu_f32x8 v[CPU_FLOAT_TILE_TOKENS];
         CPU_UNROLL
-        for (uint32_t t = 0; t < tokens; t++)
-            v[t] = f32x8_load(x + t * x_stride + i);
+        for (uint32_t i = 0; i < tokens; i++)
+            v[i] = f32x8_load(x[i] + k);
         CPU_UNROLL
-        for (uint32_t r = 0; r < 4; r++) {
-            const cpu_f32x8 weight = f32x8_load(w + r * CPU_CHUNK + i);
+        for (uint32_t j = 0; j < 4; j++) {
+            const cpu_f32x8 weight = load ? load(rows[j], k) : f32x8_load(w + j * CPU_CHUNK + k);
+            if (load)
+                f32x8_store(w + j * CPU_CHUNK + k, weight);
             CPU_UNROLL
-            for (uint32_t t = 0; t < tokens; t++)
-                acc[t][r] = f32x8_fma(weight, v[t], acc[t][r]);
+            for (uint32_t i = 0; i < tokens; i++)
+                acc[i][j] = f32x8_fma(weight, v[i], acc[i][j]);
         }
     }
     CPU_UNROLL
-    for (uint32_t t = 0; t < tokens; t++) {
-        CPU_UNROLL
-        for (uint32_t r = 0; r < 4; r++)
-            f32x8_store(sums + (t * CPU_PANEL + r) * 8, acc[t][r]);
-    }
-}
-
-// All rows of the panel; the next activation rows are asked for meanwhile.
-CPU_INLINE void cpu_mul_rows(const cpu_mul_float_args *a, uint32_t t, const uint32_t tokens) {
-    const float *x = a->x + t * a->x_stride;
     for (uint32_t i = 0; i < tokens; i++) {
-        const char *ahead = (const char *)(x + (tokens + i) * a->x_stride);
-        for (uint32_t j = 0; j < a->n * sizeof *x && t + tokens + i < a->tokens; j += 64)
-            __builtin_prefetch(ahead + j);
+        CPU_UNROLL
+        for (uint32_t j = 0; j < 4; j++)
+            f32x8_store(sums + (i * CPU_PANEL + j) * 8, acc[i][j]);
     }
-    for (uint32_t r = 0; r < CPU_PANEL; r += 4)
-        cpu_mul_block(a->w + r * CPU_CHUNK, x, a->x_stride, tokens, a->n,
-                      a->sums + (t * CPU_PANEL + r) * 8);
 }
 
-CPU_INLINE void cpu_mul_float(const cpu_mul_float_args *args) {
+// The weights that come next, of which a few lines are asked for with each block: all of them at
+// once would wait for each other.
+typedef struct cpu_ahead {
+    const uint8_t *row;
+    uint32_t rows, byte, lines;
+} cpu_ahead;
+
+CPU_INLINE void cpu_ask_ahead(const cpu_mul_float_args *a, cpu_ahead *ahead) {
+    for (uint32_t i = 0; i < ahead->lines && ahead->rows; i++) {
+        __builtin_prefetch(ahead->row + ahead->byte, 0, 2);
+        ahead->byte += 64;
+        if (ahead->byte < a->ahead_bytes)
+            continue;
+        ahead->byte = 0;
+        ahead->row += --ahead->rows ? a->weight_stride : 0;
+    }
+}
+
+// All rows of the panel against activation rows [t, t+tokens); the next ones are asked for meanwhile.
+CPU_INLINE void cpu_mul_rows(const cpu_mul_float_args *a, cpu_ahead *ahead, uint32_t t,
+                             const uint32_t tokens, cpu_load_float load) {
+    for (uint32_t r = 0; r < CPU_PANEL; r += 4) {
+        cpu_ask_ahead(a, ahead);
+        for (uint32_t i = t + tokens; i < t + 2 * tokens && i < a->tokens; i++) {
+            const float *next = a->x + i * a->x_stride + r * (CPU_CHUNK / CPU_PANEL);
+            for (uint32_t j = 0; j < CPU_CHUNK / 4; j += 16)
+                __builtin_prefetch(next + j);
+        }
+        if (t)
+            cpu_mul_block(a, r, t, tokens, NULL);
+        else
+            cpu_mul_block(a, r, t, tokens, load);
+    }
+}
+
+// One activation row alone would wait for its own sums: where a tile and one more are left, two go
+// at a time.
+CPU_INLINE void cpu_mul_float(const cpu_mul_float_args *a, cpu_load_float load) {
+    const uint32_t most = CPU_FLOAT_TILE_TOKENS, lines = (a->ahead_bytes + 63) / 64 * a->ahead_rows;
+    const uint32_t blocks = (a->tokens + most - 1) / most * (CPU_PANEL / 4);
+    cpu_ahead ahead = {a->ahead, lines ? a->ahead_rows : 0, 0, (lines + blocks - 1) / blocks};
     uint32_t t = 0;
-    for (; t + CPU_FLOAT_TILE_TOKENS <= args->tokens; t += CPU_FLOAT_TILE_TOKENS)
-        cpu_mul_rows(args, t, CPU_FLOAT_TILE_TOKENS);
-    if (args->tokens - t == 2)
-        cpu_mul_rows(args, t, 2);
-    else if (args->tokens - t == 1)
-        cpu_mul_rows(args, t, 1);
+    for (; t + most <= a->tokens && a->tokens - t != most + 1; t += most)
+        cpu_mul_rows(a, &ahead, t, most, load);
+    for (; t + 2 <= a->tokens; t += 2)
+        cpu_mul_rows(a, &ahead, t, 2, load);
+    if (t < a->tokens)
+        cpu_mul_rows(a, &ahead, t, 1, load);
 }
 
 CPU_INLINE void cpu_add_lanes(const float *sums, uint32_t count, float *out) {

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // matmul_float.c: MATMUL with activations in F32: F32, F16 and BF16 weights straight from the file,
-// any other dtype expanded to F32 four rows at a time. For many activation rows a panel of 16 weight
-// rows is expanded a chunk of 256 values at a time, which stays in the first-level cache while all
-// activation rows pass; those are laid out by chunks first, so that they come as one stream.
+// any other dtype expanded to F32 four rows at a time. Where activation rows are many, some of them
+// pass at a time, and meet a panel of 16 weight rows after the other, a chunk of 256 values at a
+// time: its weights stay in the first-level cache while they pass. Activations are laid out by
+// chunks first, so that they come as one stream.
 #include <ctype.h>
 #include <stdio.h>
 
 #include "ops/matmul.h"
 
-#define TAKE 16 // weight rows a worker takes at once
 #define PASS 16 // activation rows that pass before the next weight rows, so that they stay in cache
 
-#define BLOCKED 8 // activation rows from which panels pay
+#define BLOCKED 8 // activation rows from which panels pay, and how many
+#define PANEL_PASS 96 // pass at a time
 
 typedef void (*dot_function)(const cpu_dot_float_args *args);
 
@@ -21,6 +22,18 @@ static dot_function dot_of(const cpu_kernels *kernels, gr_dtype dtype) {
     case GR_DTYPE_F32: return kernels->dot_f32;
     case GR_DTYPE_F16: return kernels->dot_f16;
     case GR_DTYPE_BF16: return kernels->dot_bf16;
+    default: return NULL;
+    }
+}
+
+typedef void (*mul_function)(const cpu_mul_float_args *args);
+
+// NULL where there are no panels.
+static mul_function mul_of(const cpu_kernels *kernels, gr_dtype dtype) {
+    switch (dtype) {
+    case GR_DTYPE_F32: return kernels->mul_f32;
+    case GR_DTYPE_F16: return kernels->mul_f16;
+    case GR_DTYPE_BF16: return kernels->mul_bf16;
     default: return NULL;
     }
 }
@@ -63,10 +76,10 @@ static void run_block(const cpu_call *call, float *space, uint64_t expert, uint6
     }
 }
 
-// A worker's scratch for panels; `sums` holds [rows][16][8].
+// A worker's scratch for panels.
 typedef struct workspace {
     float w[CPU_PANEL * CPU_CHUNK];
-    float sums[];
+    float sums[PANEL_PASS * CPU_PANEL * 8];
 } workspace;
 
 // Whether the call's rows are laid by chunks: those of cpu_matmul_float_emit without an index.
@@ -87,50 +100,66 @@ static void lay(const cpu_call *call, const cpu_task *task) {
     }
 }
 
-// Columns [n, n+count) of activation rows [m, m_end), all of one matrix, a panel at most.
+// Columns [n, n+count) of activation rows [m, m_end), all of one matrix, PANEL_PASS and a panel at
+// most; `more` columns follow.
 static void run_panel(const cpu_call *call, const cpu_task *task, uint64_t expert, uint64_t m,
-                      uint64_t m_end, uint64_t n, uint32_t count) {
+                      uint64_t m_end, uint64_t n, uint32_t count, uint64_t more) {
     workspace *space = (workspace *)(void *)task->scratch;
     const gr_weight *w = call->weight[CPU_MATMUL_W];
-    const cpu_kernels *kernels = call->kernels;
     uint64_t width = cpu_width(&call->node.out[0]), k = cpu_width(&call->node.in[CPU_MATMUL_W]);
     uint32_t tokens = (uint32_t)(m_end - m);
-    const uint8_t *from = w->data + (expert * width + n) * w->row_bytes;
     const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
     const float *x = cpu_in_f32(call, 0) + m * k; // rows of k values, or laid by chunks
-    uint64_t x_stride = k, x_next = CPU_CHUNK;
+    uint64_t x_next = CPU_CHUNK;
+    cpu_mul_float_args args = {.weights = w->data + (expert * width + n) * w->row_bytes,
+                               .weight_stride = w->row_bytes,
+                               .rows = count,
+                               .w = space->w,
+                               .x_stride = k,
+                               .tokens = tokens,
+                               .sums = space->sums};
     if (laid(call)) {
-        x = (const float *)(const void *)(task->run->scratch + call->scratch);
-        x_stride = CPU_CHUNK;
-        x_next = (uint64_t)tokens * CPU_CHUNK;
+        x = (const float *)(const void *)(task->run->scratch + call->scratch) + m * CPU_CHUNK;
+        args.x_stride = CPU_CHUNK;
+        x_next = cpu_rows(&call->node.in[0], &task->run->step) * CPU_CHUNK;
     }
     memset(space->sums, 0, (uint64_t)tokens * CPU_PANEL * 8 * sizeof *space->sums);
-    for (uint64_t at = 0; at < k; at += CPU_CHUNK, x += x_next) {
-        uint32_t values = k - at < CPU_CHUNK ? (uint32_t)(k - at) : CPU_CHUNK;
-        for (uint32_t r = 0; r < CPU_PANEL; r++) // rows that do not exist repeat the last one
-            cpu_decode_row(kernels, w->dtype,
-                           from + (r < count ? r : count - 1) * w->row_bytes +
-                               gr_dtype_row_bytes(w->dtype, at),
-                           values, space->w + r * CPU_CHUNK);
-        kernels->mul_float(&(cpu_mul_float_args){.w = space->w,
-                                                 .n = values,
-                                                 .tokens = tokens,
-                                                 .x = x,
-                                                 .x_stride = x_stride,
-                                                 .sums = space->sums});
+    for (uint64_t left = k; left; left -= args.n, x += x_next, args.weights = args.ahead) {
+        args.n = left < CPU_CHUNK ? (uint32_t)left : CPU_CHUNK;
+        args.x = x;
+        args.ahead = args.weights + gr_dtype_row_bytes(w->dtype, args.n);
+        args.ahead_rows = count;
+        uint64_t next = left - args.n;
+        if (!next) { // the panel that follows
+            args.ahead = w->data + (expert * width + n + (more ? count : 0)) * w->row_bytes;
+            args.ahead_rows = more < CPU_PANEL ? (uint32_t)more : CPU_PANEL;
+            next = k;
+        }
+        next = next < CPU_CHUNK ? next : CPU_CHUNK;
+        args.ahead_bytes = (uint32_t)gr_dtype_row_bytes(w->dtype, next);
+        mul_of(call->kernels, w->dtype)(&args);
     }
     for (uint32_t t = 0; t < tokens; t++) {
         float line[CPU_PANEL], *y = cpu_out_f32(call, 0) + (m + t) * width + n;
-        kernels->add_lanes(space->sums + (uint64_t)t * CPU_PANEL * 8, CPU_PANEL, line);
+        call->kernels->add_lanes(space->sums + (uint64_t)t * CPU_PANEL * 8, CPU_PANEL, line);
         for (uint32_t r = 0; r < count; r++)
             y[r] = bias ? line[r] + bias[expert * width + n + r] : line[r];
     }
 }
 
+// Columns [n, end) of such rows.
+static void run_panels(const cpu_call *call, const cpu_task *task, uint64_t expert, uint64_t m,
+                       uint64_t m_end, uint64_t n, uint64_t end) {
+    for (uint32_t count; n < end; n += count) {
+        count = end - n < CPU_PANEL ? (uint32_t)(end - n) : CPU_PANEL;
+        run_panel(call, task, expert, m, m_end, n, count, end - n - count);
+    }
+}
+
 static bool blocked(const cpu_call *call, uint64_t rows) {
     uint64_t k = cpu_width(&call->node.in[CPU_MATMUL_W]);
-    return call->kernels->mul_float && rows >= BLOCKED && k % 8 == 0 &&
-           gr_dtype_block(call->weight[CPU_MATMUL_W]->dtype) <= CPU_CHUNK;
+    return mul_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype) && rows >= BLOCKED &&
+           k % 8 == 0;
 }
 
 void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin,
@@ -141,9 +170,9 @@ void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64
         if (cpu_matmul_unmatched(call, &span, begin, end))
             continue;
         if (blocked(call, span.end - span.begin)) {
-            for (uint64_t n = begin; n < end; n += CPU_PANEL)
-                run_panel(call, task, (uint64_t)span.expert, span.begin, span.end, n,
-                          end - n < CPU_PANEL ? (uint32_t)(end - n) : CPU_PANEL);
+            for (uint64_t t = span.begin; t < span.end; t += PANEL_PASS)
+                run_panels(call, task, (uint64_t)span.expert, t,
+                           span.end - t < PANEL_PASS ? span.end : t + PANEL_PASS, begin, end);
             continue;
         }
         // Expanding costs more than reading activations again.
@@ -155,9 +184,10 @@ void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64
 }
 
 void cpu_matmul_float_run(const cpu_call *call, const cpu_task *task) {
-    uint64_t begin, end;
+    uint64_t begin, end, width = cpu_width(&call->node.out[0]);
+    uint64_t each = cpu_panels_each((width + CPU_PANEL - 1) / CPU_PANEL, task->count) * CPU_PANEL;
     cpu_allotment columns;
-    cpu_allot(call, task, cpu_width(&call->node.out[0]), TAKE, &columns);
+    cpu_allot(call, task, width, each, &columns);
     while (cpu_take(&columns, &begin, &end))
         cpu_matmul_float_columns(call, task, begin, end);
 }
@@ -177,7 +207,7 @@ gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error 
                                  sizeof(float));
     cpu_access form;
     uint32_t forms = 0;
-    if (bound->kernels->mul_float) {
+    if (mul_of(bound->kernels, bound->weight[CPU_MATMUL_W]->dtype)) {
         uint64_t chunks =
             (cpu_width(&bound->node.in[CPU_MATMUL_W]) + CPU_CHUNK - 1) / CPU_CHUNK;
         gr_status status = GR_OK;
@@ -190,8 +220,7 @@ gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error 
         }
         if (status != GR_OK)
             return status;
-        cpu_build_private(b, sizeof(workspace) + cpu_rows(&bound->node.in[0], &b->maxima) *
-                                                     CPU_PANEL * 8 * sizeof(float));
+        cpu_build_private(b, sizeof(workspace));
     }
     cpu_matmul_float_name(&call);
     return cpu_build_call(b, &call, &form, forms) ? GR_OK : cpu_no_memory(error);
