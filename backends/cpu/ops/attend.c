@@ -122,7 +122,8 @@ static const uint8_t *paged_values(const cpu_attention *a, const cpu_tile_rows *
 // Whole panels of keys, also where only some of their positions are seen; the others' scores are
 // not used.
 static void scores(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
-                   int64_t base) {
+                   int64_t base, float *sums) {
+    (void)sums;
     int64_t span = page_tokens(a) < CPU_COLUMNS ? page_tokens(a) : CPU_COLUMNS;
     uint64_t query = (uint64_t)c->first * tile->heads;
     cpu_attend_args args = {.x = a->q + query * a->attrs->k_dim,
@@ -263,19 +264,42 @@ static void values(const cpu_attention *a, const cpu_tile_rows *tile, const comp
     }
 }
 
+// Scores, or weighted sums, of positions [low, high] for all rows of a tile: page by page, and in each
+// for all rows at once that share it.
+typedef void (*page_work)(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                          int64_t base, float *sums);
+
+static void by_pages(const cpu_attention *a, const cpu_tile_rows *tile, int64_t low, int64_t high,
+                     int64_t base, page_work work, float *sums) {
+    const int64_t tokens = page_tokens(a);
+    for (int64_t begin = low, last; begin <= high; begin = last + 1) {
+        last = begin / tokens * tokens + tokens - 1;
+        last = last < high ? last : high;
+        for (uint32_t i = 0; i < tile->count;) {
+            company c = find_company(a, tile, i, begin, last);
+            if (c.low <= c.high)
+                work(a, tile, &c, base, sums);
+            i += c.count;
+        }
+    }
+}
+
 void cpu_attention_chunk(const cpu_attention *a, const cpu_tile_rows *tile, int64_t chunk,
                          cpu_softmax *states, float *sums) {
     int64_t base = chunk * CPU_KEYS, low = base > tile->low ? base : tile->low;
     int64_t high = base + CPU_KEYS - 1 < tile->high ? base + CPU_KEYS - 1 : tile->high;
+    const company all = {.count = tile->count, .low = low, .high = high};
     memset(sums, 0, (uint64_t)tile->count * tile->heads * a->v_pad * sizeof *sums);
-    for (uint32_t i = 0; i < tile->count;) {
-        company c = find_company(a, tile, i, low, high);
-        if (c.low <= c.high)
-            scores(a, tile, &c, base);
+    company c = find_company(a, tile, 0, low, high);
+    if (c.count == tile->count && c.low <= c.high) {
+        scores(a, tile, &c, base, sums);
         weights(a, tile, &c, base, states);
         values(a, tile, &c, base, sums);
-        i += c.count;
+        return;
     }
+    by_pages(a, tile, low, high, base, scores, sums);
+    weights(a, tile, &all, base, states);
+    by_pages(a, tile, low, high, base, values, sums);
 }
 
 // ---- Merging

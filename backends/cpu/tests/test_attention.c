@@ -328,8 +328,7 @@ static uint64_t positions_read(float *out) {
 // that says nothing of shared pages.
 static void shared_pages(uint32_t branches, uint32_t past, uint32_t fork) {
     static float together[BRANCHES * HEADS * DIM], apart[BRANCHES * HEADS * DIM];
-    uint32_t whole = fork / CPU_CHUNK * CPU_CHUNK,
-             own = past + 1 - whole; // chunks are read as a whole
+    uint32_t whole = fork / PAGE * PAGE, own = past + 1 - whole; // pages are read as a whole
     lay_step(branches, 1, past, fork);
     uint64_t read = positions_read(together);
     expect(read == whole + branches * own, "positions read", read, whole + branches * own);
