@@ -41,6 +41,7 @@ function gregale.why(options) end
 
 ---@class gregale.load_options
 ---@field path? string the file; also the table's first entry
+---@field [1]? string the same
 ---@field device? string a device's name; "auto" when absent
 ---@field split? string layers on several devices, "cpu:20,far:12", or "auto"
 ---@field context? integer most tokens of its sessions
@@ -60,7 +61,7 @@ function gregale.why(options) end
 function gregale.load(path, options) end
 
 ---@class gregale.branches
----@field [integer] fun():any
+---@field [integer] fun():any,...
 ---@field errors? "raise"|"collect" what becomes of errors; "raise" when absent
 
 ---@class gregale.results
@@ -79,7 +80,7 @@ function gregale.parallel(branches) end
 
 ---Runs f(element, number) for each element as a branch.
 ---@param list any[]
----@param f fun(element:any,number:integer):any
+---@param f fun(element:any,number:integer):any,...
 ---@param options? gregale.map_options
 ---@return gregale.results results in the list's order
 function gregale.map(list, f, options) end
@@ -298,7 +299,7 @@ function session:keep_turns(count) end
 function session:apply_turns() end
 
 ---A function that encodes conversations in place of the chat format.
----@param f fun(turns:gregale.turn[]):string|nil nil: back to that
+---@param f (fun(turns:gregale.turn[]):string)|nil nil: back to that
 ---@return gregale.session self
 function session:encoder(f) end
 
@@ -314,7 +315,7 @@ function session:encoder(f) end
 ---@field max_seconds? number ends the answer so long after it began
 ---@field ignore_end? boolean goes on past the end token
 ---@field raw? boolean no chat turn is opened
----@field choose? fun(logits:gregale.logits):integer picks each token in place of the sampler
+---@field choose? fun(logits:gregale.logits):integer,... picks each token in place of the sampler
 ---@field choose_instructions? integer most instructions of one call of `choose` (100000000)
 ---@field top? integer so many of the likeliest tokens are noted beside each
 ---@field heal? boolean the prompt's last token is chosen again with what follows
@@ -358,8 +359,8 @@ function session:encoder(f) end
 
 ---Answers, or goes on. With `n` or `best_of` the result is a list, best first, and the session stays as it was.
 ---@param options? gregale.generate_options
----@return string|gregale.answer[] text
----@return gregale.generate_info|nil info of one answer
+---@return string|any text with n or best_of: gregale.answer[]
+---@return gregale.generate_info info of one answer
 function session:generate(options) end
 
 ---An answer while it is being generated: an iterator over pieces of text.
@@ -474,6 +475,7 @@ function session:close() end
 ---An answer while it is being generated. Called, it returns the next piece, nil at the end.
 ---@class gregale.stream
 ---@operator call:string|nil
+---@overload fun():string|nil
 local stream = {}
 
 ---All of the text so far.

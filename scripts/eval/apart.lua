@@ -4,11 +4,12 @@
 -- Usage: gregale script scripts/eval/apart.lua MODEL TEXT TOKENS FROM TO [CACHE_TYPE]
 local gregale = require "gregale"
 local path, text, wanted, from, to, cache_type = ...
-if not to then error("usage: apart.lua MODEL TEXT TOKENS FROM TO [CACHE_TYPE]", 0) end
+wanted = math.tointeger(tonumber(wanted))
+if not to or not wanted then error("usage: apart.lua MODEL TEXT TOKENS FROM TO [CACHE_TYPE]", 0) end
 local model = gregale.load{ path, device = from, cache_type = cache_type or "f16" }
 local file <close> = assert(io.open(text))
 local tokens = model:tokenize(file:read("a"), { special = true })
-local count = math.min(tonumber(wanted), #tokens - 1)
+local count = math.min(wanted, #tokens - 1)
 local session = model:session{ context = count + 2 }:append(tokens[1]):evaluate()
 
 local ready, at = false, 1

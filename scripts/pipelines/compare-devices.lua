@@ -1,6 +1,6 @@
 #!/usr/bin/env -S gregale script
 -- SPDX-License-Identifier: Apache-2.0
-local gregale, command = require "gregale", require "gregale.command"
+local command = require "gregale.command"
 local json, prompt, text = require "gregale.json", require "gregale.prompt", require "gregale.text"
 
 local options = command.arguments([[
