@@ -19,6 +19,11 @@ typedef __m128 cpu_f32x4;
 CPU_INLINE cpu_f32x8 f32x8_load(const float *from) {
     return _mm256_loadu_ps(from);
 }
+// The same in a register: compilers read what two instructions use from memory twice.
+CPU_INLINE cpu_f32x8 f32x8_keep(cpu_f32x8 v) {
+    __asm__("" : "+x"(v));
+    return v;
+}
 CPU_INLINE void f32x8_store(float *to, cpu_f32x8 v) {
     _mm256_storeu_ps(to, v);
 }

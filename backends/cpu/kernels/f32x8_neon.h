@@ -19,6 +19,9 @@ typedef float32x4_t cpu_f32x4;
 CPU_INLINE cpu_f32x8 f32x8_load(const float *from) {
     return (cpu_f32x8){vld1q_f32(from), vld1q_f32(from + 4)};
 }
+CPU_INLINE cpu_f32x8 f32x8_keep(cpu_f32x8 v) {
+    return v; // nothing multiplies from memory
+}
 CPU_INLINE void f32x8_store(float *to, cpu_f32x8 v) {
     vst1q_f32(to, v.low);
     vst1q_f32(to + 4, v.high);

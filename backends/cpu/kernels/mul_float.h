@@ -32,7 +32,8 @@ CPU_INLINE void cpu_mul_block(const cpu_mul_float_args *a, uint32_t r, uint32_t 
             v[i] = f32x8_load(x[i] + k);
         CPU_UNROLL
         for (uint32_t j = 0; j < 4; j++) {
-            const cpu_f32x8 weight = load ? load(rows[j], k) : f32x8_load(w + j * CPU_CHUNK + k);
+            const cpu_f32x8 weight =
+                f32x8_keep(load ? load(rows[j], k) : f32x8_load(w + j * CPU_CHUNK + k));
             if (load)
                 f32x8_store(w + j * CPU_CHUNK + k, weight);
             CPU_UNROLL
