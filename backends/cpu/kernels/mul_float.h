@@ -72,10 +72,10 @@ CPU_INLINE void cpu_mul_rows(const cpu_mul_float_args *a, cpu_ahead *ahead, uint
                              const uint32_t tokens, cpu_load_float load) {
     for (uint32_t r = 0; r < CPU_PANEL; r += 4) {
         cpu_ask_ahead(a, ahead);
+        const uint32_t first = r * (CPU_CHUNK / CPU_PANEL); // a quarter of them with each block
         for (uint32_t i = t + tokens; i < t + 2 * tokens && i < a->tokens; i++) {
-            const float *next = a->x + i * a->x_stride + r * (CPU_CHUNK / CPU_PANEL);
-            for (uint32_t j = 0; j < CPU_CHUNK / 4; j += 16)
-                __builtin_prefetch(next + j);
+            for (uint32_t j = first; j < first + CPU_CHUNK / 4 && j < a->n; j += 16)
+                __builtin_prefetch(a->x + i * a->x_stride + j);
         }
         if (t)
             cpu_mul_block(a, r, t, tokens, NULL);

@@ -119,6 +119,16 @@ static const uint8_t *paged_values(const cpu_attention *a, const cpu_tile_rows *
     return panel;
 }
 
+// What is read behind the company's positions, up to `last`, if its first row sees it too; else NULL.
+static const uint8_t *behind(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
+                             int64_t last,
+                             const uint8_t *(*panel)(const cpu_attention *, const cpu_tile_rows *,
+                                                     const company *, int64_t)) {
+    int64_t begin, end;
+    clip(a, tile, c->first, c->high + 1, last, &begin, &end);
+    return begin == c->high + 1 && begin <= end ? panel(a, tile, c, begin) : NULL;
+}
+
 // Whole panels of keys, also where only some of their positions are seen; the others' scores are
 // not used.
 static void scores(const cpu_attention *a, const cpu_tile_rows *tile, const company *c,
@@ -137,8 +147,11 @@ static void scores(const cpu_attention *a, const cpu_tile_rows *tile, const comp
             args.panel = args.ahead = dense_keys(a, tile, c, position);
         } else {
             args.panel = args.ahead ? args.ahead : paged_keys(a, tile, c, position);
-            args.ahead = position + span <= c->high ? paged_keys(a, tile, c, position + span)
-                                                    : paged_values(a, tile, c, c->low);
+            args.ahead = position + span <= c->high
+                             ? paged_keys(a, tile, c, position + span)
+                             : behind(a, tile, c, base + CPU_KEYS - 1, paged_keys);
+            if (!args.ahead)
+                args.ahead = paged_values(a, tile, c, c->low);
         }
         args.sums = a->scores + query * CPU_SCORES + (position - base);
         a->keys(&args);
@@ -172,14 +185,6 @@ static void weights(const cpu_attention *a, const cpu_tile_rows *tile, const com
                                       (uint32_t)(end - begin + 1));
         }
     }
-}
-
-// The keys behind the company's positions, if its first row sees them too; else NULL.
-static const uint8_t *next_keys(const cpu_attention *a, const cpu_tile_rows *tile,
-                                const company *c) {
-    int64_t begin, end;
-    clip(a, tile, c->first, c->high + 1, tile->high, &begin, &end);
-    return begin == c->high + 1 && begin <= end ? paged_keys(a, tile, c, begin) : NULL;
 }
 
 // ---- Weighted sums
@@ -258,7 +263,10 @@ static void values(const cpu_attention *a, const cpu_tile_rows *tile, const comp
             dense_values(a, tile, c, position, (uint32_t)(last - position + 1));
         } else {
             p.at = cpu_pages_place(&a->pages, a->call, c->seq, tile->kv_head, position);
-            p.next = last < c->high ? paged_values(a, tile, c, last + 1) : next_keys(a, tile, c);
+            p.next = last < c->high ? paged_values(a, tile, c, last + 1)
+                                    : behind(a, tile, c, base + CPU_KEYS - 1, paged_values);
+            if (!p.next)
+                p.next = behind(a, tile, c, tile->high, paged_keys);
         }
         add_piece(a, tile, c, &p, last);
     }

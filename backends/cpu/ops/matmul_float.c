@@ -185,7 +185,9 @@ void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64
 
 void cpu_matmul_float_run(const cpu_call *call, const cpu_task *task) {
     uint64_t begin, end, width = cpu_width(&call->node.out[0]);
-    uint64_t each = cpu_panels_each((width + CPU_PANEL - 1) / CPU_PANEL, task->count) * CPU_PANEL;
+    uint64_t each = CPU_PANEL; // so that panels follow each other where there are panels
+    if (cpu_rows(&call->node.in[0], &task->run->step) >= BLOCKED)
+        each *= cpu_panels_each((width + CPU_PANEL - 1) / CPU_PANEL, task->count);
     cpu_allotment columns;
     cpu_allot(call, task, width, each, &columns);
     while (cpu_take(&columns, &begin, &end))
