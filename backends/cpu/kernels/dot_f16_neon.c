@@ -4,5 +4,5 @@
 #include "kernels/dot_float.h"
 
 void dot_f16_neon(const cpu_dot_float_args *args) {
-    cpu_dot_float(args, cpu_load_f16, cpu_one_f16);
+    cpu_dot_float(args, 2, cpu_load_f16, cpu_one_f16);
 }

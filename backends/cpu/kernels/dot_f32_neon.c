@@ -4,5 +4,5 @@
 #include "kernels/dot_float.h"
 
 void dot_f32_neon(const cpu_dot_float_args *args) {
-    cpu_dot_float(args, cpu_load_f32, cpu_one_f32);
+    cpu_dot_float(args, 4, cpu_load_f32, cpu_one_f32);
 }

@@ -7,8 +7,24 @@
 
 #include "kernels/load_float.h"
 
+// Bytes between what is multiplied of a row and what is asked for.
+#define CPU_DOT_AHEAD 1024
+
+// A line of each row is asked for; behind a row's end, of the row that follows in its place.
+CPU_INLINE void cpu_dot_ahead(const cpu_dot_float_args *a, const uint32_t rows, uint64_t at,
+                              uint64_t row_bytes) {
+    uintptr_t next = (uintptr_t)a->weights + at + CPU_DOT_AHEAD;
+    if (at + CPU_DOT_AHEAD >= row_bytes)
+        next += rows * a->weight_stride - row_bytes;
+    CPU_UNROLL
+    for (uint32_t r = 0; r < rows; r++)
+        __builtin_prefetch((const void *)(next + r * a->weight_stride));
+}
+
+// `bytes`: of a weight.
 CPU_INLINE void cpu_dot_block(const cpu_dot_float_args *a, uint32_t first, const uint32_t rows,
-                              const uint32_t tokens, cpu_load_float load, cpu_load_one one) {
+                              const uint32_t tokens, const uint32_t bytes, cpu_load_float load,
+                              cpu_load_one one) {
     cpu_f32x8 sums[2][CPU_FLOAT_ROWS];
     uint64_t i = 0;
     CPU_UNROLL
@@ -19,6 +35,8 @@ CPU_INLINE void cpu_dot_block(const cpu_dot_float_args *a, uint32_t first, const
     }
     for (; i + 8 <= a->k; i += 8) {
         cpu_f32x8 x[2];
+        if (!first && i * bytes % 64 == 0)
+            cpu_dot_ahead(a, rows, i * bytes, a->k * bytes);
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
             x[t] = f32x8_load(a->x + (first + t) * a->x_stride + i);
@@ -44,21 +62,22 @@ CPU_INLINE void cpu_dot_block(const cpu_dot_float_args *a, uint32_t first, const
 }
 
 CPU_INLINE void cpu_dot_rows(const cpu_dot_float_args *a, uint32_t first, const uint32_t tokens,
-                             cpu_load_float load, cpu_load_one one) {
+                             const uint32_t bytes, cpu_load_float load, cpu_load_one one) {
     switch (a->rows) {
-    case 1: cpu_dot_block(a, first, 1, tokens, load, one); break;
-    case 2: cpu_dot_block(a, first, 2, tokens, load, one); break;
-    case 3: cpu_dot_block(a, first, 3, tokens, load, one); break;
-    default: cpu_dot_block(a, first, 4, tokens, load, one); break;
+    case 1: cpu_dot_block(a, first, 1, tokens, bytes, load, one); break;
+    case 2: cpu_dot_block(a, first, 2, tokens, bytes, load, one); break;
+    case 3: cpu_dot_block(a, first, 3, tokens, bytes, load, one); break;
+    default: cpu_dot_block(a, first, 4, tokens, bytes, load, one); break;
     }
 }
 
-CPU_INLINE void cpu_dot_float(const cpu_dot_float_args *a, cpu_load_float load, cpu_load_one one) {
+CPU_INLINE void cpu_dot_float(const cpu_dot_float_args *a, const uint32_t bytes,
+                              cpu_load_float load, cpu_load_one one) {
     for (uint32_t first = 0; first < a->tokens; first += 2) {
         if (a->tokens - first >= 2)
-            cpu_dot_rows(a, first, 2, load, one);
+            cpu_dot_rows(a, first, 2, bytes, load, one);
         else
-            cpu_dot_rows(a, first, 1, load, one);
+            cpu_dot_rows(a, first, 1, bytes, load, one);
     }
 }
 
