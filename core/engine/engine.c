@@ -46,8 +46,7 @@ static gr_status open_host(gr_engine *engine, const gr_engine_options *options, 
 gr_status gr_engine_create(const gr_engine_options *options, gr_engine **out_engine, gr_error *error) {
     gr_engine_options wanted = {.struct_size = sizeof wanted};
     *out_engine = NULL;
-    if (options) // of a caller that may know less
-        memcpy(&wanted, options, options->struct_size < sizeof wanted ? options->struct_size : sizeof wanted);
+    gr_take_options(&wanted, sizeof wanted, options);
     options = &wanted;
     gr_engine *engine = calloc(1, sizeof *engine);
     if (!engine)

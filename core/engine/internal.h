@@ -8,6 +8,7 @@
 #define GREGALE_ENGINE_INTERNAL_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/strbuf.h"
 #include "gregale/engine.h"
@@ -20,6 +21,16 @@
 #include "model/model.h"
 
 enum { GR_MAX_STEP_SEQS = GR_KV_STEP_SEQS, GR_MAX_STEP_OUTPUTS = 64, GR_KEPT_GRAMMARS = 8 };
+
+// Options of a caller that may know fewer of them, or give none (NULL): the others of `own` stay as they are. Each such
+// struct begins with its size.
+static inline void gr_take_options(void *own, size_t own_bytes, const void *options) {
+    uint32_t bytes = 0;
+    if (options)
+        memcpy(&bytes, options, sizeof bytes);
+    if (bytes)
+        memcpy(own, options, bytes < own_bytes ? bytes : own_bytes);
+}
 
 struct gr_engine {
     uint32_t references;

@@ -112,17 +112,10 @@ static gr_status create(gr_engine *engine, const gr_model_options *options, gr_m
     return GR_OK;
 }
 
-// Of a caller that may know fewer of them, or give none.
-static gr_model_options copy_options(const gr_model_options *options) {
-    gr_model_options copy = {.struct_size = sizeof copy};
-    if (options)
-        memcpy(&copy, options, options->struct_size < sizeof copy ? options->struct_size : sizeof copy);
-    return copy;
-}
-
 gr_status gr_model_load(gr_engine *engine, const char *path, const gr_model_options *options, gr_model **out_model,
                         gr_error *error) {
-    const gr_model_options wanted = copy_options(options);
+    gr_model_options wanted = {.struct_size = sizeof wanted};
+    gr_take_options(&wanted, sizeof wanted, options);
     gr_status status = create(engine, &wanted, out_model, error);
     if (status == GR_OK)
         status = load(*out_model, path, &wanted, error);
@@ -138,7 +131,8 @@ gr_status gr_model_place(gr_engine *engine, const char *path, const gr_model_opt
     gr_model *model;
     gr_split split;
     gr_strbuf text = {0};
-    const gr_model_options wanted = copy_options(options);
+    gr_model_options wanted = {.struct_size = sizeof wanted};
+    gr_take_options(&wanted, sizeof wanted, options);
     *out_devices = NULL;
     gr_status status = create(engine, &wanted, &model, error);
     if (status == GR_OK)

@@ -295,8 +295,7 @@ static gr_status start(gr_model *model, gr_session *session, const char *device,
     move->model = gr_model_retain(model);
     move->session = session ? gr_session_retain(session) : NULL;
     move->device = strdup(device ? device : "auto");
-    if (options) // of a caller that may know less
-        memcpy(&move->options, options, options->struct_size < sizeof *options ? options->struct_size : sizeof *options);
+    gr_take_options(&move->options, sizeof move->options, options);
     move->began_ns = gr_os_now_ns();
     move->info.struct_size = sizeof move->info;
     gr_error_init(&move->error);

@@ -81,9 +81,9 @@ static gr_status append(gr_reading *r, const gr_reading_options *o, gr_error *er
 
 gr_status gr_reading_start(gr_session *session, const gr_reading_options *options, gr_reading **out_reading, gr_error *error) {
     const gr_model *model = session->model;
-    gr_reading_options wanted = {.struct_size = sizeof wanted}; // of a caller that may know less
+    gr_reading_options wanted = {.struct_size = sizeof wanted};
     *out_reading = NULL;
-    memcpy(&wanted, options, options->struct_size < sizeof wanted ? options->struct_size : sizeof wanted);
+    gr_take_options(&wanted, sizeof wanted, options);
     options = &wanted;
     if (options->kind > GR_READ_LAST)
         return gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "a reading of kind %u: there are 0 to %d", options->kind,

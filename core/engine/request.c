@@ -86,12 +86,11 @@ static gr_status check_guide(const gr_request *request, gr_error *error) {
                                : gr_fail(error, GR_ERROR_INVALID_ARGUMENT, "engine", "the guide is empty: append something to it");
 }
 
-// Options of a caller that may know fewer of them; strings are copied, sessions kept alive.
+// Strings are copied, sessions kept alive.
 static gr_status take_options(gr_request *request, const gr_generate_options *options, gr_error *error) {
     gr_generate_options *own = &request->options;
     *own = (gr_generate_options){.struct_size = sizeof *own};
-    if (options)
-        memcpy(own, options, options->struct_size < sizeof *own ? options->struct_size : sizeof *own);
+    gr_take_options(own, sizeof *own, options);
     gr_status status = copy_strings(own->stop, &request->stop, error);
     if (status == GR_OK)
         status = copy_strings(own->banned, &request->banned, error);

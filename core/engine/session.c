@@ -101,8 +101,7 @@ static gr_status create(gr_site *site, uint32_t context, int32_t priority, const
 gr_status gr_session_create(gr_model *model, const gr_session_options *options, gr_session **out_session,
                             gr_error *error) {
     gr_session_options wanted = {.struct_size = sizeof wanted};
-    if (options) // of a caller that may know less
-        memcpy(&wanted, options, options->struct_size < sizeof wanted ? options->struct_size : sizeof wanted);
+    gr_take_options(&wanted, sizeof wanted, options);
     uint32_t context = wanted.context ? wanted.context : default_context(model);
     if (context > INT32_MAX / 2) {
         *out_session = NULL;

@@ -14,8 +14,7 @@ void gr_snapshot_put_tokens(const gr_session *session, gr_strbuf *out) {
 static gr_status choose_context(const gr_snapshot_block *block, uint64_t saved, uint64_t count,
                                 const gr_session_options *options, gr_session_options *out_options, gr_error *error) {
     *out_options = (gr_session_options){.struct_size = sizeof *out_options};
-    if (options)
-        memcpy(out_options, options, options->struct_size < sizeof *options ? options->struct_size : sizeof *options);
+    gr_take_options(out_options, sizeof *out_options, options);
     if (!saved || saved > INT32_MAX / 2 || count > saved)
         return gr_snapshot_damaged(block, error, "%llu tokens in a context of %llu", (unsigned long long)count,
                                    (unsigned long long)saved);
