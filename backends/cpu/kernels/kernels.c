@@ -19,9 +19,9 @@ static const cpu_kernels baseline = {
                [GR_DTYPE_IQ4_NL] = expand_iq4_nl_baseline,
                [GR_DTYPE_IQ4_XS] = expand_iq4_xs_baseline},
     .quantise = quantise_f32_baseline,
-    .dot_f32 = dot_f32_baseline,
-    .dot_f16 = dot_f16_baseline,
-    .dot_bf16 = dot_bf16_baseline,
+    .dot = {[GR_DTYPE_F32] = dot_f32_baseline,
+            [GR_DTYPE_F16] = dot_f16_baseline,
+            [GR_DTYPE_BF16] = dot_bf16_baseline},
     .f16_to_f32 = f16_to_f32_baseline,
     .bf16_to_f32 = bf16_to_f32_baseline,
     .i8_to_f32 = i8_to_f32_baseline,
@@ -58,12 +58,12 @@ static void fill_avx2(cpu_kernels *k) {
     k->expand[GR_DTYPE_IQ4_XS] = expand_iq4_xs_avx2;
     cpu_products_avx2(k);
     k->quantise = quantise_f32_avx2;
-    k->dot_f32 = dot_f32_avx2;
-    k->dot_f16 = dot_f16_avx2;
-    k->dot_bf16 = dot_bf16_avx2;
-    k->mul_f32 = mul_f32_avx2;
-    k->mul_f16 = mul_f16_avx2;
-    k->mul_bf16 = mul_bf16_avx2;
+    k->dot[GR_DTYPE_F32] = dot_f32_avx2;
+    k->dot[GR_DTYPE_F16] = dot_f16_avx2;
+    k->dot[GR_DTYPE_BF16] = dot_bf16_avx2;
+    k->mul[GR_DTYPE_F32] = mul_f32_avx2;
+    k->mul[GR_DTYPE_F16] = mul_f16_avx2;
+    k->mul[GR_DTYPE_BF16] = mul_bf16_avx2;
     k->add_lanes = add_lanes_avx2;
     k->f16_to_f32 = f16_to_f32_avx2;
     k->bf16_to_f32 = bf16_to_f32_avx2;
@@ -81,10 +81,10 @@ static void fill_avx2(cpu_kernels *k) {
 static void fill_avx512(cpu_kernels *k) {
     k->isa = "avx512";
     // Sums of theirs would have other lanes than the dots below; oneDNN serves many rows.
-    k->mul_f32 = k->mul_f16 = k->mul_bf16 = NULL;
-    k->dot_f32 = dot_f32_avx512;
-    k->dot_f16 = dot_f16_avx512;
-    k->dot_bf16 = dot_bf16_avx512;
+    memset(k->mul, 0, sizeof k->mul);
+    k->dot[GR_DTYPE_F32] = dot_f32_avx512;
+    k->dot[GR_DTYPE_F16] = dot_f16_avx512;
+    k->dot[GR_DTYPE_BF16] = dot_bf16_avx512;
     k->f16_to_f32 = f16_to_f32_avx512;
     k->bf16_to_f32 = bf16_to_f32_avx512;
     k->glu_silu = glu_silu_f32_avx512;
@@ -98,12 +98,12 @@ static void fill_neon(cpu_kernels *k) {
     k->isa = "neon";
     cpu_products_neon(k);
     k->quantise = quantise_f32_neon;
-    k->dot_f32 = dot_f32_neon;
-    k->dot_f16 = dot_f16_neon;
-    k->dot_bf16 = dot_bf16_neon;
-    k->mul_f32 = mul_f32_neon;
-    k->mul_f16 = mul_f16_neon;
-    k->mul_bf16 = mul_bf16_neon;
+    k->dot[GR_DTYPE_F32] = dot_f32_neon;
+    k->dot[GR_DTYPE_F16] = dot_f16_neon;
+    k->dot[GR_DTYPE_BF16] = dot_bf16_neon;
+    k->mul[GR_DTYPE_F32] = mul_f32_neon;
+    k->mul[GR_DTYPE_F16] = mul_f16_neon;
+    k->mul[GR_DTYPE_BF16] = mul_bf16_neon;
     k->add_lanes = add_lanes_neon;
     k->f16_to_f32 = f16_to_f32_neon;
     k->bf16_to_f32 = bf16_to_f32_neon;

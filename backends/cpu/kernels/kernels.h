@@ -206,13 +206,9 @@ typedef struct cpu_kernels {
     void (*quantise)(const float *x, uint64_t first, uint64_t n, cpu_quantised *row,
                      uint64_t stride);
 
-    void (*dot_f32)(const cpu_dot_float_args *args);
-    void (*dot_f16)(const cpu_dot_float_args *args);
-    void (*dot_bf16)(const cpu_dot_float_args *args);
+    void (*dot[GR_DTYPE_LIMIT])(const cpu_dot_float_args *args); // NULL: to be expanded first
     // For many activation rows; the same bits as the dots give. NULL: none.
-    void (*mul_f32)(const cpu_mul_float_args *args);
-    void (*mul_f16)(const cpu_mul_float_args *args);
-    void (*mul_bf16)(const cpu_mul_float_args *args);
+    void (*mul[GR_DTYPE_LIMIT])(const cpu_mul_float_args *args);
     // out[i] = the sum of eight lanes, in the order of the dots; count a multiple of 4
     void (*add_lanes)(const float *sums, uint32_t count, float *out);
 

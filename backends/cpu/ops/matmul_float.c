@@ -14,30 +14,6 @@
 #define BLOCKED 8 // activation rows from which panels pay, and how many
 #define PANEL_PASS 96 // pass at a time
 
-typedef void (*dot_function)(const cpu_dot_float_args *args);
-
-// NULL when the dtype must be expanded first.
-static dot_function dot_of(const cpu_kernels *kernels, gr_dtype dtype) {
-    switch (dtype) {
-    case GR_DTYPE_F32: return kernels->dot_f32;
-    case GR_DTYPE_F16: return kernels->dot_f16;
-    case GR_DTYPE_BF16: return kernels->dot_bf16;
-    default: return NULL;
-    }
-}
-
-typedef void (*mul_function)(const cpu_mul_float_args *args);
-
-// NULL where there are no panels.
-static mul_function mul_of(const cpu_kernels *kernels, gr_dtype dtype) {
-    switch (dtype) {
-    case GR_DTYPE_F32: return kernels->mul_f32;
-    case GR_DTYPE_F16: return kernels->mul_f16;
-    case GR_DTYPE_BF16: return kernels->mul_bf16;
-    default: return NULL;
-    }
-}
-
 // Weight rows [row, row+count), expanded into `space` when the dtype asks for it.
 static void load_rows(const cpu_call *call, uint64_t row, uint32_t count, float *space,
                       cpu_dot_float_args *args) {
@@ -45,7 +21,7 @@ static void load_rows(const cpu_call *call, uint64_t row, uint32_t count, float 
     args->weights = w->data + row * w->row_bytes;
     args->weight_stride = w->row_bytes;
     args->rows = count;
-    if (dot_of(call->kernels, w->dtype))
+    if (call->kernels->dot[w->dtype])
         return;
     for (uint32_t r = 0; r < count; r++)
         cpu_decode_row(call->kernels, w->dtype, args->weights + r * w->row_bytes, args->k,
@@ -60,7 +36,9 @@ static void run_block(const cpu_call *call, float *space, uint64_t expert, uint6
     uint64_t width = cpu_width(&call->node.out[0]);
     cpu_dot_float_args args = {.k = cpu_width(&call->node.in[CPU_MATMUL_W]), .out_stride = width};
     args.x_stride = args.k;
-    dot_function dot = dot_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype);
+    gr_dtype dtype = call->weight[CPU_MATMUL_W]->dtype;
+    if (!call->kernels->dot[dtype])
+        dtype = GR_DTYPE_F32; // as load_rows leaves them
     const float *bias = cpu_in_f32(call, CPU_MATMUL_BIAS);
     for (; n < end; n += CPU_FLOAT_ROWS) {
         uint32_t count = end - n < CPU_FLOAT_ROWS ? (uint32_t)(end - n) : CPU_FLOAT_ROWS;
@@ -69,7 +47,7 @@ static void run_block(const cpu_call *call, float *space, uint64_t expert, uint6
             args.tokens = m_end - t < CPU_FLOAT_TOKENS ? (uint32_t)(m_end - t) : CPU_FLOAT_TOKENS;
             args.x = cpu_in_f32(call, 0) + t * args.k;
             args.out = cpu_out_f32(call, 0) + t * width + n;
-            (dot ? dot : call->kernels->dot_f32)(&args);
+            call->kernels->dot[dtype](&args);
             for (uint32_t i = 0; bias && i < args.tokens * count; i++)
                 args.out[i / count * width + i % count] += bias[expert * width + n + i % count];
         }
@@ -137,7 +115,7 @@ static void run_panel(const cpu_call *call, const cpu_task *task, uint64_t exper
         }
         next = next < CPU_CHUNK ? next : CPU_CHUNK;
         args.ahead_bytes = (uint32_t)gr_dtype_row_bytes(w->dtype, next);
-        mul_of(call->kernels, w->dtype)(&args);
+        call->kernels->mul[w->dtype](&args);
     }
     for (uint32_t t = 0; t < tokens; t++) {
         float line[CPU_PANEL], *y = cpu_out_f32(call, 0) + (m + t) * width + n;
@@ -158,13 +136,13 @@ static void run_panels(const cpu_call *call, const cpu_task *task, uint64_t expe
 
 static bool blocked(const cpu_call *call, uint64_t rows) {
     uint64_t k = cpu_width(&call->node.in[CPU_MATMUL_W]);
-    return mul_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype) && rows >= BLOCKED &&
+    return call->kernels->mul[call->weight[CPU_MATMUL_W]->dtype] && rows >= BLOCKED &&
            k % 8 == 0;
 }
 
 void cpu_matmul_float_columns(const cpu_call *call, const cpu_task *task, uint64_t begin,
                               uint64_t end) {
-    bool direct = dot_of(call->kernels, call->weight[CPU_MATMUL_W]->dtype) != NULL;
+    bool direct = call->kernels->dot[call->weight[CPU_MATMUL_W]->dtype] != NULL;
     cpu_matmul_span span;
     for (uint64_t m = 0; cpu_matmul_span_next(call, &task->run->step, m, &span); m = span.end) {
         if (cpu_matmul_unmatched(call, &span, begin, end))
@@ -204,12 +182,12 @@ void cpu_matmul_float_name(cpu_call *call) {
 gr_status cpu_matmul_float_emit(cpu_builder *b, const cpu_call *bound, gr_error *error) {
     cpu_call call = *bound;
     call.run = cpu_matmul_float_run;
-    if (!dot_of(bound->kernels, bound->weight[CPU_MATMUL_W]->dtype))
+    if (!bound->kernels->dot[bound->weight[CPU_MATMUL_W]->dtype])
         cpu_build_private(b, CPU_FLOAT_ROWS * cpu_width(&bound->node.in[CPU_MATMUL_W]) *
                                  sizeof(float));
     cpu_access form;
     uint32_t forms = 0;
-    if (mul_of(bound->kernels, bound->weight[CPU_MATMUL_W]->dtype)) {
+    if (bound->kernels->mul[bound->weight[CPU_MATMUL_W]->dtype]) {
         uint64_t chunks =
             (cpu_width(&bound->node.in[CPU_MATMUL_W]) + CPU_CHUNK - 1) / CPU_CHUNK;
         gr_status status = GR_OK;

@@ -349,11 +349,11 @@ static void test_dot(const char *isa, const char *name, dot_function dot, gr_dty
 }
 
 // Chunk by chunk, the same bits as the dot gives; rows of weights that do not exist are not read.
-static void test_mul_rows(const cpu_kernels *k, gr_dtype dtype, const uint8_t *w,
-                          void (*mul)(const cpu_mul_float_args *),
-                          void (*dot)(const cpu_dot_float_args *), uint32_t rows) {
+static void test_mul_rows(const cpu_kernels *k, gr_dtype dtype, const void *values,
+                          uint32_t rows) {
     enum { K = 520, ROWS = 16, MOST = 11 };
     static float x[MOST * K], panel[ROWS * CPU_CHUNK], sums[MOST * ROWS * 8];
+    const uint8_t *w = values;
     const uint64_t stride = gr_dtype_row_bytes(dtype, K);
     for (int i = 0; i < MOST * K; i++)
         x[i] = uniform();
@@ -362,24 +362,25 @@ static void test_mul_rows(const cpu_kernels *k, gr_dtype dtype, const uint8_t *w
         for (uint64_t at = 0; at < K; at += CPU_CHUNK) {
             const uint32_t n = K - at < CPU_CHUNK ? (uint32_t)(K - at) : CPU_CHUNK;
             const uint8_t *from = w + gr_dtype_row_bytes(dtype, at);
-            mul(&(cpu_mul_float_args){.weights = from,
-                                      .weight_stride = stride,
-                                      .rows = rows,
-                                      .n = n,
-                                      .w = panel,
-                                      .x = x + at,
-                                      .x_stride = K,
-                                      .tokens = tokens,
-                                      .ahead = w,
-                                      .ahead_rows = tokens % 2 ? rows : 0,
-                                      .ahead_bytes = tokens % 3 * 200,
-                                      .sums = sums});
+            k->mul[dtype](&(cpu_mul_float_args){.weights = from,
+                                                .weight_stride = stride,
+                                                .rows = rows,
+                                                .n = n,
+                                                .w = panel,
+                                                .x = x + at,
+                                                .x_stride = K,
+                                                .tokens = tokens,
+                                                .ahead = w,
+                                                .ahead_rows = tokens % 2 ? rows : 0,
+                                                .ahead_bytes = tokens % 3 * 200,
+                                                .sums = sums});
         }
         for (uint32_t t = 0; t < tokens; t++) {
             float got[ROWS], exact;
             k->add_lanes(sums + t * ROWS * 8, ROWS, got);
             for (uint32_t r = 0; r < rows; r++) {
-                dot(&(cpu_dot_float_args){w + r * stride, stride, x + t * K, K, K, 1, 1, &exact, 1});
+                k->dot[dtype](&(cpu_dot_float_args){w + r * stride, stride, x + t * K, K, K, 1, 1,
+                                                    &exact, 1});
                 expect(got[r] == exact, k->isa, gr_dtype_name(dtype), tokens, r);
             }
         }
@@ -394,10 +395,10 @@ static void test_mul_float(const cpu_kernels *k) {
         f32[i] = uniform();
     k->f32_to_f16(f32, VALUES, f16);
     k->f32_to_bf16(f32, VALUES, bf16);
-    for (uint32_t rows = 1; k->mul_f32 && rows <= 16; rows += 5) {
-        test_mul_rows(k, GR_DTYPE_F32, (const uint8_t *)f32, k->mul_f32, k->dot_f32, rows);
-        test_mul_rows(k, GR_DTYPE_F16, (const uint8_t *)f16, k->mul_f16, k->dot_f16, rows);
-        test_mul_rows(k, GR_DTYPE_BF16, (const uint8_t *)bf16, k->mul_bf16, k->dot_bf16, rows);
+    for (uint32_t rows = 1; k->mul[GR_DTYPE_F32] && rows <= 16; rows += 5) {
+        test_mul_rows(k, GR_DTYPE_F32, f32, rows);
+        test_mul_rows(k, GR_DTYPE_F16, f16, rows);
+        test_mul_rows(k, GR_DTYPE_BF16, bf16, rows);
     }
 }
 
@@ -606,9 +607,9 @@ int main(int argc, char **argv) {
         test_expand(&k, &c);
         test_quantise(&k, &c);
         test_products(&k, &c);
-        test_dot(k.isa, "F32", k.dot_f32, GR_DTYPE_F32, &c);
-        test_dot(k.isa, "F16", k.dot_f16, GR_DTYPE_F16, &c);
-        test_dot(k.isa, "BF16", k.dot_bf16, GR_DTYPE_BF16, &c);
+        test_dot(k.isa, "F32", k.dot[GR_DTYPE_F32], GR_DTYPE_F32, &c);
+        test_dot(k.isa, "F16", k.dot[GR_DTYPE_F16], GR_DTYPE_F16, &c);
+        test_dot(k.isa, "BF16", k.dot[GR_DTYPE_BF16], GR_DTYPE_BF16, &c);
         test_mul_float(&k);
         test_convert(&k, &c);
         test_pointwise(&k);
