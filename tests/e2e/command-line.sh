@@ -147,6 +147,7 @@ expect 0 "run asks a saved conversation" "${run[@]}" --chat-format mistral-v1 --
 tail -n +2 "$work/whole" | cmp -s - "$work/out" || { echo "run --restore -p: another answer than chat's"; bad=1; }
 expect 0 "/export and /import" sh -c "printf 'And\n/export $work/turns\n/import $work/turns\n/import $work/talk.grs\n' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 2"
 contains err "not a conversation"
+rm "$work/out" # of the command before: the answer must have begun before its program is ended
 "$gregale" run "$model" --raw -p And --device ref --sampler "logit-bias(2:-inf)" --context 100000 --save "$work/cut.grs" >"$work/out" 2>"$work/err" </dev/null &
 for _ in $(seq 600); do [ -s "$work/out" ] && break; sleep 0.1; done
 kill -TERM $!
