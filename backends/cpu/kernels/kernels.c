@@ -4,6 +4,11 @@
 
 #include <string.h>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 static const cpu_kernels baseline = {
     .isa = "baseline",
     .expand = {[GR_DTYPE_Q4_0] = expand_q4_0_baseline,
@@ -91,6 +96,17 @@ static void fill_avx512(cpu_kernels *k) {
     cpu_attend_avx512(k);
     k->attend_exp = attend_exp_f32_avx512;
 }
+
+// Whether this process may use tile registers. Linux gives them to those that ask, once for all threads
+// (Documentation/arch/x86/xstate.rst).
+static bool tiles_allowed(void) {
+#ifdef __linux__
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; // ARCH_REQ_XCOMP_PERM and its component
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
 #endif
 
 #if defined(__aarch64__)
@@ -123,7 +139,7 @@ static void fill_neon(cpu_kernels *k) {
 static const char *const isas[] = {
     "baseline",
 #if defined(__x86_64__)
-    "avx2", "avx2vnni", "avx512",
+    "avx2", "avx2vnni", "avx512", "avx512amx",
 #elif defined(__aarch64__)
     "neon", "neondot",
 #endif
@@ -168,8 +184,12 @@ void cpu_kernels_init(gr_cpu_features features, const char *isa, cpu_kernels *ou
     if (level < 3 || !(features & GR_CPU_AVX512))
         return;
     fill_avx512(out_kernels);
-    if (features & GR_CPU_AVX512_VNNI)
-        cpu_products_avx512vnni(out_kernels);
+    if (!(features & GR_CPU_AVX512_VNNI))
+        return;
+    cpu_products_avx512vnni(out_kernels);
+    const gr_cpu_features amx = GR_CPU_AMX_TILE | GR_CPU_AMX_INT8;
+    if (level >= 4 && (features & amx) == amx && tiles_allowed())
+        cpu_products_avx512amx(out_kernels);
 #elif defined(__aarch64__)
     if (level < 1 || !(features & GR_CPU_NEON))
         return;

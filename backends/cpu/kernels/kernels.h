@@ -198,6 +198,9 @@ typedef struct cpu_kernels {
     void (*weave[GR_DTYPE_LIMIT])(const cpu_weave_args *args, cpu_tile *tile);
     void (*weave_bytes)(const int8_t *rows, uint32_t blocks, cpu_dtype_form form, uint8_t *tile);
     void (*dot_tile)(const cpu_dot_tile_args *args);
+    // A thread calls them before its first and after its last dot_tile of a run; NULL: nothing is to be done.
+    void (*tiles_begin)(void);
+    void (*tiles_end)(void);
     // Packs 16 rows of k values; products for few activation rows, with the same bits as dot_tile
     // gives.
     void (*pack[GR_DTYPE_LIMIT])(const uint8_t *rows, uint64_t stride, uint64_t k, uint8_t *panel);
@@ -282,9 +285,13 @@ void quantise_f32_neon(const float *x, uint64_t first, uint64_t n, cpu_quantised
 void cpu_products_avx2(cpu_kernels *kernels);
 void cpu_products_avxvnni(cpu_kernels *kernels);
 void cpu_products_avx512vnni(cpu_kernels *kernels);
+void cpu_dot_tile_avx512vnni(const cpu_dot_tile_args *args);
+void cpu_products_avx512amx(cpu_kernels *kernels); // what differs from avx512vnni alone
 void cpu_products_neon(cpu_kernels *kernels);
 void cpu_products_neondot(cpu_kernels *kernels);
 void cpu_products_emulated(cpu_kernels *kernels); // AVX-512 in plain C, in tests
+void cpu_products_amx_emulated(cpu_kernels *kernels);
+void cpu_dot_tile_emulated(const cpu_dot_tile_args *args);
 void cpu_products_avxvnni_emulated(cpu_kernels *kernels);
 void dot_f32_baseline(const cpu_dot_float_args *args);
 void dot_f16_baseline(const cpu_dot_float_args *args);

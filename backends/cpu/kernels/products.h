@@ -6,6 +6,7 @@
 #ifndef GREGALE_BACKENDS_CPU_PRODUCTS_H
 #define GREGALE_BACKENDS_CPU_PRODUCTS_H
 
+#include "kernels/ahead.h"
 #include "kernels/kernels.h"
 
 #define CPU_PARTS (CPU_PANEL / CPU_LANES) // vectors side by side in a panel
@@ -174,28 +175,12 @@ CPU_INLINE uint32_t cpu_group_vectors(const cpu_dtype_form form) {
     return form.group / 4 * (cpu_signed(form) ? 2 : 1) * CPU_PARTS;
 }
 
-// What is asked for meanwhile: an equal share in each group's turn.
-typedef struct cpu_ahead {
-    const uint8_t *next, *end;
-    uint32_t share;
-} cpu_ahead;
-
-CPU_INLINE cpu_ahead cpu_tile_ahead(const cpu_dot_tile_args *args, const cpu_dtype_form form) {
-    const uint32_t passes = (args->tokens + CPU_TILE_TOKENS - 1) / CPU_TILE_TOKENS;
-    const uint64_t turns = (uint64_t)passes * args->blocks * (32 / form.group), lines = (args->ahead_bytes + 63) / 64;
-    return (cpu_ahead){args->ahead, args->ahead + args->ahead_bytes, (uint32_t)((lines + turns - 1) / turns) * 64};
-}
-
 CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *to, cpu_ahead *ahead,
                               const uint32_t tokens, const cpu_dtype_form form) {
     const cpu_vi *w = (const cpu_vi *)(const void *)args->tile->q;
     const uint32_t groups = args->blocks * 32 / form.group;
     for (uint32_t g = 0; g < groups; g++, w += cpu_group_vectors(form)) {
-        if (ahead->next < ahead->end) {
-            for (uint32_t i = 0; i < ahead->share; i += 64)
-                __builtin_prefetch(ahead->next + i, 0, 3);
-            ahead->next += ahead->share;
-        }
+        cpu_ahead_turn(ahead);
         cpu_group x[CPU_TILE_TOKENS];
         float *sums[CPU_TILE_TOKENS];
         CPU_UNROLL
@@ -230,7 +215,7 @@ CPU_INLINE void cpu_tile_body(const cpu_dot_tile_args *args, const cpu_dtype_for
     const cpu_quantised *a = args->records;
     float *sums = args->sums;
     uint32_t left = args->tokens;
-    cpu_ahead ahead = cpu_tile_ahead(args, form);
+    cpu_ahead ahead = cpu_tile_ahead(args, (left + CPU_TILE_TOKENS - 1) / CPU_TILE_TOKENS, form);
     for (; left >= CPU_TILE_TOKENS; left -= CPU_TILE_TOKENS, a += CPU_TILE_TOKENS,
                                     sums += CPU_TILE_TOKENS * CPU_PANEL)
         cpu_tile_rows(args, a, sums, &ahead, CPU_TILE_TOKENS, form);

@@ -7,3 +7,7 @@
 void cpu_products_avx512vnni(cpu_kernels *kernels) {
     cpu_products_fill(kernels, "avx512vnni");
 }
+
+void cpu_dot_tile_avx512vnni(const cpu_dot_tile_args *args) {
+    cpu_tile_dot(args);
+}

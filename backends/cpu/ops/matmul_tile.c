@@ -193,11 +193,16 @@ static void run(const cpu_call *call, const cpu_task *task) {
                        .space = (workspace *)(void *)task->scratch};
     cpu_allotment allotted;
     cpu_allot(call, task, panels, cpu_panels_each(panels, task->count), &allotted);
+    const bool tiles = rows > CPU_ROWS_TOKENS; // else panels are multiplied as they lie
+    if (tiles && call->kernels->tiles_begin)
+        call->kernels->tiles_begin();
     while (cpu_take(&allotted, &begin, &end)) {
         for (; begin < end; begin += most)
             run_panels(p, end - begin < most ? (uint32_t)(end - begin) : most, task, &x,
                        begin * CPU_PANEL);
     }
+    if (tiles && call->kernels->tiles_end)
+        call->kernels->tiles_end();
 }
 
 // "matmul_q4_k_avx512vnni", and "+glu" or "+add" when that is fused.

@@ -12,6 +12,8 @@
 
 #define EMULATED static inline
 #define cpu_products_avx512vnni cpu_products_emulated // beside the real ones
+#define cpu_dot_tile_avx512vnni cpu_dot_tile_emulated
+#define cpu_products_avx512amx cpu_products_amx_emulated
 #define cpu_attend_avx512 cpu_attend_emulated
 
 EMULATED simde__m512 emulated_cvtepi32_ps(simde__m512i v) {

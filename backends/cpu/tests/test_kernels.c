@@ -53,6 +53,8 @@ static gr_cpu_features features_here(void) {
         found |= GR_CPU_AVX512;
     if (found & GR_CPU_AVX512 && __builtin_cpu_supports("avx512vnni"))
         found |= GR_CPU_AVX512_VNNI;
+    if (found & GR_CPU_AVX512_VNNI && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 24 & d >> 25 & 1)
+        found |= GR_CPU_AMX_TILE | GR_CPU_AMX_INT8; // the system still has to allow them
 #elif defined(__aarch64__)
     found |= GR_CPU_NEON;
 #if defined(__linux__)
@@ -173,7 +175,7 @@ static float product(const gr_dtype dtype, const cpu_kernels *c, const uint8_t *
     return sum;
 }
 
-enum { TOKENS = 13, MOST_TOKENS = 70 }; // past the widest kernel; past a list of remainders
+enum { TOKENS = 21, MOST_TOKENS = 70 }; // past the widest kernel; past a list of remainders
 
 // Panels of extreme values too, made of the byte `fill` where it is not negative: 0xff is the
 // largest of unsigned weights, 0x7f and 0x80 are the ends of signed ones.
@@ -297,6 +299,8 @@ static void test_panel(const cpu_kernels *k, const cpu_kernels *c, gr_dtype dtyp
 }
 
 static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
+    if (k->tiles_begin)
+        k->tiles_begin();
     for (gr_dtype dtype = 0; dtype < GR_DTYPE_LIMIT && k->dot_tile; dtype++) {
         for (uint64_t values = gr_dtype_block(dtype); c->expand[dtype] && values <= 1024;
              values += gr_dtype_block(dtype) * 3) {
@@ -309,6 +313,8 @@ static void test_products(const cpu_kernels *k, const cpu_kernels *c) {
                 test_panel(k, c, dtype, values, MOST_TOKENS, -1);
         }
     }
+    if (k->tiles_end)
+        k->tiles_end();
 }
 
 typedef void (*dot_function)(const cpu_dot_float_args *args);
@@ -625,6 +631,9 @@ int main(int argc, char **argv) {
         cpu_products_emulated(&k);
         cpu_attend_emulated(&k);
         puts("AVX-512 products, emulated");
+        test_products(&k, &c);
+        cpu_products_amx_emulated(&k);
+        puts("products with tile registers, emulated");
         test_products(&k, &c);
         test_attend(&k);
 #endif
