@@ -11,6 +11,19 @@
 
 #define CPU_PARTS (CPU_PANEL / CPU_LANES) // vectors side by side in a panel
 
+// Whether the sums of CPU_TILE_TOKENS rows and the dots of a group fit the registers together.
+#define CPU_KEEPS_SUMS (CPU_LANES == 16)
+
+// Whether dots may start from a number of their own.
+#define CPU_STARTS (CPU_KEEPS_SUMS && CPU_DELAY == 0)
+
+#ifndef CPU_MUL_ADD_WORD // four activations are the same in a vector as in memory
+CPU_INLINE void cpu_mul_add_word(cpu_vi *sum, cpu_vi w, const int8_t *x, cpu_vi four) {
+    (void)x;
+    cpu_mul_add(sum, w, four);
+}
+#endif
+
 #ifndef CPU_SIGNED_BITS // signed tiles would gain nothing
 #define CPU_SIGNED_BITS 9
 CPU_INLINE cpu_vi cpu_magnitude(cpu_vi w) {
@@ -39,8 +52,9 @@ CPU_INLINE void cpu_add(const bool is_signed, cpu_vi *sum, cpu_vi products) {
 }
 
 // Exact dots of one group: w[step][part], or signed weights, with x[t][4*step..], into dots[t][part]. A product is added
-// CPU_DELAY activation rows after it was started: this order keeps the multipliers busy.
-CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_t *const *x,
+// CPU_DELAY activation rows after it was started: this order keeps the multipliers busy. With `from`, the dots of x[t] go on
+// from *from[t]: where a run holds a whole group and products are added at once (CPU_STARTS).
+CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_t *const *x, const int32_t *const *from,
                               const uint32_t tokens, const cpu_dtype_form form, const bool is_signed,
                               cpu_vi dots[][CPU_PARTS]) {
     const uint32_t steps = form.group / 4, planes = is_signed ? 1 : cpu_planes(form.bits);
@@ -77,10 +91,11 @@ CPU_INLINE void cpu_dot_group(const cpu_vi *w, const uint32_t parts, const int8_
                     if (CPU_DELAY)
                         products[i % (CPU_DELAY + 1)][p] =
                             is_signed ? cpu_mul_signed(v[p], u[p], four) : cpu_mul(v[p], four);
-                    else if (s % run)
-                        cpu_mul_add(&sums[t][p], v[p], four);
-                    else
-                        sums[t][p] = cpu_mul(v[p], four);
+                    else {
+                        if (s % run == 0)
+                            sums[t][p] = cpu_set32(from ? *from[t] : 0);
+                        cpu_mul_add_word(&sums[t][p], v[p], x[t] + 4 * s, four);
+                    }
                 }
             }
             if (i + 1 > CPU_DELAY && (i - CPU_DELAY) / tokens % run == run - 1) {
@@ -116,11 +131,12 @@ CPU_INLINE cpu_group cpu_group_rest(const cpu_remainder *a, uint32_t half,
                        a->sum16 + half};
 }
 
-// Adds a group's dots of one activation row to the running sums: see kernels.h.
+// Adds a group's dots of one activation row to the running sums: see kernels.h. `zeroed` dots are those of the weights
+// without their zero.
 CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cpu_group *x,
-                              const cpu_dtype_form form, const bool is_signed, const cpu_vf *s,
+                              const cpu_dtype_form form, const bool zeroed, const cpu_vf *s,
                               const cpu_vf *c, cpu_vf *sums) {
-    const uint32_t bias = is_signed ? 0 : cpu_zero(form.zero);
+    const uint32_t bias = zeroed ? 0 : cpu_zero(form.zero);
     const int32_t sum = form.group == 32 ? *x->sum32 : *x->sum16;
     const cpu_vf scale = cpu_setf(*x->scale);
     cpu_vi zero = cpu_set32(sum);
@@ -140,10 +156,10 @@ CPU_INLINE void cpu_dot_apply(const cpu_vi *dots, const uint32_t parts, const cp
 
 // ---- A tile against any number of rows
 
-// Group g of the tile, whose weights start at w, with x[t], added to sums[t].
+// Group g of the tile, whose weights start at w, with x[t], added to v[t].
 CPU_INLINE void cpu_tile_group(const cpu_tile *tile, uint32_t g, const cpu_vi *w,
-                               const cpu_group *x, float *const *sums, const uint32_t tokens,
-                               const cpu_dtype_form form) {
+                               const cpu_group *x, const int32_t *const *from, cpu_vf v[][CPU_PARTS],
+                               const uint32_t tokens, const cpu_dtype_form form) {
     const uint32_t parts = CPU_PARTS;
     const int8_t *q[CPU_TILE_TOKENS];
     cpu_vi dots[CPU_TILE_TOKENS][CPU_PARTS];
@@ -151,22 +167,34 @@ CPU_INLINE void cpu_tile_group(const cpu_tile *tile, uint32_t g, const cpu_vi *w
     CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         q[t] = x[t].q;
-    cpu_dot_group(w, parts, q, tokens, form, cpu_signed(form), dots);
+    cpu_dot_group(w, parts, q, from, tokens, form, cpu_signed(form), dots);
     CPU_UNROLL
     for (uint32_t p = 0; p < parts; p++) {
         s[p] = cpu_loadf(tile->s + g * CPU_PANEL + p * CPU_LANES);
         c[p] = form.offset ? cpu_loadf(tile->c + g * CPU_PANEL + p * CPU_LANES) : s[p];
     }
     CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        cpu_dot_apply(dots[t], parts, &x[t], form, from || cpu_signed(form), s, c, v[t]);
+}
+
+// The running sums of rows, whose numbers are the weight rows' of a panel.
+CPU_INLINE void cpu_sums_load(float *const *sums, const uint32_t tokens, cpu_vf v[][CPU_PARTS]) {
+    const uint32_t parts = CPU_PARTS;
+    CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
-        cpu_vf v[CPU_PARTS];
         CPU_UNROLL
         for (uint32_t p = 0; p < parts; p++)
-            v[p] = cpu_loadf(sums[t] + p * CPU_LANES);
-        cpu_dot_apply(dots[t], parts, &x[t], form, cpu_signed(form), s, c, v);
+            v[t][p] = cpu_loadf(sums[t] + p * CPU_LANES);
+    }
+}
+CPU_INLINE void cpu_sums_store(cpu_vf v[][CPU_PARTS], const uint32_t tokens, float *const *sums) {
+    const uint32_t parts = CPU_PARTS;
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
         CPU_UNROLL
         for (uint32_t p = 0; p < parts; p++)
-            cpu_storef(sums[t] + p * CPU_LANES, v[p]);
+            cpu_storef(sums[t] + p * CPU_LANES, v[t][p]);
     }
 }
 
@@ -175,21 +203,47 @@ CPU_INLINE uint32_t cpu_group_vectors(const cpu_dtype_form form) {
     return form.group / 4 * (cpu_signed(form) ? 2 : 1) * CPU_PARTS;
 }
 
+// What the dots of a row's groups start from, so that they are those of the weights without their zero.
+CPU_INLINE void cpu_starts(const cpu_quantised *a, const cpu_dtype_form form, int32_t *start) {
+    for (uint32_t g = 0; g < CPU_CHUNK / form.group; g++)
+        start[g] = -(int32_t)cpu_zero(form.zero) * (form.group == 32 ? a->sum32[g] : a->sum16[g]);
+}
+
 CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *to, cpu_ahead *ahead,
                               const uint32_t tokens, const cpu_dtype_form form) {
     const cpu_vi *w = (const cpu_vi *)(const void *)args->tile->q;
     const uint32_t groups = args->blocks * 32 / form.group;
+    float *sums[CPU_TILE_TOKENS];
+    cpu_vf v[CPU_TILE_TOKENS][CPU_PARTS];
+    CPU_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        sums[t] = to + t * CPU_PANEL;
+    if (CPU_KEEPS_SUMS)
+        cpu_sums_load(sums, tokens, v);
+    const bool starts = CPU_STARTS && form.zero;
+    int32_t start[CPU_TILE_TOKENS][CPU_CHUNK / 16];
+    if (starts) {
+        CPU_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            cpu_starts(a + t, form, start[t]);
+    }
     for (uint32_t g = 0; g < groups; g++, w += cpu_group_vectors(form)) {
         cpu_ahead_turn(ahead);
         cpu_group x[CPU_TILE_TOKENS];
-        float *sums[CPU_TILE_TOKENS];
+        const int32_t *from[CPU_TILE_TOKENS];
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             x[t] = cpu_group_of(a + t, g, form);
-            sums[t] = to + t * CPU_PANEL;
+            from[t] = &start[t][g];
         }
-        cpu_tile_group(args->tile, g, w, x, sums, tokens, form);
+        if (!CPU_KEEPS_SUMS)
+            cpu_sums_load(sums, tokens, v);
+        cpu_tile_group(args->tile, g, w, x, starts ? from : NULL, v, tokens, form);
+        if (!CPU_KEEPS_SUMS)
+            cpu_sums_store(v, tokens, sums);
     }
+    if (CPU_KEEPS_SUMS)
+        cpu_sums_store(v, tokens, sums);
 }
 
 // `tokens` remainders of block b.
@@ -207,7 +261,10 @@ CPU_INLINE void cpu_tile_rest(const cpu_dot_tile_args *args, uint32_t b, const c
             x[t] = cpu_group_rest(of[t].rest, h, form);
             sums[t] = args->sums + of[t].row * CPU_PANEL;
         }
-        cpu_tile_group(args->tile, b * halves + h, w, x, sums, tokens, form);
+        cpu_vf v[CPU_TILE_TOKENS][CPU_PARTS];
+        cpu_sums_load(sums, tokens, v);
+        cpu_tile_group(args->tile, b * halves + h, w, x, NULL, v, tokens, form);
+        cpu_sums_store(v, tokens, sums);
     }
 }
 
@@ -283,7 +340,7 @@ CPU_INLINE void cpu_packed_group(const cpu_vi *w, const float *s, const float *c
     CPU_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         q[t] = x[t].q;
-    cpu_dot_group(w, 1, q, tokens, form, false, dots);
+    cpu_dot_group(w, 1, q, NULL, tokens, form, false, dots);
     const cpu_vf sv = cpu_loadf(s);
     const cpu_vf cv = form.offset ? cpu_loadf(c) : sv;
     CPU_UNROLL

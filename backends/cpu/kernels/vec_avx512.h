@@ -98,6 +98,18 @@ CPU_INLINE void cpu_mul_add(cpu_vi *sum, cpu_vi w, cpu_vi x) {
     __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(x));
 #endif
 }
+// The same with four activations from memory, which spares an instruction.
+#define CPU_MUL_ADD_WORD
+CPU_INLINE void cpu_mul_add_word(cpu_vi *sum, cpu_vi w, const int8_t *x, cpu_vi four) {
+#ifdef CPU_EMULATED
+    (void)x;
+    cpu_mul_add(sum, w, four);
+#else
+    typedef int32_t word __attribute__((may_alias, aligned(1)));
+    (void)four;
+    __asm__ volatile("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(*sum) : "v"(w), "m"(*(const word *)(const void *)x));
+#endif
+}
 #include "kernels/vec_vnni.h"
 
 CPU_INLINE cpu_vi cpu_four(const int8_t *from) {
