@@ -6,8 +6,8 @@
 #ifndef GREGALE_BACKENDS_CPU_PRODUCTS_H
 #define GREGALE_BACKENDS_CPU_PRODUCTS_H
 
-#include "kernels/ahead.h"
 #include "kernels/kernels.h"
+#include "kernels/tile.h"
 
 #define CPU_PARTS (CPU_PANEL / CPU_LANES) // vectors side by side in a panel
 
@@ -203,16 +203,10 @@ CPU_INLINE uint32_t cpu_group_vectors(const cpu_dtype_form form) {
     return form.group / 4 * (cpu_signed(form) ? 2 : 1) * CPU_PARTS;
 }
 
-// What the dots of a row's groups start from, so that they are those of the weights without their zero.
-CPU_INLINE void cpu_starts(const cpu_quantised *a, const cpu_dtype_form form, int32_t *start) {
-    for (uint32_t g = 0; g < CPU_CHUNK / form.group; g++)
-        start[g] = -(int32_t)cpu_zero(form.zero) * (form.group == 32 ? a->sum32[g] : a->sum16[g]);
-}
-
 CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised *a, float *to, cpu_ahead *ahead,
                               const uint32_t tokens, const cpu_dtype_form form) {
     const cpu_vi *w = (const cpu_vi *)(const void *)args->tile->q;
-    const uint32_t groups = args->blocks * 32 / form.group;
+    const uint32_t groups = cpu_tile_groups(args, form);
     float *sums[CPU_TILE_TOKENS];
     cpu_vf v[CPU_TILE_TOKENS][CPU_PARTS];
     CPU_UNROLL
@@ -225,7 +219,7 @@ CPU_INLINE void cpu_tile_rows(const cpu_dot_tile_args *args, const cpu_quantised
     if (starts) {
         CPU_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
-            cpu_starts(a + t, form, start[t]);
+            cpu_starts(a + t, groups, form, start[t]);
     }
     for (uint32_t g = 0; g < groups; g++, w += cpu_group_vectors(form)) {
         cpu_ahead_turn(ahead);
@@ -293,18 +287,6 @@ CPU_INLINE void cpu_tile_body(const cpu_dot_tile_args *args, const cpu_dtype_for
         for (; left; left--, of++)
             cpu_tile_rest(args, b, of, 1, form);
     }
-}
-
-// One instance a form that some dtype has.
-CPU_INLINE void cpu_tile_dot(const cpu_dot_tile_args *args) {
-    const cpu_dtype_form f = args->form;
-#define CPU_FORM(group_, bits_, zero_, offset_)                                                    \
-    if (f.group == group_ && f.bits == bits_ && f.offset == offset_) {                             \
-        cpu_tile_body(args, (cpu_dtype_form){group_, bits_, zero_, offset_});                      \
-        return;                                                                                    \
-    }
-    CPU_FORMS(CPU_FORM)
-#undef CPU_FORM
 }
 
 // ---- A packed panel against up to four rows
@@ -561,7 +543,7 @@ CPU_INLINE void cpu_bytes_weave(const int8_t *bytes, uint32_t blocks, const cpu_
 CPU_UNPACKERS(CPU_DEFINE_DTYPE)
 
 static void dot_tile(const cpu_dot_tile_args *args) {
-    cpu_tile_dot(args);
+    cpu_tile_by_form(args, cpu_tile_body);
 }
 
 static void weave_bytes(const int8_t *rows, uint32_t blocks, cpu_dtype_form form, uint8_t *tile) {

@@ -4,66 +4,43 @@
 // what follows them is computed in the same order, so the bits are AVX-512's too.
 #include "kernels/vec_amx.h"
 
-#include "kernels/ahead.h"
+#include "kernels/tile.h"
 
+#define GROUPS (CPU_CHUNK / 32) // of a tile
 #define LEAST 5 // rows for which a block of sixteen takes less time than AVX-512
 
-// What the groups of one block of sixteen rows add beside their dots.
-typedef struct constants {
-    int32_t zero[CPU_TILE_ROWS][16]; // subtracted from the dots: zero * sum of q
-    float scale[CPU_TILE_ROWS][16];  // of each group
-    float total[CPU_TILE_ROWS][16];  // what the weights' offsets are multiplied with
-} constants;
-
-// Constants of one row, for all groups of a chunk. What lies behind its last group is nobody's.
-CPU_INLINE void row_constants(const cpu_quantised *x, uint32_t t, const cpu_dtype_form form, constants *c) {
-    if (form.group == 32) {
-        for (uint32_t g = 0; g < 8; g++) {
-            c->zero[t][g] = x->sum32[g] * (int32_t)form.zero;
-            c->scale[t][g] = x->scale[g];
-            c->total[t][g] = x->total32[g];
-        }
-        return;
-    }
-    for (uint32_t g = 0; g < 16; g++) {
-        c->zero[t][g] = x->sum16[g] * (int32_t)form.zero;
-        c->scale[t][g] = x->scale[g / 2];
-        c->total[t][g] = x->scale[g / 2] * (float)x->sum16[g];
-    }
-}
-
-// Group g's dots of sixteen rows, added to their sums: see kernels.h.
-CPU_INLINE void apply(const int32_t *dots, const cpu_tile *tile, uint32_t g, const constants *of,
-                      const cpu_dtype_form form, cpu_vf *sums) {
+// Group g's dots of sixteen rows, which went on from `start`, added to their sums: see kernels.h.
+CPU_INLINE void apply(const int32_t *dots, const cpu_tile *tile, uint32_t g, const cpu_quantised *x,
+                      int32_t start[CPU_TILE_ROWS][GROUPS], const cpu_dtype_form form, cpu_vf *sums) {
     const cpu_vf s = cpu_loadf(tile->s + g * CPU_PANEL), c = form.offset ? cpu_loadf(tile->c + g * CPU_PANEL) : s;
     CPU_UNROLL
     for (uint32_t t = 0; t < CPU_TILE_ROWS; t++) {
         cpu_vi dot = cpu_load(dots + t * CPU_PANEL);
         if (form.zero)
-            dot = cpu_sub32(dot, cpu_set32(of->zero[t][g]));
-        sums[t] = cpu_fma(cpu_mulf(cpu_to_float(dot), cpu_setf(of->scale[t][g])), s, sums[t]);
+            dot = cpu_add32(dot, cpu_set32(start[t][g]));
+        sums[t] = cpu_fma(cpu_mulf(cpu_to_float(dot), cpu_setf(x[t].scale[g])), s, sums[t]);
         if (form.offset)
-            sums[t] = cpu_fma(cpu_setf(of->total[t][g]), c, sums[t]);
+            sums[t] = cpu_fma(cpu_setf(x[t].total32[g]), c, sums[t]);
     }
 }
 
 // Sixteen rows. All dots come before the first is applied: what a tile register stores takes a while to reach the cache.
 CPU_INLINE void sixteen(const cpu_dot_tile_args *args, const cpu_quantised *x, float *to, cpu_ahead *ahead,
                         const cpu_dtype_form form) {
-    const uint32_t groups = args->blocks * (32 / form.group);
-    int32_t dots[16][CPU_TILE_ROWS * CPU_PANEL] __attribute__((aligned(64)));
-    constants of;
+    const uint32_t groups = cpu_tile_groups(args, form);
+    int32_t dots[GROUPS][CPU_TILE_ROWS * CPU_PANEL] __attribute__((aligned(64)));
+    int32_t start[CPU_TILE_ROWS][GROUPS];
     cpu_vf sums[CPU_TILE_ROWS];
     for (uint32_t g = 0; g < groups; g++)
-        cpu_amx_dots(form.group, x->q + g * form.group, sizeof *x, args->tile->q + g * form.group * CPU_PANEL, dots[g]);
-    for (uint32_t t = 0; t < CPU_TILE_ROWS; t++)
-        row_constants(x + t, t, form, &of);
+        cpu_amx_dots(x->q + g * 32, sizeof *x, args->tile->q + g * 32 * CPU_PANEL, dots[g]);
+    for (uint32_t t = 0; t < CPU_TILE_ROWS && form.zero; t++)
+        cpu_starts(x + t, groups, form, start[t]);
     CPU_UNROLL
     for (uint32_t t = 0; t < CPU_TILE_ROWS; t++)
         sums[t] = cpu_loadf(to + t * CPU_PANEL);
     for (uint32_t g = 0; g < groups; g++) {
         cpu_ahead_turn(ahead);
-        apply(dots[g], args->tile, g, &of, form, sums);
+        apply(dots[g], args->tile, g, x, start, form, sums);
     }
     CPU_UNROLL
     for (uint32_t t = 0; t < CPU_TILE_ROWS; t++)
@@ -102,28 +79,17 @@ CPU_INLINE void body(const cpu_dot_tile_args *args, const cpu_dtype_form form) {
     }
 }
 
+// Groups of 16 fill half of what groups of 32 do, and take longer than with AVX-512.
 static void dot_tile_amx(const cpu_dot_tile_args *args) {
-    const cpu_dtype_form f = args->form;
-#define CPU_FORM(group_, bits_, zero_, offset_)                                                    \
-    if (f.group == group_ && f.bits == bits_ && f.offset == offset_) {                             \
-        body(args, (cpu_dtype_form){group_, bits_, zero_, offset_});                               \
-        return;                                                                                    \
-    }
-    CPU_FORMS(CPU_FORM)
-#undef CPU_FORM
-}
-
-static void begin(void) {
-    cpu_amx_begin();
-}
-
-static void end(void) {
-    cpu_amx_end();
+    if (args->form.group == 32)
+        cpu_tile_by_form(args, body);
+    else
+        cpu_dot_tile_avx512vnni(args);
 }
 
 void cpu_products_avx512amx(cpu_kernels *kernels) {
     kernels->dot_isa = "avx512amx";
     kernels->dot_tile = dot_tile_amx;
-    kernels->tiles_begin = begin;
-    kernels->tiles_end = end;
+    kernels->tiles_begin = cpu_amx_begin;
+    kernels->tiles_end = cpu_amx_end;
 }

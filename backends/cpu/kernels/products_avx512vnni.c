@@ -9,5 +9,5 @@ void cpu_products_avx512vnni(cpu_kernels *kernels) {
 }
 
 void cpu_dot_tile_avx512vnni(const cpu_dot_tile_args *args) {
-    cpu_tile_dot(args);
+    dot_tile(args);
 }

@@ -13,13 +13,11 @@
 
 #define CPU_TILE_ROWS 16 // activation rows at once
 
-// The registers, by number: dots of 16 activation rows with 16 weight rows; activations and weights of a group of 32, and
-// of one of 16.
+// The registers, by number: dots of 16 activation rows with 16 weight rows, and the activations and weights of a group of
+// 32.
 #define CPU_AMX_DOTS 0
-#define CPU_AMX_X32 1
-#define CPU_AMX_W32 2
-#define CPU_AMX_X16 3
-#define CPU_AMX_W16 4
+#define CPU_AMX_X 1
+#define CPU_AMX_W 2
 
 // The form in which LDTILECFG takes the registers' shapes.
 typedef struct cpu_amx_shapes {
@@ -31,8 +29,8 @@ typedef struct cpu_amx_shapes {
 CPU_INLINE void cpu_amx_begin(void) {
     static const cpu_amx_shapes shapes = {
         .palette = 1,
-        .row_bytes = {[CPU_AMX_DOTS] = 64, [CPU_AMX_X32] = 32, [CPU_AMX_W32] = 64, [CPU_AMX_X16] = 16, [CPU_AMX_W16] = 64},
-        .rows = {[CPU_AMX_DOTS] = 16, [CPU_AMX_X32] = 16, [CPU_AMX_W32] = 8, [CPU_AMX_X16] = 16, [CPU_AMX_W16] = 4}};
+        .row_bytes = {[CPU_AMX_DOTS] = 64, [CPU_AMX_X] = 32, [CPU_AMX_W] = 64},
+        .rows = {[CPU_AMX_DOTS] = 16, [CPU_AMX_X] = 16, [CPU_AMX_W] = 8}};
     _tile_loadconfig(&shapes);
 }
 CPU_INLINE void cpu_amx_end(void) {
@@ -41,18 +39,11 @@ CPU_INLINE void cpu_amx_end(void) {
 
 // dots[activation row][weight row] = the exact dots of a group's values, x[activation row] `stride` apart and signed, with
 // its weights w[value / 4][weight row][4], unsigned.
-#define CPU_AMX_MULTIPLY(X, W, x, stride, w)                                                                           \
-    do {                                                                                                               \
-        _tile_loadd(X, x, stride);                                                                                     \
-        _tile_loadd(W, w, 64);                                                                                         \
-        _tile_dpbsud(CPU_AMX_DOTS, X, W);                                                                              \
-    } while (0)
-CPU_INLINE void cpu_amx_dots(const uint32_t group, const int8_t *x, size_t stride, const uint8_t *w, int32_t *dots) {
+CPU_INLINE void cpu_amx_dots(const int8_t *x, size_t stride, const uint8_t *w, int32_t *dots) {
     _tile_zero(CPU_AMX_DOTS);
-    if (group == 32)
-        CPU_AMX_MULTIPLY(CPU_AMX_X32, CPU_AMX_W32, x, stride, w);
-    else
-        CPU_AMX_MULTIPLY(CPU_AMX_X16, CPU_AMX_W16, x, stride, w);
+    _tile_loadd(CPU_AMX_X, x, stride);
+    _tile_loadd(CPU_AMX_W, w, 64);
+    _tile_dpbsud(CPU_AMX_DOTS, CPU_AMX_X, CPU_AMX_W);
     _tile_stored(CPU_AMX_DOTS, dots, 64);
 }
 
