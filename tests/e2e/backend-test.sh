@@ -3,7 +3,7 @@
 set -u
 build=$(cd "$1" && pwd)
 gregale=$build/bin/gregale
-mutants=$build/tests/mutants hostile=$build/tests/plugins/hostile careless=$build/tests/plugins/careless
+mutants=$build/tests/mutants plugins=$build/tests/plugins
 ref=$build/backends/gregale-backend-ref.so
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -88,34 +88,34 @@ expect 1 "incomplete" "$build/tests/template/gregale-backend-template.so" --op C
 contains out "incomplete: "
 
 echo "plugins that cannot be judged"
-# said PLUGIN "text": the case LOAD ends so.
+# said SET/PLUGIN "text": the case LOAD ends so.
+patience=60
 said() {
-  expect 1 "$1" "$hostile/gregale-backend-$1.so" --level abi --timeout 2
+  expect 1 "$1" "$plugins/${1%/*}/gregale-backend-${1##*/}.so" --level abi --timeout $patience
   contains out "$2"
 }
-said crash "crash LOAD: killed by signal 11"
-said abort "crash LOAD: killed by signal 6"
-said exit "crash LOAD: the process ended too early"
-said hang "hang  LOAD: "
-said endless "fail  LOAD: it reports 4294967295 devices"
-said fails "fail  LOAD: probe: driver ?\[31mmissing?second line"
-said unended "fail  LOAD: a device whose name"
-said silent "fail  LOAD: "
-said no_symbol "fail  LOAD: it exports no gregale_plugin_entry"
-said null "fail  LOAD: it cannot work with plugin interface"
-said major "fail  LOAD: made for plugin interface"
-said short "fail  LOAD: its table has 64 bytes"
-said huge "fail  LOAD: its table claims"
-said tail "fail  LOAD: its table is longer"
-said lacks "fail  LOAD: its table lacks the function kv_resize"
-said bad_name "fail  LOAD: its name is not"
-said flags "fail  LOAD: asks for something"
-hostile=$careless
-said mute "fail  LOAD: queue_create: out of memory"
-said mumbles "fail  LOAD: queue_create: A*"
-said drives "fail  LOAD: queue_create: odd?\[31m"
-said opens_nothing "fail  LOAD: open: it answers OK and opens nothing"
-hostile=$build/tests/plugins/hostile
+said hostile/crash "crash LOAD: killed by signal 11"
+said hostile/abort "crash LOAD: killed by signal 6"
+said hostile/exit "crash LOAD: the process ended too early"
+said hostile/endless "fail  LOAD: it reports 4294967295 devices"
+said hostile/fails "fail  LOAD: probe: driver ?\[31mmissing?second line"
+said hostile/unended "fail  LOAD: a device whose name"
+said hostile/silent "fail  LOAD: "
+said hostile/no_symbol "fail  LOAD: it exports no gregale_plugin_entry"
+said hostile/null "fail  LOAD: it cannot work with plugin interface"
+said hostile/major "fail  LOAD: made for plugin interface"
+said hostile/short "fail  LOAD: its table has 64 bytes"
+said hostile/huge "fail  LOAD: its table claims"
+said hostile/tail "fail  LOAD: its table is longer"
+said hostile/lacks "fail  LOAD: its table lacks the function kv_resize"
+said hostile/bad_name "fail  LOAD: its name is not"
+said hostile/flags "fail  LOAD: asks for something"
+said careless/mute "fail  LOAD: queue_create: out of memory"
+said careless/mumbles "fail  LOAD: queue_create: A*"
+said careless/drives "fail  LOAD: queue_create: odd?\[31m"
+said careless/opens_nothing "fail  LOAD: open: it answers OK and opens nothing"
+patience=2
+said hanging/hang "hang  LOAD: "
 head -c 3000 "$ref" >"$work/cut.so"
 expect 1 "cut off" "$work/cut.so"
 contains out "fail  LOAD: the file is cut off"
@@ -134,11 +134,11 @@ assert {"name": "TOPK", "level": "no", "reason": "not written yet", "type": "cla
 PY
 "$gregale" backend bench 2>"$work/err"
 [ $? -eq 2 ] || { echo "bench without a file: expected exit code 2"; bad=1; }
-"$gregale" backend bench "$hostile/gregale-backend-null.so" 2>"$work/err"
+"$gregale" backend bench "$plugins/hostile/gregale-backend-null.so" 2>"$work/err"
 [ $? -ne 0 ] && grep -q "cannot work with plugin interface" "$work/err" || { echo "bench of a plugin that refuses:"; cat "$work/err"; bad=1; }
 # A plugin that fails without a word, or with one that does not end.
 for way in mute mumbles drives opens_nothing; do
-  "$gregale" backend bench "$careless/gregale-backend-$way.so" >"$work/out" 2>"$work/err"
+  "$gregale" backend bench "$plugins/careless/gregale-backend-$way.so" >"$work/out" 2>"$work/err"
   code=$?
   case $way in
     mute) expected=4 text="gregale: out of memory" ;;
