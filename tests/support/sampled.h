@@ -14,14 +14,14 @@ static inline bool tests_are_deep(void) {
     return value && *value && strcmp(value, "0") != 0;
 }
 
-// How many of `count` seeds or rounds to try: under a sanitizer, which makes each many times as dear, an eighth, at
-// least one; all in depth.
+// How many of `count` seeds or rounds to try: under a sanitizer or on a device that stands for another one, either of
+// which makes each many times as dear, an eighth, at least one; all in depth.
 static inline uint32_t sampled(uint32_t count) {
+    bool dear = getenv("GREGALE_TEST_DEVICE") != NULL;
 #ifdef GREGALE_SANITIZED
-    return tests_are_deep() ? count : (count + 7) / 8;
-#else
-    return count;
+    dear = true;
 #endif
+    return dear && !tests_are_deep() ? (count + 7) / 8 : count;
 }
 
 // The same for a family that in depth tries `deep` of them. A sanitizer looks at the code, of which so many seeds show no

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // queue.c: work that stands until its delay is over or somebody waits, then runs on the queue's own
 // thread; fences that are raised late.
-#include <sched.h>
-
 #include "far.h"
 
-// The system's own sleep takes three times as long as the shortest ones, and there are tens of thousands of them.
+// The system's own sleep takes three times as long as the shortest ones, and there are tens of thousands of them. They do not
+// yield: beside a busy neighbour that costs its whole slice, milliseconds.
 void far_sleep(const far_device *device, uint64_t ns) {
     const struct timespec time = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     const uint64_t end = ns < 100000 ? device->host->now_ns(device->host) + ns : 0;
     if (ns >= 100000)
         nanosleep(&time, NULL);
     while (ns && end > device->host->now_ns(device->host))
-        sched_yield();
+        ;
 }
 
 static uint64_t now_ns(const far_device *device) {

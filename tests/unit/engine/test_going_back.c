@@ -122,7 +122,8 @@ static void any_tokens(void **state) {
     gr_model *model = load_alone(path, (gr_model_options){.chunk = 8});
     uint64_t random = 1;
     uint32_t rewinds = 0;
-    for (uint32_t round = 0; round < 1500; round++) {
+    const uint32_t rounds = sampled(1500);
+    for (uint32_t round = 0; round < rounds; round++) {
         int32_t tokens[40];
         for (size_t i = 0; i < 40; i++) {
             random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
@@ -132,7 +133,7 @@ static void any_tokens(void **state) {
         script s = {.tokens = tokens, .count = 40};
         rewinds += goes_back(model, &s, banned, 16, NULL);
     }
-    assert_true(rewinds > 500);
+    assert_true(rewinds > rounds / 3);
     gr_model_release(model);
 }
 

@@ -107,7 +107,7 @@ static bool on_text(void *context, const char *text, size_t bytes) {
 static void while_generating(void **state) {
     (void)state;
     gr_model *model = load_alone(BREEZE, (gr_model_options){.page_tokens = 16});
-    const gr_generate_options options = {.struct_size = sizeof options, .max_tokens = 60, .seed = 5};
+    const gr_generate_options options = {.struct_size = sizeof options, .max_tokens = 12 + sampled(48), .seed = 5};
     gr_request *expected = NULL, *found = NULL;
     gr_session *stays = NULL, *moves = NULL;
     OK(gr_session_create(model, NULL, &stays, error));
@@ -245,7 +245,7 @@ static void a_wrong_device_is_refused(void **state) {
 // Both devices evaluate every token of an answer; then the session moves, or not, as was asked.
 static gr_move_info shadowed(gr_model *model, gr_move_policy policy, double bound, uint32_t guesses, gr_status expected) {
     const char *prompt = "In the beginning God created the heaven and the earth. In the beginning God created";
-    const gr_generate_options wanted = {.struct_size = sizeof wanted, .max_tokens = 60, .seed = 5, .ignore_end = 1, .guesses = guesses};
+    const gr_generate_options wanted = {.struct_size = sizeof wanted, .max_tokens = 16 + sampled(44), .seed = 5, .ignore_end = 1, .guesses = guesses};
     const gr_move_options options = {
         .struct_size = sizeof options, .shadow_tokens = 12, .policy = policy, .bound = bound};
     gr_move_info info = {.struct_size = sizeof info};
