@@ -19,6 +19,20 @@ expect() {
     echo "$what: expected one line on standard error, found:"; cat "$work/err"; bad=1
   fi
 }
+# ended CODE SIGNAL "what" COMMAND...: the same, with a signal once it has said something on standard output. (A shell lets
+# what it runs in the background ignore SIGINT.)
+ended() {
+  local code=$1 signal=$2 what=$3 got
+  shift 3
+  rm -f "$work/out"
+  env --default-signal=INT "$@" >"$work/out" 2>"$work/err" </dev/null &
+  for _ in $(seq 1200); do [ -s "$work/out" ] && break; sleep 0.1; done
+  kill -"$signal" $!
+  wait $!
+  got=$?
+  [ $got -eq "$code" ] && [ "$(wc -l <"$work/err")" -eq 1 ] ||
+    { echo "$what: exit code $got, expected $code and one line on standard error:"; cat "$work/err"; bad=1; }
+}
 contains() { grep -q -- "$2" "$work/$1" || { echo "expected '$2' in:"; cat "$work/$1"; bad=1; }; }
 
 expect 0 "version" "$gregale" --version
@@ -147,12 +161,8 @@ expect 0 "run asks a saved conversation" "${run[@]}" --chat-format mistral-v1 --
 tail -n +2 "$work/whole" | cmp -s - "$work/out" || { echo "run --restore -p: another answer than chat's"; bad=1; }
 expect 0 "/export and /import" sh -c "printf 'And\n/export $work/turns\n/import $work/turns\n/import $work/talk.grs\n' | '$gregale' chat '$model' --chat-format mistral-v1 --max-tokens 2"
 contains err "not a conversation"
-rm "$work/out" # of the command before: the answer must have begun before its program is ended
-"$gregale" run "$model" --raw -p And --device ref --sampler "logit-bias(2:-inf)" --context 100000 --save "$work/cut.grs" >"$work/out" 2>"$work/err" </dev/null &
-for _ in $(seq 600); do [ -s "$work/out" ] && break; sleep 0.1; done
-kill -TERM $!
-wait $!
-[ $? -eq 143 ] && [ -s "$work/cut.grs" ] || { echo "an answer that was ended was not saved"; cat "$work/err"; bad=1; }
+ended 143 TERM "an answer, ended" "$gregale" run "$model" --raw -p And --device ref --sampler "logit-bias(2:-inf)" --context 100000 --save "$work/cut.grs"
+[ -s "$work/cut.grs" ] || { echo "an answer that was ended was not saved"; bad=1; }
 expect 0 "what was ended goes on" "${run[@]}" --restore "$work/cut.grs" --max-tokens 2
 expect 3 "a snapshot cut off" sh -c "head -c 5000 '$work/talk.grs' >'$work/short.grs'; exec '$gregale' run '$model' --restore '$work/short.grs' -p x"
 contains err "short.grs: cut off"
@@ -217,7 +227,7 @@ for name in ("ratio", "mean_divergence", "same_top"):
 EOF
 expect 0 "perplexity --against for people" "$gregale" perplexity "$model" "$heldout" --against-model "$f16" --tokens 60
 contains out "ratio of perplexities"
-expect 130 "perplexity, interrupted" timeout --preserve-status -s INT 2 "$gregale" perplexity "$f16" "$heldout" --device ref
+ended 130 INT "perplexity, interrupted" "$gregale" perplexity "$f16" "$heldout" --json --device ref
 expect 5 "against no such device" "${against[@]}" warp
 expect 3 "against a broken file" "$gregale" perplexity "$model" "$heldout" --against-model "$work/cut.gguf"
 expect 3 "against another vocabulary" "$gregale" perplexity "$model" "$heldout" --against-model "$(dirname "$0")/../golden/models/w8-gqa4.gguf"
