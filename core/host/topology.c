@@ -58,14 +58,16 @@ static gr_status open_hwloc(const gr_topology_options *options, hwloc_topology_t
 
 // ---- NUMA nodes and memory ----
 
-// Free and easily freed memory of one node, from sysfs; 0 when unknown.
-static uint64_t node_free_bytes(unsigned node) {
+// Free and easily freed memory of one node, or of the machine when it is the only one; 0 when unknown. Where the kernel
+// takes pages into use after the start only (deferred, or not yet accepted by a virtual machine) a node counts those alone
+// that it has, the machine all.
+static uint64_t node_free_bytes(unsigned node, bool only) {
     static const char *const counted[] = {"MemFree:", "Inactive(file):", "SReclaimable:"};
     char path[64];
     gr_strbuf text = {0};
     uint64_t kib = 0;
     snprintf(path, sizeof path, "/sys/devices/system/node/node%u/meminfo", node);
-    if (gr_file_read(path, 65536, &text, NULL) == GR_OK && text.size) {
+    if (gr_file_read(only ? "/proc/meminfo" : path, 65536, &text, NULL) == GR_OK && text.size) {
         for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++) {
             const char *at = strstr(text.data, counted[i]);
             kib += at ? strtoull(at + strlen(counted[i]), NULL, 10) : 0;
@@ -82,19 +84,22 @@ static bool fill_numa(snapshot *s, hwloc_topology_t tree) {
     gr_numa_node *nodes = gr_arena_alloc(&s->arena, count * sizeof *nodes);
     if (!nodes)
         return false;
+    const uint64_t machine = t->fake ? 0 : (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     for (uint32_t i = 0; i < count; i++) {
         hwloc_obj_t object = hwloc_get_obj_by_type(tree, HWLOC_OBJ_NUMANODE, i);
         nodes[i].struct_size = sizeof nodes[i];
         nodes[i].os_index = object ? object->os_index : 0;
         nodes[i].memory_bytes = object ? object->attr->numanode.local_memory : 0;
+        if (count == 1 && nodes[i].memory_bytes < machine)
+            nodes[i].memory_bytes = machine;
         if (!t->fake)
-            nodes[i].free_bytes = node_free_bytes(nodes[i].os_index);
+            nodes[i].free_bytes = node_free_bytes(nodes[i].os_index, count == 1);
         if (!nodes[i].free_bytes || nodes[i].free_bytes > nodes[i].memory_bytes)
             nodes[i].free_bytes = nodes[i].memory_bytes;
         t->memory_bytes += nodes[i].memory_bytes;
     }
-    if (!t->memory_bytes && !t->fake)
-        t->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    if (!t->memory_bytes)
+        t->memory_bytes = machine;
     t->numa_nodes = nodes;
     t->numa_count = count;
     t->numa_stride = sizeof *nodes;
