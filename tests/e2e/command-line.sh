@@ -228,6 +228,7 @@ EOF
 expect 0 "perplexity --against for people" "$gregale" perplexity "$model" "$heldout" --against-model "$f16" --tokens 60
 contains out "ratio of perplexities"
 ended 130 INT "perplexity, interrupted" "$gregale" perplexity "$f16" "$heldout" --json --device ref
+expect 1 "perplexity that nobody reads" sh -c "{ '$gregale' perplexity '$model' '$heldout' --json; echo \$? >&3; } 3>'$work/code' | head -n 1; exit \$(cat '$work/code')"
 expect 5 "against no such device" "${against[@]}" warp
 expect 3 "against a broken file" "$gregale" perplexity "$model" "$heldout" --against-model "$work/cut.gguf"
 expect 3 "against another vocabulary" "$gregale" perplexity "$model" "$heldout" --against-model "$(dirname "$0")/../golden/models/w8-gqa4.gguf"
