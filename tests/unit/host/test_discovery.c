@@ -15,14 +15,18 @@ static gr_registry *registry_with(const gr_registry_options *options) {
     return registry;
 }
 
-// As long as it takes: a helper process begins late on a busy machine.
-static gr_registry *registry_of(const char *first, const char *second) {
+static gr_registry *registry_within(uint32_t timeout_ms, const char *first, const char *second) {
     const char *directories[] = {first, second, NULL};
     gr_registry_options options = {.directories = directories,
                                    .only_explicit = true,
                                    .topology = {.xml_path = MACHINE("smt")},
-                                   .probe_timeout_ms = 120000};
+                                   .probe_timeout_ms = timeout_ms};
     return registry_with(&options);
+}
+
+// As long as it takes: a helper process begins late on a busy machine.
+static gr_registry *registry_of(const char *first, const char *second) {
+    return registry_within(120000, first, second);
 }
 
 static const gr_plugin_entry_info *plugin_at(const gr_registry *r, const char *path_end) {
@@ -103,12 +107,7 @@ static void test_descriptions_cannot_drive_a_terminal(void **state) {
 
 static void test_a_plugin_that_hangs_is_stopped(void **state) {
     (void)state;
-    const char *directories[] = {PLUGINS("hanging"), NULL};
-    gr_registry_options options = {.directories = directories,
-                                   .only_explicit = true,
-                                   .topology = {.xml_path = MACHINE("smt")},
-                                   .probe_timeout_ms = 300};
-    gr_registry *r = registry_with(&options);
+    gr_registry *r = registry_within(300, PLUGINS("hanging"), NULL);
     gr_strbuf text = {0};
     const gr_plugin_entry_info *info = plugin_at(r, "/gregale-backend-hang.so");
     assert_false(info->accepted);
